@@ -1,0 +1,70 @@
+//! Every bound that both planes must agree on, with its unit.
+
+use std::time::Duration;
+
+/// Bytes of prompt text in one block of the prefix chain.
+pub const BLOCK_BYTES: usize = 64;
+/// Every so many blocks a decision leaves a mark in the prefix table.
+pub const MARK_EVERY_BLOCKS: usize = 16;
+/// Blocks of one prompt that are hashed at most; the rest is not looked at (4 MiB of text).
+pub const MAX_BLOCKS: usize = 65_536;
+
+/// Routes in one snapshot.
+pub const MAX_ROUTES: usize = 20_000;
+/// Backends in one snapshot.
+pub const MAX_BACKENDS: usize = 20_000;
+/// Endpoints in one snapshot.
+pub const MAX_ENDPOINTS: usize = 100_000;
+/// Profiles in one snapshot.
+pub const MAX_PROFILES: usize = 1_000;
+/// Rules of one route, as in the CRD.
+pub const MAX_RULES: usize = 16;
+/// Targets of one rule, as in the CRD.
+pub const MAX_TARGETS: usize = 16;
+/// LoRA names of one route, as in the CRD.
+pub const MAX_ADAPTERS: usize = 10;
+/// Header conditions of one rule.
+pub const MAX_HEADER_MATCHES: usize = 16;
+/// Bytes of a model name, as in the CRD.
+pub const MAX_MODEL_NAME_BYTES: usize = 256;
+/// Bytes of any other name.
+pub const MAX_NAME_BYTES: usize = 512;
+/// Bytes of a pattern in a match.
+pub const MAX_PATTERN_BYTES: usize = 4_096;
+/// Bytes that one compiled regex may take.
+pub const MAX_REGEX_BYTES: usize = 1 << 20;
+/// The highest weight of a target, as in the CRD.
+pub const MAX_WEIGHT: u32 = 100;
+/// Bytes of a snapshot file.
+pub const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
+
+/// Connecting to an engine.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Until the first byte of an answer.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Between two reads of an answer.
+pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// A whole request.
+pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// The longest any of them can be set to.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
+/// Attempts beyond the first.
+pub const RETRY_ATTEMPTS: u8 = 1;
+/// Most attempts that can be asked for.
+pub const MAX_RETRY_ATTEMPTS: u8 = 5;
+/// Share of a backend's requests that may be retries, in percent.
+pub const RETRY_BUDGET_PERCENT: u8 = 20;
+/// Requests in flight at one endpoint.
+pub const MAX_IN_FLIGHT: u32 = 4_096;
+/// Failures in a row that eject an endpoint.
+pub const EJECT_FAILURES: u32 = 5;
+/// The first ejection.
+pub const EJECT_BASE: Duration = Duration::from_secs(1);
+/// The longest ejection.
+pub const EJECT_MAX: Duration = Duration::from_secs(60);
+/// Share of a backend that may be ejected, in percent.
+pub const EJECT_MAX_PERCENT: u8 = 50;
+/// How long an endpoint's share grows back.
+pub const SLOW_START: Duration = Duration::from_secs(10);
+/// Tokens that an engine's cache is taken to hold when nobody says.
+pub const CACHE_TOKENS: u64 = 400_000;
