@@ -1,1 +1,59 @@
-fn main() {}
+//! `kthena-dataplane`: reads what was typed, runs the proxy, ends on a signal.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use dataplane::cli::{Cli, Command};
+use dataplane::{process, signals, snapshot_file};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What sysexits.h calls a usage error.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Some(Command::Check { file }) = cli.command {
+        return check(&file);
+    }
+    let config = match cli.configure() {
+        Ok(config) => config,
+        Err(problems) => {
+            problems.iter().for_each(|p| eprintln!("kthena-dataplane: {p}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    dataplane::logging::start();
+    let signals = signals::Signals::listen();
+    let running = match process::start(config) {
+        Ok(running) => running,
+        Err(error) => {
+            eprintln!("kthena-dataplane: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    signals.wait();
+    running.shutdown(|| signals.count() > 1);
+    // The runtimes were left as they are, not dropped: the kernel may hold some of their buffers until we are gone.
+    std::process::exit(0)
+}
+
+fn check(file: &std::path::Path) -> ExitCode {
+    match snapshot_file::load(file) {
+        Ok(snapshot) => {
+            let endpoints: usize = snapshot.backends.iter().map(|b| b.endpoints.len()).sum();
+            println!(
+                "{}: ok ({} routes, {} backends, {endpoints} endpoints)",
+                file.display(),
+                snapshot.routes.len(),
+                snapshot.backends.len()
+            );
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            problems.iter().for_each(|p| eprintln!("{p}"));
+            ExitCode::FAILURE
+        }
+    }
+}

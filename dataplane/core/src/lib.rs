@@ -8,6 +8,7 @@ pub mod index;
 pub mod inspect;
 pub mod load;
 pub mod plan;
+pub mod relay;
 pub mod route;
 pub mod scheduler;
 pub mod sse;

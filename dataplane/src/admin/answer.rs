@@ -1,0 +1,243 @@
+//! What the admin listeners say: a function of the shared state and the request.
+
+use dataplane_core::plan::Decision;
+use dataplane_core::table::BackendTable;
+use serde_json::{Value, json};
+
+use crate::metrics::{self, Gauges};
+use crate::recorder::Record;
+use crate::shared::Shared;
+use crate::tables::Tables;
+
+/// Which listener is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// Health and metrics only.
+    Metrics,
+    /// Everything.
+    Debug,
+}
+
+/// A request, as far as it matters.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// In capitals.
+    pub method: &'a str,
+    /// Without the query.
+    pub path: &'a str,
+    /// Without the `?`.
+    pub query: &'a str,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// `content-type`
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    fn json(status: u16, value: &Value) -> Self {
+        let body = serde_json::to_vec(value).expect("a value is always JSON");
+        Self { status, content_type: "application/json", body }
+    }
+}
+
+/// Answers a request.
+pub fn answer(shared: &Shared, tables: &Tables, view: View, ask: &Ask<'_>) -> Reply {
+    match (ask.method, ask.path) {
+        ("GET" | "HEAD", "/healthz") => Reply::json(200, &json!({"message": "ok"})),
+        ("GET" | "HEAD", "/readyz") => readyz(shared),
+        ("GET" | "HEAD", "/metrics") => {
+            let body = metrics::encode(&shared.metrics, &gauges(shared, tables));
+            Reply { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body }
+        }
+        _ if view == View::Metrics => unknown(ask),
+        ("GET", "/debug/table") => Reply::json(200, &table(shared)),
+        ("GET", "/debug/decision") => decision(shared, ask.query),
+        ("GET", "/debug/config_dump/modelroutes") => Reply::json(200, &json!({"modelroutes": routes(shared)})),
+        ("GET", "/debug/config_dump/modelservers") => Reply::json(200, &json!({"modelservers": backends(shared)})),
+        ("GET", "/debug/config_dump/pods") => Reply::json(200, &json!({"pods": endpoints(shared)})),
+        ("GET", "/debug/log-level") => Reply::json(200, &json!({"level": crate::logging::level()})),
+        ("PUT" | "POST", "/debug/log-level") => log_level(ask.query),
+        _ => unknown(ask),
+    }
+}
+
+fn unknown(ask: &Ask<'_>) -> Reply {
+    Reply::json(404, &json!({"error": format!("nothing is served at {} {}", ask.method, ask.path)}))
+}
+
+/// Also what the data port says.
+pub(crate) fn readyz(shared: &Shared) -> Reply {
+    let ready = shared.ready();
+    let status = shared.table_status();
+    let message = if ready { "router is ready" } else { "router is not ready" };
+    let version = shared.table.load().version();
+    let body = json!({
+        "message": message,
+        "driver": shared.driver.as_str(),
+        "draining": shared.draining(),
+        "table": {
+            "epoch": version.epoch,
+            "version": version.version,
+            "age_seconds": status.confirmed.elapsed().as_secs_f64(),
+            "refused": status.refused,
+            "refusal": status.refusal,
+        },
+    });
+    Reply::json(if ready { 200 } else { 503 }, &body)
+}
+
+fn gauges(shared: &Shared, tables: &Tables) -> Gauges {
+    let status = shared.table_status();
+    let table = shared.table.load();
+    let now_ms = shared.now_ms();
+    let ejected = table.backends().flat_map(|b| b.slots.iter()).filter(|e| e.live.health().is_ejected(now_ms)).count();
+    let index = tables.index_stats();
+    Gauges {
+        driver: shared.driver.as_str(),
+        table_version: table.version().version,
+        table_age_s: status.confirmed.elapsed().as_secs_f64(),
+        snapshots_refused: status.refused,
+        prefix_entries: index.entries,
+        prefix_bytes: index.bytes,
+        prefix_evictions: index.evictions,
+        prefix_marks_dropped: index.dropped,
+        buffered_bytes: shared.buffered_bytes() as u64,
+        ejected: ejected as u64,
+    }
+}
+
+fn table(shared: &Shared) -> Value {
+    let table = shared.table.load();
+    let version = table.version();
+    json!({
+        "epoch": version.epoch,
+        "version": version.version,
+        "models": table.models().iter().map(|m| &**m).collect::<Vec<_>>(),
+        "routes": routes(shared),
+        "backends": backends(shared),
+        "endpoints": endpoints(shared),
+    })
+}
+
+fn routes(shared: &Shared) -> Value {
+    let table = shared.table.load();
+    let list = table.routes().iter().map(|route| {
+        let rules = route.rules.iter().map(|rule| {
+            let mut before = 0;
+            let targets = rule.targets.iter().map(|target| {
+                let weight = target.up_to - before;
+                before = target.up_to;
+                json!({"backend": target.name.as_str(), "weight": weight, "missing": target.backend.is_none()})
+            });
+            json!({"name": &*rule.name, "targets": targets.collect::<Vec<_>>()})
+        });
+        json!({
+            "name": route.name.as_str(),
+            "modelName": route.model.as_ref().map(|m| m.as_str()),
+            "loraAdapters": route.adapters.iter().map(|m| m.as_str()).collect::<Vec<_>>(),
+            "rules": rules.collect::<Vec<_>>(),
+        })
+    });
+    Value::Array(list.collect())
+}
+
+fn backends(shared: &Shared) -> Value {
+    let table = shared.table.load();
+    let list = table.backends().map(|b| {
+        json!({
+            "name": b.name.as_str(),
+            "engine": format!("{:?}", b.engine),
+            "model": b.model.as_ref().map(|m| m.as_str()),
+            "associatedPods": b.slots.iter().map(|e| &*e.endpoint.name).collect::<Vec<_>>(),
+            "medianPrefillTokensPerSecond": b.live.median_speed(),
+            "bytesPerToken": b.live.bytes_per_token(),
+        })
+    });
+    Value::Array(list.collect())
+}
+
+fn endpoints(shared: &Shared) -> Value {
+    let table = shared.table.load();
+    let now_ms = shared.now_ms();
+    let list = table.backends().flat_map(|b| {
+        b.slots.iter().map(move |e| {
+            let live = &e.live;
+            json!({
+                "name": &*e.endpoint.name,
+                "address": e.endpoint.address.to_string(),
+                "modelServers": [b.name.as_str()],
+                "inFlight": live.in_flight(),
+                "running": live.running(now_ms),
+                "queuedTokens": live.queued_tokens(live.speed(b.live.median_speed()), now_ms),
+                "prefillTokensPerSecond": live.measured_speed(),
+                "failures": live.health().failures(),
+                "ejected": live.health().is_ejected(now_ms),
+                "share": live.health().share(&b.ejection, now_ms),
+            })
+        })
+    });
+    Value::Array(list.collect())
+}
+
+fn decision(shared: &Shared, query: &str) -> Reply {
+    let Some(id) = query.split('&').find_map(|pair| pair.strip_prefix("id=")) else {
+        return Reply::json(400, &json!({"error": "name the request: /debug/decision?id=<x-request-id>"}));
+    };
+    match shared.recorder.find(id) {
+        Some(record) => Reply::json(200, &told(&record)),
+        None => Reply::json(404, &json!({"error": format!("request {id} is not among the last ones")})),
+    }
+}
+
+fn told(r: &Record) -> Value {
+    json!({
+        "request_id": r.request_id,
+        "model": r.model,
+        "model_route": r.route.as_deref(),
+        "backend": r.backend.as_deref(),
+        "endpoint": r.endpoint.as_ref().map(|(name, address)| json!({"name": &**name, "address": address.to_string()})),
+        "attempts": r.attempts,
+        "status": r.status,
+        "blocks": r.blocks.0,
+        "cached_blocks": r.blocks.1,
+        "decision": r.decision.as_ref().map(|(decision, backend)| considered(decision, backend)),
+    })
+}
+
+fn considered(decision: &Decision, backend: &BackendTable) -> Value {
+    let candidates = decision.candidates.iter().enumerate().map(|(n, c)| {
+        json!({
+            "endpoint": &*backend.slots[c.slot as usize].endpoint.name,
+            "chosen": n == usize::from(decision.chosen),
+            "matched_blocks": c.matched_blocks,
+            "queued_tokens": c.queued_tokens,
+            "running": c.running,
+            "missing_tokens_weighted": c.missing_tokens,
+            "prefill_tokens_per_second": c.speed,
+            "cost_seconds": c.cost,
+            "score": c.score,
+        })
+    });
+    json!({
+        "verdict": format!("{:?}", decision.verdict),
+        "health": format!("{:?}", decision.health),
+        "candidates": candidates.collect::<Vec<_>>(),
+    })
+}
+
+fn log_level(query: &str) -> Reply {
+    let Some(level) = query.split('&').find_map(|pair| pair.strip_prefix("level=")) else {
+        return Reply::json(400, &json!({"error": "name the level: /debug/log-level?level=debug"}));
+    };
+    match crate::logging::set_level(level) {
+        Ok(()) => Reply::json(200, &json!({"level": level})),
+        Err(sentence) => Reply::json(400, &json!({"error": sentence})),
+    }
+}

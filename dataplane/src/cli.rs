@@ -1,0 +1,74 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Args, Config, Environment, Problem, Typed, resolve};
+
+/// A thread-per-core proxy for inference traffic.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    /// Instead of serving.
+    pub command: Option<Command>,
+    /// The snapshot file: routes, backends, endpoints. It is watched.
+    #[arg(long)]
+    snapshot: Option<PathBuf>,
+    /// A YAML file with settings.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Where clients connect.
+    #[arg(long)]
+    port: Option<u16>,
+    /// Where /metrics, /healthz and /readyz are.
+    #[arg(long)]
+    metrics_port: Option<u16>,
+    /// Where /debug is, on loopback.
+    #[arg(long)]
+    debug_port: Option<u16>,
+    /// The address to listen on.
+    #[arg(long)]
+    bind: Option<IpAddr>,
+    /// auto, uring or epoll.
+    #[arg(long)]
+    io_driver: Option<String>,
+    /// How many cores to run on; all that this process may use by default.
+    #[arg(long)]
+    cores: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Says everything that is wrong with a snapshot file.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+impl Cli {
+    /// The configuration that flags, environment and file mean together.
+    pub fn configure(self) -> Result<Config, Vec<Problem>> {
+        let typed = match &self.config {
+            None => Typed::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let text = text.map_err(|e| vec![Problem { key: path.display().to_string(), sentence: e.to_string() }])?;
+                Typed::from_yaml(&text).map_err(|p| vec![p])?
+            }
+        };
+        let args = Args {
+            snapshot: self.snapshot,
+            port: self.port,
+            metrics_port: self.metrics_port,
+            debug_port: self.debug_port,
+            bind: self.bind,
+            io_driver: self.io_driver,
+            cores: self.cores,
+        };
+        resolve(args, Environment::read(), typed)
+    }
+}

@@ -1,0 +1,124 @@
+//! Numbers that one core writes and the scrape reads. One writer means a plain load and store instead of a locked
+//! read-modify-write.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Counts up. Written by one thread only.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the owning core may call it.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed) + n, Relaxed);
+    }
+
+    /// The count so far.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Goes up and down. Written by one thread only.
+#[derive(Debug, Default)]
+pub struct Level(AtomicU64);
+
+impl Level {
+    /// One more.
+    pub fn up(&self) {
+        self.0.store(self.0.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// One less.
+    pub fn down(&self) {
+        self.0.store(self.0.load(Relaxed).saturating_sub(1), Relaxed);
+    }
+
+    /// The level now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Observations by upper bound. Written by one thread only.
+#[derive(Debug)]
+pub struct Histogram {
+    bounds: &'static [f64],
+    counts: Box<[Counter]>,
+    sum_us: Counter,
+}
+
+impl Histogram {
+    /// Empty, with the bounds in seconds in ascending order.
+    pub fn new(bounds: &'static [f64]) -> Self {
+        Self { bounds, counts: (0..=bounds.len()).map(|_| Counter::default()).collect(), sum_us: Counter::default() }
+    }
+
+    /// Counts one duration.
+    pub fn observe(&self, d: Duration) {
+        let seconds = d.as_secs_f64();
+        let bucket = self.bounds.iter().position(|b| seconds <= *b).unwrap_or(self.bounds.len());
+        self.counts[bucket].add(1);
+        self.sum_us.add(d.as_micros() as u64);
+    }
+
+    /// What was observed so far.
+    pub fn read(&self) -> Buckets {
+        Buckets {
+            bounds: self.bounds,
+            counts: self.counts.iter().map(Counter::value).collect(),
+            sum_s: self.sum_us.value() as f64 / 1e6,
+        }
+    }
+}
+
+/// A copy of a histogram, to be summed with others of the same bounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Buckets {
+    /// Upper bounds in seconds; one more count than bounds.
+    pub bounds: &'static [f64],
+    /// Observations per bucket, not cumulative.
+    pub counts: Vec<u64>,
+    /// Sum of all observations in seconds.
+    pub sum_s: f64,
+}
+
+impl Buckets {
+    /// Adds the other's observations.
+    pub fn merge(&mut self, other: &Self) {
+        debug_assert_eq!(self.bounds, other.bounds, "only histograms of one family are summed");
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+        self.sum_s += other.sum_s;
+    }
+
+    /// How many observations.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_observation_falls_into_the_first_bucket_that_holds_it() {
+        let h = Histogram::new(&[0.1, 1.0]);
+        for ms in [50, 100, 101, 5000] {
+            h.observe(Duration::from_millis(ms));
+        }
+        let read = h.read();
+        assert_eq!(read.counts, [2, 1, 1]);
+        assert!((read.sum_s - 5.251).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_level_never_wraps() {
+        let l = Level::default();
+        l.down();
+        assert_eq!(l.value(), 0);
+    }
+}

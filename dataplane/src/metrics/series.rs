@@ -1,0 +1,315 @@
+//! What is counted by label. Every label comes from the table or from a fixed list, and the number of series is
+//! bounded besides: what a client sends never becomes a label.
+
+use std::cell::RefCell;
+use std::hash::{BuildHasher, Hash};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use hashbrown::HashTable;
+
+use super::cells::{Counter, Histogram, Level};
+
+/// Series of one process, all cores together. Past it, requests are counted under `model="other"`.
+pub const MAX_SERIES: usize = 5_000;
+
+/// Seconds; the reference's buckets, continued because generations run for minutes.
+pub const DURATION_BOUNDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+/// Seconds, for the time to the first token.
+pub const TTFT_BOUNDS: &[f64] =
+    &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0];
+/// Seconds, for the mean gap between two events of a stream.
+pub const GAP_BOUNDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1.0, 2.5, 5.0];
+/// Seconds, for what the proxy itself adds before a request leaves.
+pub const ADDED_BOUNDS: &[f64] =
+    &[0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25];
+
+/// Seconds, for one scheduling decision.
+pub const SCHEDULE_BOUNDS: &[f64] = &[0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_05, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5];
+/// Shares, as the reference's.
+pub const RATIO_BOUNDS: &[f64] = &[0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0];
+
+/// The labels of one finished request, borrowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Labels<'a> {
+    /// As some route registers it, else `unknown`.
+    pub model: &'a str,
+    /// One of a fixed list.
+    pub path: &'static str,
+    /// The status that the client saw.
+    pub status: u16,
+    /// Why it failed; `successful_request` if it did not.
+    pub error_type: &'static str,
+    /// `namespace/name`, or `none`.
+    pub route: &'a str,
+    /// `namespace/name`, or `none`.
+    pub backend: &'a str,
+    /// The name sent to the engine, or `none`.
+    pub upstream_model: &'a str,
+}
+
+impl Labels<'_> {
+    /// `model_server` once a backend was bound.
+    pub fn backend_type(&self) -> &'static str {
+        if self.backend == "none" { "unresolved" } else { "model_server" }
+    }
+}
+
+/// The cells of one set of labels on one core.
+#[derive(Debug)]
+pub struct Series {
+    model: Box<str>,
+    path: &'static str,
+    status: u16,
+    error_type: &'static str,
+    route: Box<str>,
+    backend: Box<str>,
+    upstream_model: Box<str>,
+    /// Finished requests.
+    pub requests: Counter,
+    /// From the first byte of the request to the last of the answer.
+    pub duration: Histogram,
+    /// To the first event of a stream, or the first byte of the body.
+    pub ttft: Histogram,
+    /// Mean gap between the events of one stream.
+    pub gap: Histogram,
+    /// Time that the proxy itself took until the request left.
+    pub added: Histogram,
+    /// Estimated tokens of prompts.
+    pub input_tokens: Counter,
+    /// Tokens that engines reported.
+    pub output_tokens: Counter,
+}
+
+impl Series {
+    fn new(l: &Labels<'_>) -> Self {
+        Self {
+            model: l.model.into(),
+            path: l.path,
+            status: l.status,
+            error_type: l.error_type,
+            route: l.route.into(),
+            backend: l.backend.into(),
+            upstream_model: l.upstream_model.into(),
+            requests: Counter::default(),
+            duration: Histogram::new(DURATION_BOUNDS),
+            ttft: Histogram::new(TTFT_BOUNDS),
+            gap: Histogram::new(GAP_BOUNDS),
+            added: Histogram::new(ADDED_BOUNDS),
+            input_tokens: Counter::default(),
+            output_tokens: Counter::default(),
+        }
+    }
+
+    /// Its labels.
+    pub fn labels(&self) -> Labels<'_> {
+        Labels {
+            model: &self.model,
+            path: self.path,
+            status: self.status,
+            error_type: self.error_type,
+            route: &self.route,
+            backend: &self.backend,
+            upstream_model: &self.upstream_model,
+        }
+    }
+}
+
+impl Keyed for Series {
+    type Labels<'a> = Labels<'a>;
+
+    fn with(labels: &Labels<'_>) -> Self {
+        Self::new(labels)
+    }
+
+    fn labels(&self) -> Labels<'_> {
+        Series::labels(self)
+    }
+
+    fn other<'a>(labels: &Labels<'a>) -> Labels<'a> {
+        Labels { model: "other", route: "other", backend: "other", upstream_model: "other", ..*labels }
+    }
+}
+
+/// The labels of requests that are being served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ActiveLabels<'a> {
+    /// As some route registers it, else `unknown`.
+    pub model: &'a str,
+    /// `namespace/name`, or `none`.
+    pub route: &'a str,
+    /// `namespace/name`, or `none`.
+    pub backend: &'a str,
+    /// The name sent to the engine, or `none`.
+    pub upstream_model: &'a str,
+}
+
+/// What is going on under one set of labels on one core, and what its scheduler did.
+#[derive(Debug)]
+pub struct Active {
+    model: Box<str>,
+    route: Box<str>,
+    backend: Box<str>,
+    upstream_model: Box<str>,
+    /// Requests of clients.
+    pub downstream: Level,
+    /// Attempts at engines.
+    pub upstream: Level,
+    /// How long a decision took.
+    pub schedule: Histogram,
+    /// Share of the prompt that the best candidate was predicted to hold; the sum is of shares, in millionths.
+    pub match_ratio: Histogram,
+}
+
+impl Keyed for Active {
+    type Labels<'a> = ActiveLabels<'a>;
+
+    fn with(l: &ActiveLabels<'_>) -> Self {
+        Self {
+            model: l.model.into(),
+            route: l.route.into(),
+            backend: l.backend.into(),
+            upstream_model: l.upstream_model.into(),
+            downstream: Level::default(),
+            upstream: Level::default(),
+            schedule: Histogram::new(SCHEDULE_BOUNDS),
+            match_ratio: Histogram::new(RATIO_BOUNDS),
+        }
+    }
+
+    fn labels(&self) -> ActiveLabels<'_> {
+        ActiveLabels {
+            model: &self.model,
+            route: &self.route,
+            backend: &self.backend,
+            upstream_model: &self.upstream_model,
+        }
+    }
+
+    fn other<'a>(_: &ActiveLabels<'a>) -> ActiveLabels<'a> {
+        ActiveLabels { model: "other", route: "other", backend: "other", upstream_model: "other" }
+    }
+}
+
+/// Cells that are found by labels.
+pub trait Keyed {
+    /// The labels, borrowed.
+    type Labels<'a>: Copy + Eq + Hash
+    where
+        Self: 'a;
+
+    /// Cells at zero.
+    fn with(labels: &Self::Labels<'_>) -> Self;
+    /// Its labels.
+    fn labels(&self) -> Self::Labels<'_>;
+    /// What these labels are counted under once there are too many.
+    fn other<'a>(labels: &Self::Labels<'a>) -> Self::Labels<'a>
+    where
+        Self: 'a;
+}
+
+/// All cells of one kind in a process, for the scrape.
+#[derive(Debug)]
+pub struct All<T> {
+    list: Mutex<Vec<Arc<T>>>,
+    count: AtomicUsize,
+}
+
+impl<T> Default for All<T> {
+    fn default() -> Self {
+        Self { list: Mutex::default(), count: AtomicUsize::new(0) }
+    }
+}
+
+impl<T> All<T> {
+    /// The cells of all cores, in no order.
+    pub fn list(&self) -> Vec<Arc<T>> {
+        self.list.lock().expect("no thread panics while it holds this list").clone()
+    }
+}
+
+/// One core's way from labels to cells.
+#[derive(Debug)]
+pub struct OfCore<T> {
+    all: Arc<All<T>>,
+    known: RefCell<HashTable<Arc<T>>>,
+    hasher: ahash::RandomState,
+}
+
+impl<T: Keyed> OfCore<T> {
+    /// With nothing counted yet.
+    pub fn new(all: Arc<All<T>>) -> Self {
+        Self { all, known: RefCell::default(), hasher: ahash::RandomState::new() }
+    }
+
+    /// The cells for these labels, made on first use.
+    pub fn of(&self, labels: &T::Labels<'_>) -> Arc<T> {
+        if let Some(cells) = self.find(labels) {
+            return cells;
+        }
+        if self.all.count.fetch_add(1, Relaxed) < MAX_SERIES {
+            return self.insert(labels);
+        }
+        self.all.count.fetch_sub(1, Relaxed);
+        let other = T::other(labels);
+        self.find(&other).unwrap_or_else(|| self.insert(&other))
+    }
+
+    fn find(&self, labels: &T::Labels<'_>) -> Option<Arc<T>> {
+        let hash = self.hasher.hash_one(labels);
+        self.known.borrow().find(hash, |s| same::<T>(&s.labels(), labels)).cloned()
+    }
+
+    fn insert(&self, labels: &T::Labels<'_>) -> Arc<T> {
+        let cells = Arc::new(T::with(labels));
+        self.all.list.lock().expect("no thread panics while it holds this list").push(cells.clone());
+        let hash = self.hasher.hash_one(labels);
+        self.known.borrow_mut().insert_unique(hash, cells.clone(), |s| self.hasher.hash_one(s.labels()));
+        cells
+    }
+}
+
+/// Compares labels of two lifetimes, which a shared `Self::Labels` alone cannot say.
+fn same<'a, T: Keyed + 'a>(a: &T::Labels<'a>, b: &T::Labels<'a>) -> bool {
+    a == b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(model: &str) -> Labels<'_> {
+        Labels {
+            model,
+            path: "/v1/chat/completions",
+            status: 200,
+            error_type: "successful_request",
+            route: "r",
+            backend: "b",
+            upstream_model: "none",
+        }
+    }
+
+    #[test]
+    fn the_same_labels_are_the_same_cells() {
+        let core = OfCore::<Series>::new(Arc::default());
+        core.of(&labels("a")).requests.add(1);
+        core.of(&labels("a")).requests.add(1);
+        core.of(&labels("b")).requests.add(1);
+        assert_eq!(core.of(&labels("a")).requests.value(), 2);
+        assert_eq!(core.all.list().len(), 2);
+    }
+
+    #[test]
+    fn past_the_bound_requests_are_counted_as_other() {
+        let core = OfCore::<Series>::new(Arc::default());
+        for n in 0..MAX_SERIES + 50 {
+            core.of(&labels(&format!("m{n}"))).requests.add(1);
+        }
+        let all = core.all.list();
+        assert!(all.len() <= MAX_SERIES + 1, "{} series", all.len());
+        let other: u64 = all.iter().filter(|s| s.labels().model == "other").map(|s| s.requests.value()).sum();
+        assert_eq!(other, 50);
+    }
+}

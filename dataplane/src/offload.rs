@@ -1,0 +1,60 @@
+//! Helper threads for work that would hold a core for more than about 100 µs, such as inspecting a body of megabytes.
+
+use std::future::Future;
+use std::io;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use futures_util::FutureExt;
+
+use crate::rt;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Jobs that wait at most, per thread.
+const QUEUE: usize = 64;
+
+/// The way to the helper threads.
+#[derive(Debug, Clone)]
+pub struct Offload {
+    jobs: Sender<Job>,
+}
+
+/// All helper threads are busy and their queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Busy;
+
+impl Offload {
+    /// Starts so many threads; they end when the last [`Offload`] is gone.
+    pub fn start(threads: usize) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
+        let (jobs, queue) = bounded(QUEUE * threads);
+        let spawn = |n: usize| {
+            let queue = queue.clone();
+            std::thread::Builder::new().name(format!("offload-{n}")).spawn(move || work(&queue))
+        };
+        let threads = (0..threads).map(spawn).collect::<io::Result<_>>()?;
+        Ok((Self { jobs }, threads))
+    }
+
+    /// Runs `job` on a helper thread and waits for its value.
+    pub fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<impl Future<Output = Option<T>> + use<T>, Busy> {
+        let (post, mut inbox) = rt::mailbox(1);
+        let job = Box::new(move || {
+            // A panic must not end the thread; the waiting request gets nothing and is refused.
+            let value = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).ok();
+            // Whoever waited may be gone.
+            let _ = post.post(value);
+        });
+        self.jobs.try_send(job).map_err(|_| Busy)?;
+        Ok(async move { inbox.recv().await }.fuse())
+    }
+}
+
+fn work(queue: &Receiver<Job>) {
+    while let Ok(job) = queue.recv() {
+        job();
+    }
+}

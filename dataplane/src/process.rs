@@ -1,0 +1,220 @@
+//! Starting everything and ending it: the one place that knows all threads.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Release};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use dataplane_core::load::LiveRegistry;
+use dataplane_core::table::Table;
+
+use crate::admin::{self, Admin};
+use crate::config::{Config, Cores};
+use crate::offload::Offload;
+use crate::rt::{self, Listener, StartError};
+use crate::shared::{CoreSlot, Parts, Phase, Shared, ToCore};
+use crate::tables::Tables;
+use crate::{snapshot_file, worker};
+
+/// Connections that wait to be accepted, per core.
+const BACKLOG: i32 = 4096;
+/// Messages that wait for a core.
+const INBOX: usize = 4096;
+
+/// Why the process cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFailure {
+    /// The runtime.
+    #[error(transparent)]
+    Runtime(#[from] StartError),
+    /// The snapshot file.
+    #[error("the snapshot is refused:\n{}", .0.join("\n"))]
+    Snapshot(Vec<String>),
+    /// An address.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, #[source] io::Error),
+    /// Anything else of the system.
+    #[error("cannot start {0}: {1}")]
+    System(&'static str, #[source] io::Error),
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Running {
+    shared: Arc<Shared>,
+    tables: Arc<Tables>,
+    listen: SocketAddr,
+    admin: Admin,
+    cores: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    others: Vec<JoinHandle<()>>,
+}
+
+/// Starts the proxy: reads the snapshot, listens on all cores, serves.
+pub fn start(config: Config) -> Result<Running, StartFailure> {
+    let snapshot = snapshot_file::load(&config.snapshot).map_err(StartFailure::Snapshot)?;
+    let driver = rt::probe(config.driver)?;
+    let cpus = rt::cores().map_err(|e| StartFailure::System("on the CPUs of this process", e))?;
+    let (cpus, pinned) = match config.cores {
+        Cores::All => (cpus.clone(), cpus.len() > 1),
+        Cores::First(n) => (cpus.into_iter().cycle().take(n.max(1)).collect(), false),
+    };
+    let (slots, inboxes): (Vec<_>, Vec<_>) = cpus
+        .iter()
+        .map(|_| rt::mailbox(INBOX))
+        .map(|(post, inbox)| (CoreSlot::new(post), inbox))
+        .unzip();
+    let threads = (cpus.len() / 4).max(1);
+    let (offload, _) = Offload::start(threads).map_err(|e| StartFailure::System("the helper threads", e))?;
+    let mut registry = LiveRegistry::new();
+    let table = Table::compile(&snapshot, &mut registry);
+    let shared = Arc::new(Shared::new(Parts { config, driver, table, cores: slots.into(), offload }));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (tables, readers, writer) = Tables::start(shared.clone(), registry, stop.clone())
+        .map_err(|e| StartFailure::System("the tables thread", e))?;
+    tables.install(&snapshot);
+    let recorder = shared.recorder.start(&shared.config.access_log);
+    let recorder = recorder.map_err(|e| StartFailure::System("the access log", e))?;
+
+    let mut listen = shared.config.listen;
+    let mut cores = Vec::new();
+    for (id, ((cpu, inbox), index)) in cpus.into_iter().zip(inboxes).zip(readers).enumerate() {
+        let seed = random_seed().map_err(|e| StartFailure::System("without randomness", e))?;
+        let start = worker::Start { id, shared: shared.clone(), index, inbox, seed };
+        let (thread, bound) = start_core(start, listen, pinned.then_some(cpu))?;
+        // The other cores share the port that the kernel chose for the first one.
+        listen = bound;
+        cores.push(thread);
+    }
+    let admin = admin::start(&shared, &tables)?;
+    let watcher = snapshot_file::watch(shared.config.snapshot.clone(), tables.clone(), stop.clone())
+        .map_err(|e| StartFailure::System("the snapshot watch", e))?;
+    shared.advance(Phase::Serving);
+    tracing::info!(%listen, driver = driver.as_str(), cores = cores.len(), "serving");
+    Ok(Running { shared, tables, listen, admin, cores, stop, others: vec![writer, recorder, watcher] })
+}
+
+fn start_core(
+    start: worker::Start,
+    address: SocketAddr,
+    cpu: Option<usize>,
+) -> Result<(JoinHandle<()>, SocketAddr), StartFailure> {
+    let (tell, told) = mpsc::sync_channel::<Result<SocketAddr, StartFailure>>(1);
+    let driver = start.shared.driver;
+    let main = move || {
+        if let Some(cpu) = cpu
+            && let Err(error) = rt::pin_to(cpu)
+        {
+            tracing::warn!(%error, cpu, "a core's thread cannot be pinned");
+        }
+        let failed = tell.clone();
+        let ran = rt::run(driver, move || async move {
+            match Listener::bind(address, BACKLOG) {
+                Ok(listener) => {
+                    // Nobody listens any more only if the start was given up.
+                    let _ = tell.send(Ok(listener.local_addr()));
+                    worker::run(start, listener).await;
+                }
+                Err(error) => drop(tell.send(Err(StartFailure::Listen(address, error)))),
+            }
+        });
+        if let Err(error) = ran {
+            drop(failed.send(Err(error.into())));
+        }
+    };
+    let name = format!("core-{}", cpu.unwrap_or_default());
+    let thread = std::thread::Builder::new().name(name).spawn(main);
+    let thread = thread.map_err(|e| StartFailure::System("a core's thread", e))?;
+    let bound = told.recv().map_err(|_| StartFailure::System("a core", io::Error::other("its thread ended")))??;
+    Ok((thread, bound))
+}
+
+fn random_seed() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+impl Running {
+    /// Where clients connect, with the port that the kernel chose for port 0.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where `/metrics` and `/readyz` are.
+    pub fn metrics(&self) -> SocketAddr {
+        self.admin.metrics
+    }
+
+    /// Where `/debug` is.
+    pub fn debug(&self) -> SocketAddr {
+        self.admin.debug
+    }
+
+    /// What all threads share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The way to put another table in force.
+    pub fn tables(&self) -> &Arc<Tables> {
+        &self.tables
+    }
+
+    /// Drains and ends everything. Returns how many connections had to be cut at the deadline.
+    ///
+    /// `impatient` is asked often; once it says yes, what is left is cut at once.
+    pub fn shutdown(self, impatient: impl Fn() -> bool) -> u64 {
+        let drain = self.shared.config.drain;
+        let start = Instant::now();
+        self.shared.advance(Phase::Draining);
+        tracing::info!(lead = ?drain.lead, deadline = ?drain.deadline, "draining");
+        wait_until(start + drain.lead, &impatient);
+        self.shared.advance(Phase::Closing);
+        self.tell(|| ToCore::StopAccepting);
+        // Listeners take what waits in their queues within a turn of the loop; then connections can be counted.
+        wait_until(Instant::now() + Duration::from_millis(50), || false);
+        let deadline = start + drain.lead + drain.deadline;
+        wait_until(deadline, || impatient() || self.connections() == 0);
+        let cut = self.connections();
+        self.tell(|| ToCore::Finish);
+        for core in self.cores {
+            if core.join().is_err() {
+                tracing::error!("a core's thread panicked");
+            }
+        }
+        self.stop.store(true, Release);
+        self.shared.recorder.stop();
+        self.admin.stop();
+        for other in self.others {
+            if other.join().is_err() {
+                tracing::error!("a thread panicked");
+            }
+        }
+        tracing::info!(cut, "ended");
+        cut
+    }
+
+    fn connections(&self) -> u64 {
+        self.shared.cores.iter().map(CoreSlot::connections).sum()
+    }
+
+    fn tell(&self, message: impl Fn() -> ToCore) {
+        for core in &self.shared.cores {
+            let mut message = message();
+            // A full queue empties within a turn of the core's loop.
+            while let Err(back) = core.post.post(message) {
+                message = back;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+fn wait_until(deadline: Instant, done: impl Fn() -> bool) {
+    while Instant::now() < deadline && !done() {
+        std::thread::sleep(Duration::from_millis(5).min(deadline.saturating_duration_since(Instant::now())));
+    }
+}

@@ -1,0 +1,95 @@
+//! The bytes that go to the engine: the client's head edited, its body as it was but for splices, in one piece.
+
+use std::net::IpAddr;
+
+use api::snapshot::{Credentials, Endpoint};
+use dataplane_core::http::{RequestEdits, RequestFraming, write_request_head};
+use dataplane_core::inspect::{Splices, apply, spliced_len};
+
+use super::forward::Wire;
+use super::read::Received;
+use crate::server::reader::HEADROOM;
+
+/// What of a request stays the same from attempt to attempt.
+pub(crate) struct Edits<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) client: IpAddr,
+    pub(crate) credentials: Credentials,
+    /// The answer has to be read on its way.
+    pub(crate) plain_answer: bool,
+    /// Replaces the target.
+    pub(crate) target: Option<&'a [u8]>,
+}
+
+/// The request for an endpoint. Without splices the body stays where it is, and the head is written before it, into the
+/// room of the client's head.
+pub(crate) fn compose(received: Received, splices: &Splices, endpoint: &Endpoint, edits: &Edits<'_>) -> Wire {
+    let Received { input, head, body, room } = received;
+    let client = edits.client.to_string();
+    let length = spliced_len(&input.bytes()[body.clone()], splices) as u64;
+    let framing = match head.framing {
+        RequestFraming::None => RequestFraming::None,
+        RequestFraming::Length(_) | RequestFraming::Chunked => RequestFraming::Length(length),
+    };
+    let request = RequestEdits {
+        framing,
+        target: edits.target,
+        host: None,
+        request_id: Some(edits.id.as_bytes()),
+        forwarded_for: Some(client.as_bytes()),
+        forwarded_proto: Some(b"http"),
+        data_parallel_rank: (endpoint.key.rank > 0).then_some(endpoint.key.rank.into()),
+        strip_credentials: edits.credentials == Credentials::Strip,
+        strip_accept_encoding: edits.plain_answer,
+        extra: &[],
+    };
+    let mut written = Vec::with_capacity(head.len as usize + 512);
+    write_request_head(&mut written, &head, input.bytes(), &request);
+    if !splices.is_empty() {
+        written.reserve(length as usize);
+        apply(&input.bytes()[body], splices, &mut written);
+        return Wire { bytes: written, from: 0, room };
+    }
+    let (start, end) = (HEADROOM + body.start, HEADROOM + body.end);
+    let mut bytes = input.0;
+    bytes.truncate(end);
+    match start.checked_sub(written.len()) {
+        Some(from) => {
+            bytes[from..start].copy_from_slice(&written);
+            Wire { bytes, from, room }
+        }
+        None => {
+            written.extend_from_slice(&bytes[start..]);
+            Wire { bytes: written, from: 0, room }
+        }
+    }
+}
+
+/// The target with another model in its path.
+pub(crate) fn renamed_target(path: &str, query: Option<&[u8]>, at: &std::ops::Range<usize>, model: &str) -> Vec<u8> {
+    let mut target = path.as_bytes()[..at.start].to_vec();
+    for byte in model.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => target.push(byte),
+            _ => target.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+        }
+    }
+    target.extend_from_slice(&path.as_bytes()[at.end..]);
+    if let Some(query) = query {
+        target.push(b'?');
+        target.extend_from_slice(query);
+    }
+    target
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_in_a_path_is_replaced_and_escaped() {
+        let path = "/v2/models/old/infer";
+        let target = renamed_target(path, Some(b"a=1"), &(11..14), "new/1");
+        assert_eq!(target, b"/v2/models/new%2F1/infer?a=1");
+    }
+}

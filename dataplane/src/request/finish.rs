@@ -1,0 +1,280 @@
+//! What happened to one request, kept while it runs and told once when it ends, however it ends: dropping it writes
+//! the metrics, the access log and the decision's record.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use dataplane_core::plan::{Decision, Usage};
+use dataplane_core::table::BackendTable;
+
+use super::id::RequestId;
+use crate::metrics::{Active, ActiveLabels, Labels, StreamOutcome};
+use crate::recorder::{Durations, ErrorRecord, Record};
+use crate::refusal::{Reason, Refusal};
+use crate::server::connection::Connection;
+use crate::worker::Worker;
+
+/// Bytes of a path, a model and a message that are logged.
+const LOGGED: usize = 1024;
+
+/// A request that runs.
+pub(crate) struct Flight {
+    worker: Rc<Worker>,
+    start: Instant,
+    /// Taken by the drop.
+    record: Box<Record>,
+    path_label: &'static str,
+    model_label: Option<Arc<str>>,
+    active: Option<Arc<Active>>,
+    sent: Option<Instant>,
+    answered: Option<Instant>,
+    first_event: Option<Instant>,
+    last_event: Option<Instant>,
+    events: u64,
+    stream: Option<StreamOutcome>,
+}
+
+impl Flight {
+    /// A request whose first byte is here.
+    pub(crate) fn begin(connection: &Connection) -> Self {
+        let worker = connection.worker.clone();
+        worker.metrics.plain.active_requests.up();
+        worker.shared.cores[worker.id].request(1);
+        let record = Record { start: SystemTime::now(), client: connection.peer, ..Record::empty() };
+        Self {
+            worker,
+            start: Instant::now(),
+            record: Box::new(record),
+            path_label: "other",
+            model_label: None,
+            active: None,
+            sent: None,
+            answered: None,
+            first_event: None,
+            last_event: None,
+            events: 0,
+            stream: None,
+        }
+    }
+
+    /// Its head is here.
+    pub(crate) fn head(&mut self, head: Head<'_>) {
+        self.record.method = String::from_utf8_lossy(head.method).into_owned();
+        self.record.path = clipped(head.path);
+        self.record.protocol = head.protocol;
+        self.record.request_id = head.id.as_str().to_owned();
+        self.path_label = head.path_label;
+    }
+
+    /// Its body is here.
+    pub(crate) fn received(&mut self, bytes: usize) {
+        self.record.bytes.0 = bytes as u64;
+    }
+
+    /// The model it asks for; `known` as the table holds it.
+    pub(crate) fn model(&mut self, requested: &str, known: Option<&Arc<str>>) {
+        self.record.model = clipped(requested);
+        self.model_label = known.cloned();
+    }
+
+    /// Where it goes.
+    pub(crate) fn bound(&mut self, bound: Bound<'_>) {
+        let labels = ActiveLabels {
+            model: self.model_label.as_deref().unwrap_or("unknown"),
+            route: bound.route,
+            backend: bound.backend,
+            upstream_model: bound.upstream_model.unwrap_or("none"),
+        };
+        let active = self.worker.metrics.active.of(&labels);
+        active.downstream.up();
+        self.active = Some(active);
+        self.record.route = Some(bound.route.into());
+        self.record.backend = Some(bound.backend.into());
+        self.record.upstream_model = bound.upstream_model.map(Into::into);
+    }
+
+    /// Its prompt, as counted.
+    pub(crate) fn prompt(&mut self, tokens: u64, blocks: usize) {
+        self.record.input_tokens = tokens;
+        self.record.blocks.0 = blocks as u32;
+    }
+
+    /// It was decided; the decision took so long.
+    pub(crate) fn decided(&mut self, decision: &Decision, backend: &Arc<BackendTable>, took: Duration) {
+        let best = decision.candidates.iter().map(|c| c.matched_blocks).max().unwrap_or(0);
+        if let Some(active) = &self.active {
+            active.schedule.observe(took);
+            if self.record.blocks.0 > 0 {
+                let share = f64::from(best) / f64::from(self.record.blocks.0);
+                active.match_ratio.observe(Duration::from_secs_f64(share.min(1.0)));
+            }
+        }
+        self.record.decision = Some((decision.clone(), backend.clone()));
+    }
+
+    /// An attempt begins.
+    pub(crate) fn attempt(&mut self, endpoint: &api::snapshot::Endpoint, cached_blocks: u32) {
+        self.record.attempts += 1;
+        self.record.endpoint = Some((endpoint.name.clone(), endpoint.address));
+        self.record.blocks.1 = cached_blocks;
+        if self.record.attempts > 1 {
+            self.worker.metrics.plain.retries.add(1);
+        }
+        if let Some(active) = &self.active {
+            active.upstream.up();
+        }
+        self.sent.get_or_insert_with(Instant::now);
+    }
+
+    /// It ended, well or not.
+    pub(crate) fn attempt_ended(&mut self, status: Option<u16>) {
+        self.record.upstream_status = status.or(self.record.upstream_status);
+        if let Some(active) = &self.active {
+            active.upstream.down();
+        }
+    }
+
+    /// The engine's head is here.
+    pub(crate) fn answered(&mut self) {
+        self.answered = Some(Instant::now());
+    }
+
+    /// The status that the client sees.
+    pub(crate) fn status(&mut self, status: u16) {
+        self.record.status = status;
+    }
+
+    /// Bytes of the answer's body went to the client, with so many events so far.
+    pub(crate) fn relayed(&mut self, bytes: usize, events: u64) {
+        self.record.bytes.1 += bytes as u64;
+        if events > self.events || self.first_event.is_none() {
+            let now = Instant::now();
+            self.first_event.get_or_insert(now);
+            self.last_event = Some(now);
+            self.events = events;
+        }
+    }
+
+    /// Whether the answer's first event or byte went to the client.
+    pub(crate) fn has_first_event(&self) -> bool {
+        self.first_event.is_some()
+    }
+
+    /// The answer's tokens, as the engine counted them.
+    pub(crate) fn usage(&mut self, usage: &Usage) {
+        self.record.output_tokens = usage.completion_tokens;
+    }
+
+    /// How the answer ended, if it was a stream of events.
+    pub(crate) fn stream_if(&mut self, is_events: bool, outcome: StreamOutcome) {
+        self.stream = is_events.then_some(outcome);
+    }
+
+    /// It was refused.
+    pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        self.record.status = refusal.status;
+        let upstream = matches!(
+            refusal.reason,
+            Reason::UpstreamTransport | Reason::UpstreamResponse | Reason::UpstreamTimeout
+        );
+        self.failed(refusal.reason, &refusal.message, if upstream { "upstream" } else { "router" });
+    }
+
+    /// It failed after its answer began, or because the client left.
+    pub(crate) fn failed(&mut self, reason: Reason, message: &str, origin: &'static str) {
+        self.record.error = Some(ErrorRecord { kind: reason.label(), message: clipped(message), origin });
+    }
+
+    /// Since its first byte.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn count(&mut self, end: Instant) {
+        let r = &self.record;
+        let labels = Labels {
+            model: self.model_label.as_deref().unwrap_or("unknown"),
+            path: self.path_label,
+            status: r.status,
+            error_type: match &r.error {
+                Some(error) => error.kind,
+                None if r.status < 400 => "successful_request",
+                None => "request_failed",
+            },
+            route: r.route.as_deref().unwrap_or("none"),
+            backend: r.backend.as_deref().unwrap_or("none"),
+            upstream_model: r.upstream_model.as_deref().unwrap_or("none"),
+        };
+        let series = self.worker.metrics.series.of(&labels);
+        series.requests.add(1);
+        series.duration.observe(end - self.start);
+        series.input_tokens.add(r.input_tokens);
+        series.output_tokens.add(r.output_tokens);
+        if let Some(first) = self.first_event {
+            series.ttft.observe(first - self.start);
+            if let Some(last) = self.last_event
+                && self.events > 1
+            {
+                series.gap.observe((last - first) / (self.events - 1).min(u64::from(u32::MAX)) as u32);
+            }
+        }
+        if let Some(sent) = self.sent {
+            series.added.observe(sent - self.start);
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let end = Instant::now();
+        self.count(end);
+        let worker = &self.worker;
+        if let Some(active) = &self.active {
+            active.downstream.down();
+        }
+        if let Some(outcome) = self.stream {
+            worker.metrics.stream(outcome);
+        }
+        worker.metrics.plain.active_requests.down();
+        worker.shared.cores[worker.id].request(-1);
+        let record = &mut self.record;
+        record.ttft = self.first_event.map(|first| first - self.start);
+        let sent = self.sent.unwrap_or(end);
+        let answered = self.answered.unwrap_or(end).max(sent);
+        record.durations = Durations {
+            total: end - self.start,
+            request: sent - self.start,
+            upstream: answered - sent,
+            response: end - answered,
+        };
+        let record = std::mem::replace(record, Box::new(Record::empty()));
+        if !worker.shared.recorder.push(record) {
+            worker.metrics.plain.records_dropped.add(1);
+        }
+    }
+}
+
+/// What a head says about the request.
+pub(crate) struct Head<'a> {
+    pub(crate) method: &'a [u8],
+    pub(crate) path: &'a str,
+    pub(crate) path_label: &'static str,
+    pub(crate) protocol: &'static str,
+    pub(crate) id: &'a RequestId,
+}
+
+/// Where a request was routed.
+pub(crate) struct Bound<'a> {
+    pub(crate) route: &'a str,
+    pub(crate) backend: &'a str,
+    pub(crate) upstream_model: Option<&'a str>,
+}
+
+fn clipped(text: &str) -> String {
+    let mut end = text.len().min(LOGGED);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}

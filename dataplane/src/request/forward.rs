@@ -1,0 +1,236 @@
+//! One attempt at one engine: a connection, the request out, the answer's head in. While the engine is silent a read
+//! stays posted on the client's socket, so that a client that leaves ends the attempt at once.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use dataplane_core::http::{BadResponse, HeadScanner, ResponseHead};
+use memchr::memmem;
+
+use crate::metrics::Limit;
+use crate::rt::Stream;
+use crate::server::connection::Connection;
+use crate::server::reader::Reader;
+use crate::server::watch::Waiting;
+use crate::shared::Buffered;
+
+/// Room for the first read of an answer: most unary answers whole.
+const FIRST_READ: usize = 8 << 10;
+
+/// The bytes that go to the engine.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    /// Head and body, in one piece, from `from` on.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) from: usize,
+    /// Held as long as the bytes are.
+    pub(crate) room: Buffered,
+}
+
+impl Wire {
+    /// The same request for another data-parallel rank, if ranks are told at all.
+    pub(crate) fn for_rank(mut self, rank: u16) -> Self {
+        const NAME: &[u8] = b"x-data-parallel-rank: ";
+        let head = &self.bytes[self.from..];
+        let end = memmem::find(head, b"\r\n\r\n").unwrap_or(0);
+        let lower = head[..end].to_ascii_lowercase();
+        let Some(at) = memmem::find(&lower, NAME) else { return self };
+        let start = self.from + at + NAME.len();
+        let stop = self.from + memmem::find(&head[at..], b"\r\n").map_or(end, |n| at + n);
+        self.bytes.splice(start..stop, rank.to_string().into_bytes());
+        self
+    }
+}
+
+/// Where and how long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt {
+    pub(crate) address: SocketAddr,
+    pub(crate) connect: Duration,
+    pub(crate) first_byte_ms: u64,
+    pub(crate) to_head: bool,
+}
+
+/// The engine's answer so far.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) stream: Stream,
+    pub(crate) head: ResponseHead,
+    /// The head, and what came with it.
+    pub(crate) bytes: Vec<u8>,
+    /// The engine answered before it had the whole request; its connection is not used again.
+    pub(crate) early: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The client left.
+    Gone,
+    /// No connection.
+    Connect(io::Error),
+    /// It broke before the first byte of an answer.
+    Broken(io::Error),
+    /// It broke inside the head.
+    Cut,
+    /// A limit ended it.
+    Slow(Limit),
+    /// The head is not HTTP.
+    Malformed(BadResponse),
+}
+
+/// Sends the request and waits for the answer's head. The wire is given back unless it cannot be sent again.
+pub(crate) async fn attempt(
+    connection: &mut Connection,
+    attempt: &Attempt,
+    mut wire: Wire,
+) -> (Result<Answer, Failure>, Option<Wire>) {
+    let worker = connection.worker.clone();
+    let taken = worker.pool.take(attempt.address, worker.now_ms());
+    worker.metrics.plain.stale.add(taken.stale);
+    let mut pooled = taken.stream;
+    loop {
+        let reused = pooled.is_some();
+        let stream = match pooled.take() {
+            Some(stream) => stream,
+            None => match connect(connection, attempt).await {
+                Ok(stream) => stream,
+                Err(failure) => return (Err(failure), Some(wire)),
+            },
+        };
+        connection.watch.engine(Some(stream.killer()));
+        connection.watch.wait(Waiting::FirstByte, worker.now_ms(), attempt.first_byte_ms);
+        let (result, back) = exchange(connection, stream, attempt.to_head, wire).await;
+        match (result, back) {
+            // The engine closed an idle connection as we used it: that says nothing about the engine.
+            (Err(Failure::Broken(_)), Some(back)) if reused => {
+                worker.metrics.plain.stale.add(1);
+                wire = back;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn connect(connection: &mut Connection, attempt: &Attempt) -> Result<Stream, Failure> {
+    let worker = connection.worker.clone();
+    worker.metrics.plain.connects.add(1);
+    connection.watch.nothing();
+    let connecting = Stream::connect(attempt.address, attempt.connect);
+    match unless_gone(connecting, &mut connection.reader).await {
+        None => Err(Failure::Gone),
+        Some(Ok(stream)) => Ok(stream),
+        Some(Err(error)) => {
+            worker.pool.clear(attempt.address);
+            if error.kind() == io::ErrorKind::TimedOut {
+                worker.metrics.hit(Limit::Connect);
+            }
+            Err(Failure::Connect(error))
+        }
+    }
+}
+
+/// What an exchange waited for.
+enum Step {
+    Read(io::Result<usize>, Vec<u8>),
+    Gone,
+}
+
+async fn exchange(
+    connection: &mut Connection,
+    mut stream: Stream,
+    to_head: bool,
+    wire: Wire,
+) -> (Result<Answer, Failure>, Option<Wire>) {
+    let killer = stream.killer();
+    let (read, write) = stream.sides();
+    let (from, room) = (wire.from, wire.room);
+    let mut writing = pin!(write.write_from(wire.bytes, from));
+    let mut reading = pin!(read.read(Vec::with_capacity(FIRST_READ)));
+    let mut wrote = None;
+    // Written and read at once: an engine may answer, or refuse, before it has read the whole request.
+    let step = poll_fn(|cx| {
+        if wrote.is_none()
+            && let Poll::Ready(done) = writing.as_mut().poll(cx)
+        {
+            wrote = Some(done);
+        }
+        if let Poll::Ready((result, bytes)) = reading.as_mut().poll(cx) {
+            return Poll::Ready(Step::Read(result, bytes));
+        }
+        connection.reader.poll_left(cx).map(|()| Step::Gone)
+    })
+    .await;
+    let early = wrote.as_ref().is_none_or(|(result, _)| result.is_err());
+    let (result, bytes) = match step {
+        Step::Gone => return (Err(Failure::Gone), None),
+        Step::Read(result, bytes) => (result, bytes),
+    };
+    let failure = broken(connection, result);
+    if failure.is_some() && wrote.is_none() {
+        // The request may be sent again, so its bytes are wanted back from the write that cannot succeed any more.
+        killer.kill();
+        wrote = Some(writing.as_mut().await);
+    }
+    let back = wrote.map(|(_, bytes)| Wire { bytes, from, room });
+    match failure {
+        Some(failure) => (Err(failure), back),
+        None => (head(connection, stream, bytes, (to_head, early)).await, back),
+    }
+}
+
+/// Why a first read brought nothing, if it did not.
+fn broken(connection: &Connection, result: io::Result<usize>) -> Option<Failure> {
+    let error = match result {
+        Ok(n) if n > 0 => return None,
+        Ok(_) => io::ErrorKind::UnexpectedEof.into(),
+        Err(error) => error,
+    };
+    Some(connection.watch.fired().map_or(Failure::Broken(error), Failure::Slow))
+}
+
+/// Reads on until the head is whole; interim heads are skipped.
+async fn head(
+    connection: &mut Connection,
+    mut stream: Stream,
+    mut bytes: Vec<u8>,
+    (to_head, early): (bool, bool),
+) -> Result<Answer, Failure> {
+    let limits = connection.worker.shared.config.limits.head;
+    let mut scanner = HeadScanner::default();
+    loop {
+        match scanner.response(&bytes, &limits, to_head) {
+            Err(bad) => return Err(Failure::Malformed(bad)),
+            Ok(Some(head)) if head.interim => {
+                bytes.drain(..head.len as usize);
+                scanner = HeadScanner::default();
+                continue;
+            }
+            Ok(Some(head)) => return Ok(Answer { stream, head, bytes, early }),
+            Ok(None) => {}
+        }
+        let read = unless_gone(stream.read(bytes), &mut connection.reader).await;
+        let Some((result, back)) = read else { return Err(Failure::Gone) };
+        bytes = back;
+        if !matches!(result, Ok(n) if n > 0) {
+            return Err(connection.watch.fired().map_or(Failure::Cut, Failure::Slow));
+        }
+    }
+}
+
+/// The future's value, unless the client leaves first.
+pub(crate) async fn unless_gone<F: Future>(future: F, reader: &mut Reader) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| poll_unless_gone(future.as_mut(), reader, cx)).await
+}
+
+fn poll_unless_gone<F: Future>(future: Pin<&mut F>, reader: &mut Reader, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+    match future.poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => reader.poll_left(cx).map(|()| None),
+    }
+}

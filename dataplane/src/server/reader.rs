@@ -1,0 +1,187 @@
+//! The reading side of a client's connection. One read stays posted while an answer is relayed, so that a client that
+//! leaves is noticed at once; it is not cancelled when the answer ends but becomes the next request's read.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::watch::Watch;
+use crate::rt::{PostedOutcome, PostedRead, ReadHalf};
+
+/// Free bytes before a request's head, so that the head sent upstream can grow in place and head and body leave in one
+/// write without a copy of the body.
+pub(crate) const HEADROOM: usize = 1024;
+/// Room for a first read: most heads, and small bodies with them.
+const FIRST_READ: usize = 4096;
+/// Bytes of following requests that are taken while an answer is relayed; then the client has to wait.
+const AHEAD: usize = 16 << 10;
+
+/// Bytes of a client in the order in which they came, behind [`HEADROOM`].
+#[derive(Debug, Default)]
+pub(crate) struct Input(pub(crate) Vec<u8>);
+
+impl Input {
+    /// Room for so many bytes.
+    pub(crate) fn with_room(bytes: usize) -> Self {
+        let mut buf = Vec::with_capacity(HEADROOM + bytes);
+        buf.resize(HEADROOM, 0);
+        Self(buf)
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.get(HEADROOM..).unwrap_or_default()
+    }
+
+    /// Takes the bytes from `at` on into an input of their own.
+    pub(crate) fn split_off(&mut self, at: usize) -> Self {
+        let tail = &self.bytes()[at..];
+        if tail.is_empty() {
+            return Self::default();
+        }
+        let mut next = Self::with_room(tail.len().max(FIRST_READ));
+        next.0.extend_from_slice(tail);
+        self.0.truncate(HEADROOM + at);
+        next
+    }
+
+    fn is_unallocated(&self) -> bool {
+        self.0.capacity() == 0
+    }
+}
+
+#[derive(Debug)]
+enum Side {
+    Free(ReadHalf),
+    Posted(PostedRead),
+    /// A wait for readiness, without a buffer.
+    Dozing(PostedRead),
+    /// Only while it moves from one of the others to another.
+    Moving,
+}
+
+/// The reading side with what it has read.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    side: Side,
+    input: Input,
+    ended: bool,
+    watch: Rc<Watch>,
+}
+
+impl Reader {
+    pub(crate) fn new(half: ReadHalf, watch: Rc<Watch>) -> Self {
+        Self { side: Side::Free(half), input: Input::default(), ended: false, watch }
+    }
+
+    /// What was read and not taken. Empty while a read is posted: then the read has it.
+    pub(crate) fn input(&self) -> &Input {
+        &self.input
+    }
+
+    /// Takes all that was read.
+    pub(crate) fn take_input(&mut self) -> Input {
+        std::mem::take(&mut self.input)
+    }
+
+    /// Gives back what belongs to the next request.
+    pub(crate) fn put_back(&mut self, input: Input) {
+        debug_assert!(self.input.is_unallocated(), "nothing was read since the request was taken");
+        self.input = input;
+    }
+
+    /// Waits for more bytes of the client; false when it has left. A wait that is given up stays posted.
+    pub(crate) async fn more(&mut self) -> bool {
+        poll_fn(|cx| self.poll_more(cx)).await
+    }
+
+    /// Waits for bytes of a request of which `missing` bytes are still to come, so that few reads take them.
+    pub(crate) async fn more_of(&mut self, missing: usize) -> bool {
+        if let Side::Free(half) = &mut self.side {
+            let room = self.input.0.capacity() - self.input.0.len();
+            if half.wait_bytes(missing.min(room)).await.is_err() {
+                return false;
+            }
+        }
+        self.more().await
+    }
+
+    /// Makes room for so many more bytes.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.input.0.reserve_exact(bytes);
+    }
+
+    /// Ready when the client has left. Bytes that it sends meanwhile are kept for its next request, up to a bound
+    /// beyond which it is not read any more, and then its leaving shows when an answer is written.
+    pub(crate) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.ended {
+                return Poll::Ready(());
+            }
+            if matches!(self.side, Side::Free(_)) && self.input.bytes().len() >= AHEAD {
+                return Poll::Pending;
+            }
+            match self.poll_more(cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            if self.ended {
+                return Poll::Ready(false);
+            }
+            let posted = match &mut self.side {
+                Side::Posted(posted) | Side::Dozing(posted) => posted,
+                Side::Free(_) | Side::Moving => {
+                    self.post();
+                    continue;
+                }
+            };
+            let Poll::Ready((half, outcome)) = Pin::new(posted).poll(cx) else { return Poll::Pending };
+            self.side = Side::Free(half);
+            self.watch.holds_buffer(false);
+            match outcome {
+                PostedOutcome::Read(result, buf) => {
+                    self.input = Input(buf);
+                    return Poll::Ready(self.took(result));
+                }
+                PostedOutcome::Ready(Ok(())) => {}
+                PostedOutcome::Ready(Err(_)) => self.ended = true,
+                PostedOutcome::Cancelled(buf) => self.doze(buf),
+            }
+        }
+    }
+
+    fn took(&mut self, result: io::Result<usize>) -> bool {
+        self.ended = !matches!(result, Ok(n) if n > 0);
+        !self.ended
+    }
+
+    /// Posts a read into the input.
+    fn post(&mut self) {
+        let Side::Free(half) = std::mem::replace(&mut self.side, Side::Moving) else { return };
+        let mut input = std::mem::take(&mut self.input);
+        if input.is_unallocated() {
+            input = Input::with_room(FIRST_READ);
+        }
+        self.watch.holds_buffer(true);
+        self.side = Side::Posted(half.post_read(input.0));
+    }
+
+    /// The read was cancelled because nothing came: waits on without a buffer, unless it holds bytes.
+    fn doze(&mut self, buf: Vec<u8>) {
+        let Side::Free(half) = std::mem::replace(&mut self.side, Side::Moving) else { return };
+        if buf.len() > HEADROOM {
+            self.input = Input(buf);
+            self.side = Side::Free(half);
+        } else {
+            self.side = Side::Dozing(half.post_ready());
+        }
+    }
+}

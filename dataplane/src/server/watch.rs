@@ -1,0 +1,224 @@
+//! Every wait of a connection has a limit, and none has a timer: a connection notes what it waits for and until when,
+//! and a sweep over all connections of the core, once a second, ends what is due by shutting the socket down under the
+//! operation that waits on it. The operation then returns, finds the note and acts on it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::metrics::Limit;
+use crate::rt::{Killer, ReadCanceller};
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// Nothing that has a limit of its own.
+    Nothing,
+    /// The client's next request.
+    Request,
+    /// The rest of a head.
+    Head,
+    /// More of a body.
+    Body,
+    /// The client to read.
+    ClientRead,
+    /// The engine to read, or its answer's first byte.
+    FirstByte,
+    /// The engine's next bytes.
+    Stream,
+}
+
+impl Waiting {
+    fn limit(self) -> Option<Limit> {
+        match self {
+            Self::Nothing => None,
+            Self::Request => Some(Limit::KeepAliveIdle),
+            Self::Head => Some(Limit::HeaderTime),
+            Self::Body => Some(Limit::BodyIdle),
+            Self::ClientRead => Some(Limit::WriteIdle),
+            Self::FirstByte => Some(Limit::FirstByte),
+            Self::Stream => Some(Limit::StreamIdle),
+        }
+    }
+}
+
+/// The note of one connection.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    waiting: Cell<Waiting>,
+    due_ms: Cell<u64>,
+    /// Of the whole request.
+    total_due_ms: Cell<u64>,
+    since_ms: Cell<u64>,
+    fired: Cell<Option<Limit>>,
+    client: Killer,
+    engine: RefCell<Option<Killer>>,
+    /// Ends the read that is posted, so that its buffer can be given back.
+    posted: ReadCanceller,
+    /// Whether that read holds a buffer.
+    holds_buffer: Cell<bool>,
+    place: Cell<usize>,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl Watch {
+    pub(crate) fn new(client: Killer, posted: ReadCanceller) -> Self {
+        Self {
+            waiting: Cell::new(Waiting::Nothing),
+            due_ms: Cell::new(NEVER),
+            total_due_ms: Cell::new(NEVER),
+            since_ms: Cell::new(0),
+            fired: Cell::new(None),
+            client,
+            engine: RefCell::new(None),
+            posted,
+            holds_buffer: Cell::new(false),
+            place: Cell::new(usize::MAX),
+        }
+    }
+
+    /// Notes what the connection waits for from now on.
+    pub(crate) fn wait(&self, what: Waiting, now_ms: u64, limit_ms: u64) {
+        self.waiting.set(what);
+        self.since_ms.set(now_ms);
+        self.due_ms.set(now_ms.saturating_add(limit_ms));
+    }
+
+    /// Extends the current wait: there was progress.
+    pub(crate) fn progress(&self, now_ms: u64, limit_ms: u64) {
+        self.due_ms.set(now_ms.saturating_add(limit_ms));
+    }
+
+    /// Nothing is waited for.
+    pub(crate) fn nothing(&self) {
+        self.waiting.set(Waiting::Nothing);
+        self.due_ms.set(NEVER);
+    }
+
+    /// Limits the whole request; [`end_request`](Self::end_request) lifts it.
+    pub(crate) fn limit_total(&self, now_ms: u64, limit_ms: u64) {
+        self.total_due_ms.set(now_ms.saturating_add(limit_ms));
+    }
+
+    /// The engine connection that the request uses now.
+    pub(crate) fn engine(&self, killer: Option<Killer>) {
+        *self.engine.borrow_mut() = killer;
+    }
+
+    /// Forgets the request.
+    pub(crate) fn end_request(&self) {
+        self.nothing();
+        self.total_due_ms.set(NEVER);
+        self.engine(None);
+        self.fired.set(None);
+    }
+
+    /// The limit that was hit, if one was.
+    pub(crate) fn fired(&self) -> Option<Limit> {
+        self.fired.get()
+    }
+
+    /// Whether the connection waits for a request.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.get() == Waiting::Request
+    }
+
+    /// Notes whether the read that is posted holds a buffer.
+    pub(crate) fn holds_buffer(&self, holds: bool) {
+        self.holds_buffer.set(holds);
+    }
+
+    /// Ends the connection: both sides return from whatever they wait for.
+    pub(crate) fn kill(&self) {
+        self.client.kill();
+        if let Some(engine) = self.engine.borrow().as_ref() {
+            engine.kill();
+        }
+    }
+
+    fn sweep(&self, now_ms: u64) -> Option<Limit> {
+        if now_ms >= self.total_due_ms.get() {
+            self.total_due_ms.set(NEVER);
+            return self.fire(Limit::Total);
+        }
+        if now_ms >= self.due_ms.get() {
+            self.due_ms.set(NEVER);
+            return self.waiting.get().limit().and_then(|limit| self.fire(limit));
+        }
+        if self.is_idle() && self.holds_buffer.get() && now_ms.saturating_sub(self.since_ms.get()) >= IDLE_MS {
+            self.posted.cancel();
+        }
+        None
+    }
+
+    fn fire(&self, limit: Limit) -> Option<Limit> {
+        self.fired.set(Some(limit));
+        match limit {
+            // The answer 408 still has to go out.
+            Limit::HeaderTime | Limit::BodyIdle => self.client.end_read(),
+            Limit::KeepAliveIdle | Limit::WriteIdle => self.client.kill(),
+            _ => {
+                if let Some(engine) = self.engine.borrow().as_ref() {
+                    engine.kill();
+                }
+            }
+        }
+        Some(limit)
+    }
+}
+
+/// A connection that has idled so long gives its read buffer back.
+const IDLE_MS: u64 = 1_000;
+
+/// The notes of all connections of a core.
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    list: RefCell<Vec<Rc<Watch>>>,
+}
+
+/// Connections looked at before others get the core: a look takes some ten nanoseconds.
+const SLICE: usize = 2_048;
+
+impl Watches {
+    pub(crate) fn add(&self, watch: Rc<Watch>) {
+        let mut list = self.list.borrow_mut();
+        watch.place.set(list.len());
+        list.push(watch);
+    }
+
+    pub(crate) fn remove(&self, watch: &Watch) {
+        let mut list = self.list.borrow_mut();
+        let place = watch.place.get();
+        list.swap_remove(place);
+        if let Some(moved) = list.get(place) {
+            moved.place.set(place);
+        }
+    }
+
+    /// Ends what is due among the next connections from `from` on; `hit` gets each limit. Returns where to go on.
+    pub(crate) fn sweep(&self, from: usize, now_ms: u64, mut hit: impl FnMut(Limit)) -> Option<usize> {
+        let list = self.list.borrow();
+        let end = list.len().min(from + SLICE);
+        for watch in list.get(from..end).unwrap_or_default() {
+            if let Some(limit) = watch.sweep(now_ms) {
+                hit(limit);
+            }
+        }
+        (end < list.len()).then_some(end)
+    }
+
+    /// Ends all connections that wait for a request.
+    pub(crate) fn kill_idle(&self) {
+        self.list.borrow().iter().filter(|w| w.is_idle()).for_each(|w| w.kill());
+    }
+
+    /// Ends all connections.
+    pub(crate) fn kill_all(&self) {
+        self.list.borrow().iter().for_each(|w| w.kill());
+    }
+
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        self.list.borrow().len()
+    }
+}

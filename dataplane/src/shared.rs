@@ -1,0 +1,260 @@
+//! What all threads of the process share: the table behind one pointer, and a few counters.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use crossbeam::utils::CachePadded;
+use dataplane_core::table::Table;
+
+use crate::config::{Config, DrainReadiness};
+use crate::metrics::Metrics;
+use crate::offload::Offload;
+use crate::recorder::Recorder;
+use crate::rt::{Driver, Post};
+
+/// What other threads tell a core.
+#[derive(Debug)]
+pub enum ToCore {
+    /// A socket that a busier core accepted.
+    Socket(OwnedFd, SocketAddr),
+    /// Accept what waits, then nothing more.
+    StopAccepting,
+    /// Cut what is left.
+    Finish,
+}
+
+/// One core as the others see it.
+#[derive(Debug)]
+pub struct CoreSlot {
+    /// Its queue.
+    pub post: Post<ToCore>,
+    connections: CachePadded<AtomicU64>,
+    requests: AtomicU64,
+}
+
+impl CoreSlot {
+    /// With its queue.
+    pub fn new(post: Post<ToCore>) -> Self {
+        Self { post, connections: CachePadded::default(), requests: AtomicU64::new(0) }
+    }
+
+    /// Open connections, and four for each request that is being served.
+    pub fn load(&self) -> u64 {
+        self.connections.load(Relaxed) + 4 * self.requests.load(Relaxed)
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Relaxed)
+    }
+
+    pub(crate) fn connection(&self, by: i64) {
+        self.connections.fetch_add(by as u64, Relaxed);
+    }
+
+    /// Only its own core calls this, so a load and a store do.
+    pub(crate) fn request(&self, by: i64) {
+        self.requests.store(self.requests.load(Relaxed).wrapping_add(by as u64), Relaxed);
+    }
+}
+
+/// How far the process has gone towards its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    /// Not yet listening on all cores.
+    Starting,
+    /// Serving.
+    Serving,
+    /// Still accepting, but telling clients to go elsewhere.
+    Draining,
+    /// Listeners are closed; requests finish.
+    Closing,
+}
+
+/// What the snapshot's source knows of the table in force.
+#[derive(Debug, Clone)]
+pub struct TableStatus {
+    /// When the table was last known to be what the source says.
+    pub confirmed: Instant,
+    /// Snapshots refused so far.
+    pub refused: u64,
+    /// Why the last one was refused, until one is accepted.
+    pub refusal: Option<String>,
+}
+
+/// Shared by all threads.
+#[derive(Debug)]
+pub struct Shared {
+    /// The configuration.
+    pub config: Config,
+    /// The driver that all cores run on.
+    pub driver: Driver,
+    /// The table in force.
+    pub table: Arc<ArcSwap<Table>>,
+    /// Of the table.
+    pub status: Mutex<TableStatus>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What is logged.
+    pub recorder: Arc<Recorder>,
+    /// The helper threads.
+    pub offload: Offload,
+    /// The cores.
+    pub cores: Box<[CoreSlot]>,
+    phase: AtomicU8,
+    loaded: AtomicBool,
+    connections: AtomicUsize,
+    buffered: AtomicUsize,
+    started: Instant,
+}
+
+/// What [`Shared::new`] is made from.
+#[derive(Debug)]
+pub struct Parts {
+    /// See [`Shared::config`].
+    pub config: Config,
+    /// See [`Shared::driver`].
+    pub driver: Driver,
+    /// The first table, perhaps empty.
+    pub table: Table,
+    /// The cores.
+    pub cores: Box<[CoreSlot]>,
+    /// The helper threads.
+    pub offload: Offload,
+}
+
+impl Shared {
+    /// A process that has not started to serve.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, driver, table, cores, offload } = parts;
+        let now = Instant::now();
+        Self {
+            config,
+            driver,
+            table: Arc::new(ArcSwap::from_pointee(table)),
+            status: Mutex::new(TableStatus { confirmed: now, refused: 0, refusal: None }),
+            metrics: Metrics::new(cores.len()),
+            recorder: Arc::default(),
+            offload,
+            cores,
+            phase: AtomicU8::new(Phase::Starting as u8),
+            loaded: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            buffered: AtomicUsize::new(0),
+            started: now,
+        }
+    }
+
+    /// Milliseconds since the start: the clock of every decision.
+    pub fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Puts a table in force.
+    pub fn install(&self, table: Table) {
+        self.table.store(Arc::new(table));
+        self.confirm();
+        self.status().refusal = None;
+        self.loaded.store(true, Relaxed);
+    }
+
+    /// The source still says what the table holds.
+    pub fn confirm(&self) {
+        self.status().confirmed = Instant::now();
+    }
+
+    /// Keeps the table and remembers why.
+    pub fn refuse(&self, why: String) {
+        let mut status = self.status();
+        status.refused += 1;
+        status.refusal = Some(why);
+    }
+
+    /// What is known of the table in force.
+    pub fn table_status(&self) -> TableStatus {
+        self.status().clone()
+    }
+
+    fn status(&self) -> std::sync::MutexGuard<'_, TableStatus> {
+        self.status.lock().expect("no thread panics while it holds the status")
+    }
+
+    /// Goes on to a later phase; never back.
+    pub fn advance(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Relaxed);
+    }
+
+    /// Whether `/readyz` says yes.
+    pub fn ready(&self) -> bool {
+        let serving = self.phase.load(Relaxed) == Phase::Serving as u8;
+        let kept = self.config.drain.readiness == DrainReadiness::Keep && self.draining();
+        self.loaded.load(Relaxed) && (serving || kept)
+    }
+
+    /// Whether clients are told to go elsewhere.
+    pub fn draining(&self) -> bool {
+        self.phase.load(Relaxed) >= Phase::Draining as u8
+    }
+
+    /// Whether only what was begun is finished.
+    pub fn closing(&self) -> bool {
+        self.phase.load(Relaxed) >= Phase::Closing as u8
+    }
+
+    /// Counts a connection, unless there are too many.
+    pub fn admit_connection(&self) -> bool {
+        let admitted = self.connections.fetch_add(1, Relaxed) < self.config.limits.connections;
+        if !admitted {
+            self.release_connection();
+        }
+        admitted
+    }
+
+    /// The connection is gone.
+    pub fn release_connection(&self) {
+        self.connections.fetch_sub(1, Relaxed);
+    }
+
+    /// Bytes of bodies held now.
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffered.load(Relaxed)
+    }
+
+    /// Room for a body, given back when the value is dropped; none when the process holds too much.
+    pub fn buffer(self: &Arc<Self>, bytes: usize) -> Option<Buffered> {
+        // Small bodies are bounded by the number of connections; counting them would only make cores contend.
+        let bytes = if bytes < 16 << 10 { 0 } else { bytes };
+        if bytes > 0 && self.buffered.fetch_add(bytes, Relaxed) + bytes > self.config.limits.buffered_bytes {
+            self.buffered.fetch_sub(bytes, Relaxed);
+            return None;
+        }
+        Some(Buffered { shared: self.clone(), bytes })
+    }
+}
+
+/// Room that a body takes of the process's.
+#[derive(Debug)]
+pub struct Buffered {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Buffered {
+    /// How many bytes; none are counted for a small body.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Buffered {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.shared.buffered.fetch_sub(self.bytes, Relaxed);
+        }
+    }
+}
