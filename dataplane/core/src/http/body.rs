@@ -1,0 +1,77 @@
+//! One way to follow a body, however it is delimited.
+
+use super::chunk::ChunkScanner;
+use super::error::BadChunk;
+use super::field::HeadLimits;
+use super::request::RequestFraming;
+use super::response::ResponseFraming;
+
+/// What one look at the next bytes of a body found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// Bytes that belong to the body and its framing; what follows belongs to the next message.
+    pub consumed: usize,
+    /// The body ended with the last consumed byte.
+    pub done: bool,
+    /// The consumed bytes can be forwarded as they are under the same framing: no extension, trailer or superfluous zero.
+    pub verbatim: bool,
+}
+
+/// Follows a body of any framing.
+#[derive(Clone, Debug)]
+pub enum BodyReader {
+    /// No body: done before the first byte.
+    None,
+    /// So many bytes are still to come.
+    Length {
+        /// The bytes still to come.
+        left: u64,
+    },
+    /// Chunks.
+    Chunked(ChunkScanner),
+    /// Until the other side closes: never done by itself.
+    UntilClose,
+}
+
+impl BodyReader {
+    /// The reader for a request's body.
+    pub fn request(framing: RequestFraming, limits: &HeadLimits) -> Self {
+        match framing {
+            RequestFraming::None => Self::None,
+            RequestFraming::Length(left) => Self::Length { left },
+            RequestFraming::Chunked => Self::Chunked(ChunkScanner::new(limits.head_bytes)),
+        }
+    }
+
+    /// The reader for a response's body.
+    pub fn response(framing: ResponseFraming, limits: &HeadLimits) -> Self {
+        match framing {
+            ResponseFraming::None => Self::None,
+            ResponseFraming::Length(left) => Self::Length { left },
+            ResponseFraming::Chunked => Self::Chunked(ChunkScanner::new(limits.head_bytes)),
+            ResponseFraming::UntilClose => Self::UntilClose,
+        }
+    }
+
+    /// Looks at the next bytes; `on_data` gets the data in them, in order, possibly in several pieces.
+    pub fn scan(&mut self, bytes: &[u8], on_data: impl FnMut(&[u8])) -> Result<Scan, BadChunk> {
+        let _ = (bytes, on_data);
+        unimplemented!()
+    }
+
+    /// As `scan`, appending to `out` what may be forwarded under the same framing (see [`ChunkScanner::rewrite`]).
+    pub fn rewrite(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Scan, BadChunk> {
+        let _ = (bytes, out);
+        unimplemented!()
+    }
+
+    /// Whether the body has ended.
+    pub fn is_done(&self) -> bool {
+        unimplemented!()
+    }
+
+    /// Whether the other side may close now without cutting the body: it has ended, or ends by closing.
+    pub fn ends_at_close(&self) -> bool {
+        matches!(self, Self::UntilClose) || self.is_done()
+    }
+}
