@@ -54,20 +54,49 @@ impl BodyReader {
     }
 
     /// Looks at the next bytes; `on_data` gets the data in them, in order, possibly in several pieces.
-    pub fn scan(&mut self, bytes: &[u8], on_data: impl FnMut(&[u8])) -> Result<Scan, BadChunk> {
-        let _ = (bytes, on_data);
-        unimplemented!()
+    pub fn scan(&mut self, bytes: &[u8], mut on_data: impl FnMut(&[u8])) -> Result<Scan, BadChunk> {
+        if let Self::Chunked(chunks) = self {
+            return chunks.scan(bytes, on_data);
+        }
+        let scan = self.take(bytes);
+        if scan.consumed > 0 {
+            on_data(&bytes[..scan.consumed]);
+        }
+        Ok(scan)
     }
 
     /// As `scan`, appending to `out` what may be forwarded under the same framing (see [`ChunkScanner::rewrite`]).
     pub fn rewrite(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Scan, BadChunk> {
-        let _ = (bytes, out);
-        unimplemented!()
+        if let Self::Chunked(chunks) = self {
+            return chunks.rewrite(bytes, out);
+        }
+        let scan = self.take(bytes);
+        out.extend_from_slice(&bytes[..scan.consumed]);
+        Ok(scan)
+    }
+
+    /// Counts bytes of a body whose framing has no bytes of its own.
+    fn take(&mut self, bytes: &[u8]) -> Scan {
+        let consumed = match self {
+            Self::Length { left } => {
+                let taken = (*left).min(bytes.len() as u64);
+                *left -= taken;
+                taken as usize
+            }
+            Self::UntilClose => bytes.len(),
+            Self::None | Self::Chunked(_) => 0,
+        };
+        Scan { consumed, done: self.is_done(), verbatim: true }
     }
 
     /// Whether the body has ended.
     pub fn is_done(&self) -> bool {
-        unimplemented!()
+        match self {
+            Self::None => true,
+            Self::Length { left } => *left == 0,
+            Self::Chunked(chunks) => chunks.is_done(),
+            Self::UntilClose => false,
+        }
     }
 
     /// Whether the other side may close now without cutting the body: it has ended, or ends by closing.

@@ -1,6 +1,9 @@
 //! Writes heads: raw field lines that pass, in order, then ours.
 
-use super::request::{RequestFraming, RequestHead};
+use super::field::{Field, Fields, Known};
+use super::hop::HOP_BY_HOP;
+use super::local::{line, line_number, write_decimal};
+use super::request::{Method, RequestFraming, RequestHead};
 use super::response::ResponseHead;
 
 /// What changes on the way upstream. An own line replaces every field of its name that the client sent.
@@ -84,13 +87,153 @@ pub struct ResponseEdits<'a> {
 
 /// Appends the head that goes upstream: always HTTP/1.1, kept alive, hop-by-hop fields removed, repeated fields in order.
 pub fn write_request_head(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], edits: &RequestEdits<'_>) {
-    let _ = (out, head, buf, edits);
-    unimplemented!()
+    out.reserve(head.len as usize + 256);
+    write_request_line(out, head, buf, edits);
+    write_host(out, head, buf, edits);
+    let dropped = dropped_upstream(head, edits);
+    copy_fields(out, &head.fields, buf, (dropped, edits.extra));
+    if let Some(id) = edits.request_id {
+        line(out, "x-request-id", id);
+    }
+    if let Some(client) = edits.forwarded_for {
+        write_forwarded_for(out, head, buf, client);
+    }
+    if let Some(proto) = edits.forwarded_proto {
+        line(out, "x-forwarded-proto", proto);
+    }
+    if let Some(rank) = edits.data_parallel_rank {
+        line_number(out, "x-data-parallel-rank", u64::from(rank));
+    }
+    edits.extra.iter().for_each(|(name, value)| line(out, name, value));
+    write_request_framing(out, head.method, edits.framing);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends the head that goes downstream: always HTTP/1.1, the reason phrase as it came, hop-by-hop fields removed,
 /// repeated fields (Set-Cookie) in order. Interim heads (1xx) are written with `Bodiless` and `Keep`.
 pub fn write_response_head(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8], edits: &ResponseEdits<'_>) {
-    let _ = (out, head, buf, edits);
-    unimplemented!()
+    out.reserve(head.len as usize + 256);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    write_decimal(out, u64::from(head.status));
+    out.push(b' ');
+    out.extend_from_slice(head.reason.of(buf));
+    out.extend_from_slice(b"\r\n");
+    let mut dropped = HOP_BY_HOP;
+    if edits.request_id.is_some() {
+        dropped |= Known::RequestId.bit();
+    }
+    copy_fields(out, &head.fields, buf, (dropped, edits.extra));
+    if let Some(id) = edits.request_id {
+        line(out, "x-request-id", id);
+    }
+    edits.extra.iter().for_each(|(name, value)| line(out, name, value));
+    write_response_framing(out, head, edits);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_request_line(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], edits: &RequestEdits<'_>) {
+    out.extend_from_slice(head.method_span.of(buf));
+    out.push(b' ');
+    match edits.target {
+        Some(target) => out.extend_from_slice(target),
+        None => {
+            out.extend_from_slice(head.path.of(buf));
+            if let Some(query) = head.query {
+                out.push(b'?');
+                out.extend_from_slice(query.of(buf));
+            }
+        }
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+/// Host is copied with the other fields unless something replaces it; HTTP/1.1 needs one even if the client had none.
+fn write_host(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], edits: &RequestEdits<'_>) {
+    if let Some(host) = edits.host.or_else(|| head.authority.map(|a| a.of(buf))) {
+        line(out, "host", host);
+    } else if head.fields.first(Known::Host).is_none() {
+        line(out, "host", b"");
+    }
+}
+
+fn dropped_upstream(head: &RequestHead, edits: &RequestEdits<'_>) -> u32 {
+    [
+        (edits.host.is_some() || head.authority.is_some(), Known::Host.bit()),
+        (edits.request_id.is_some(), Known::RequestId.bit()),
+        (edits.forwarded_for.is_some(), Known::ForwardedFor.bit()),
+        (edits.forwarded_proto.is_some(), Known::ForwardedProto.bit()),
+        (edits.data_parallel_rank.is_some(), Known::DataParallelRank.bit()),
+        (edits.strip_credentials, Known::Authorization.bit() | Known::Credential.bit()),
+        (edits.strip_accept_encoding, Known::AcceptEncoding.bit()),
+    ]
+    .into_iter()
+    .fold(HOP_BY_HOP, |all, (asked, bits)| if asked { all | bits } else { all })
+}
+
+/// Copies the lines that pass, neighbours in one piece. `not`: the known names that do not pass, and lines that replace
+/// others.
+fn copy_fields(out: &mut Vec<u8>, fields: &Fields, buf: &[u8], not: (u32, &[(&str, &[u8])])) {
+    let (dropped, extra) = not;
+    let replaced = |field: &Field| extra.iter().any(|(name, _)| field.name(buf).eq_ignore_ascii_case(name.as_bytes()));
+    let mut run = None;
+    for field in fields.iter() {
+        let passes = dropped & field.known.bit() == 0 && !field.named && !replaced(field);
+        match (passes, run) {
+            (true, None) => run = Some(field.start()),
+            (false, Some(from)) => {
+                out.extend_from_slice(&buf[from..field.start()]);
+                run = None;
+            }
+            _ => {}
+        }
+    }
+    if let Some(from) = run {
+        out.extend_from_slice(&buf[from..fields.end()]);
+    }
+}
+
+/// One list of all hops: what the client sent, in order, then the client itself.
+fn write_forwarded_for(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], client: &[u8]) {
+    out.extend_from_slice(b"x-forwarded-for: ");
+    if head.fields.first(Known::ForwardedFor).is_some() {
+        let lists = head.iter().filter(|f| f.known == Known::ForwardedFor).map(|f| f.value(buf));
+        for list in lists.filter(|list| !list.is_empty()) {
+            out.extend_from_slice(list);
+            out.extend_from_slice(b", ");
+        }
+    }
+    out.extend_from_slice(client);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_request_framing(out: &mut Vec<u8>, method: Method, framing: RequestFraming) {
+    match framing {
+        RequestFraming::Length(n) => line_number(out, "content-length", n),
+        RequestFraming::Chunked => line(out, "transfer-encoding", b"chunked"),
+        // Servers wait for, or refuse, such requests without a length (RFC 9110 8.6).
+        RequestFraming::None if matches!(method, Method::Post | Method::Put | Method::Patch) => {
+            line(out, "content-length", b"0");
+        }
+        RequestFraming::None => {}
+    }
+}
+
+fn write_response_framing(out: &mut Vec<u8>, head: &ResponseHead, edits: &ResponseEdits<'_>) {
+    match edits.framing {
+        DownstreamFraming::Length(n) => line_number(out, "content-length", n),
+        DownstreamFraming::Chunked => line(out, "transfer-encoding", b"chunked"),
+        DownstreamFraming::Bodiless if head.interim || head.status == 204 => {}
+        DownstreamFraming::Bodiless => {
+            if let Some(n) = head.content_length {
+                line_number(out, "content-length", n);
+            }
+        }
+        DownstreamFraming::Close => {}
+    }
+    match edits.connection {
+        _ if edits.framing == DownstreamFraming::Close => line(out, "connection", b"close"),
+        Downstream::Close => line(out, "connection", b"close"),
+        Downstream::KeepHttp10 => line(out, "connection", b"keep-alive"),
+        Downstream::Keep => {}
+    }
 }

@@ -142,6 +142,7 @@ pub struct Fields {
     list: SmallVec<[Field; 32]>,
     /// Place + 1 of the first field of each known name; 0 for none.
     first: [u8; Known::COUNT],
+    /// Where the empty line after them starts.
     end: u32,
     /// `Connection` lists `close`.
     pub(super) close: bool,
@@ -180,4 +181,96 @@ impl Fields {
     pub(super) fn end(&self) -> usize {
         self.end as usize
     }
+
+    /// Parses the field lines of `head`, a whole head, from `at` to its empty line.
+    pub(super) fn parse(head: &[u8], mut at: usize, limits: &HeadLimits) -> Result<Self, Bad> {
+        let end = head.len() - 2;
+        let most = (limits.fields as usize).min(MAX_FIELDS);
+        let mut fields =
+            Self { list: SmallVec::new(), first: [0; Known::COUNT], end: end as u32, close: false, keep_alive: false };
+        while at < end {
+            if fields.list.len() == most {
+                return Err(Bad::new(Fault::TooManyFields, at));
+            }
+            let (field, next) = parse_line(head, at)?;
+            fields.push(field)?;
+            at = next;
+        }
+        if fields.first[Known::Connection as usize] != 0 {
+            fields.read_connection(head)?;
+        }
+        Ok(fields)
+    }
+
+    fn push(&mut self, field: Field) -> Result<(), Bad> {
+        let first = &mut self.first[field.known as usize];
+        if *first == 0 {
+            *first = self.list.len() as u8 + 1;
+        } else if field.known.is_single() {
+            return Err(Bad::new(Fault::DuplicateField, field.start()));
+        }
+        self.list.push(field);
+        Ok(())
+    }
+
+    /// Takes the options out of all Connection fields and marks the fields that they name.
+    fn read_connection(&mut self, head: &[u8]) -> Result<(), Bad> {
+        let mut seen = 0;
+        for i in 0..self.list.len() {
+            let connection = self.list[i];
+            if connection.known != Known::Connection {
+                continue;
+            }
+            for name in grammar::list(connection.value(head)) {
+                seen += 1;
+                if seen > CONNECTION_NAMES || !grammar::all_token(name) {
+                    return Err(Bad::new(Fault::BadConnection, connection.start()));
+                }
+                self.apply_option(head, name);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_option(&mut self, head: &[u8], name: &[u8]) {
+        if name.eq_ignore_ascii_case(b"close") {
+            self.close = true;
+        } else if name.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+        } else {
+            for field in self.list.iter_mut().filter(|f| f.name(head).eq_ignore_ascii_case(name)) {
+                field.named = hop::may_be_named(field.known, name);
+            }
+        }
+    }
+}
+
+/// Parses the field line at `at`; also says where the next line starts.
+fn parse_line(head: &[u8], at: usize) -> Result<(Field, usize), Bad> {
+    let name_len = head[at..].iter().position(|&b| !grammar::is_token(b)).unwrap_or(head.len() - at);
+    let colon = at + name_len;
+    if name_len > NAME_BYTES {
+        return Err(Bad::new(Fault::NameTooLong, at));
+    }
+    if name_len == 0 || head.get(colon) != Some(&b':') {
+        let folded = name_len == 0 && grammar::is_blank(head[at]);
+        return Err(Bad::new(if folded { Fault::FoldedLine } else { Fault::BadName }, colon));
+    }
+    let end = grammar::find_control(head, colon + 1);
+    if head.get(end..end + 2) != Some(b"\r\n") {
+        return Err(Bad::new(Fault::BadValue, end));
+    }
+    let value = trimmed(head, colon + 1, end);
+    let known = hop::classify(&head[at..colon]);
+    Ok((Field { start: at as u32, value, name_len: name_len as u16, known, named: false }, end + 2))
+}
+
+fn trimmed(head: &[u8], mut start: usize, mut end: usize) -> Span {
+    while start < end && grammar::is_blank(head[start]) {
+        start += 1;
+    }
+    while start < end && grammar::is_blank(head[end - 1]) {
+        end -= 1;
+    }
+    Span::new(start, end)
 }
