@@ -39,3 +39,6 @@ pub use local::{
 pub use request::{Method, RequestFraming, RequestHead, Version, parse_request};
 pub use response::{ResponseFraming, ResponseHead, parse_response};
 pub use scan::HeadScanner;
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ pub struct RequestEdits<'a> {
     pub framing: RequestFraming,
     /// Replaces path and query (`/v1/x?y`); the client's target goes on as it is where this is `None`.
     pub target: Option<&'a [u8]>,
-    /// Replaces Host; the client's is kept where this is `None`.
+    /// Replaces Host; the client's is kept where this is `None`, and is empty where an HTTP/1.0 client had none.
     pub host: Option<&'a [u8]>,
     /// `x-request-id`.
     pub request_id: Option<&'a [u8]>,

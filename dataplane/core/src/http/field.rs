@@ -112,6 +112,8 @@ pub struct Field {
     pub known: Known,
     /// `Connection` names it (and it may be named there): it stops here.
     pub(super) named: bool,
+    /// The name holds `_`.
+    pub(super) underscore: bool,
 }
 
 impl Field {
@@ -247,7 +249,7 @@ impl Fields {
 
 /// Parses the field line at `at`; also says where the next line starts.
 fn parse_line(head: &[u8], at: usize) -> Result<(Field, usize), Bad> {
-    let name_len = head[at..].iter().position(|&b| !grammar::is_token(b)).unwrap_or(head.len() - at);
+    let (name_len, underscore) = grammar::token(&head[at..]);
     let colon = at + name_len;
     if name_len > NAME_BYTES {
         return Err(Bad::new(Fault::NameTooLong, at));
@@ -262,7 +264,7 @@ fn parse_line(head: &[u8], at: usize) -> Result<(Field, usize), Bad> {
     }
     let value = trimmed(head, colon + 1, end);
     let known = hop::classify(&head[at..colon]);
-    Ok((Field { start: at as u32, value, name_len: name_len as u16, known, named: false }, end + 2))
+    Ok((Field { start: at as u32, value, name_len: name_len as u16, known, named: false, underscore }, end + 2))
 }
 
 fn trimmed(head: &[u8], mut start: usize, mut end: usize) -> Span {

@@ -9,6 +9,9 @@ const HOST: u8 = 4;
 /// Characters that never need an escape.
 const UNRESERVED: u8 = 8;
 
+/// `_`, which some servers take for `-`.
+const UNDERSCORE: u8 = 16;
+
 static CLASS: [u8; 256] = classes();
 static HEX: [u8; 256] = hex_digits();
 
@@ -18,6 +21,7 @@ const fn classes() -> [u8; 256] {
     mark(&mut table, b"!#$%&'*+^`|", TOKEN);
     mark(&mut table, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~", PATH | HOST | UNRESERVED);
     mark(&mut table, b"!$&'()*+,;=:@/%", PATH);
+    mark(&mut table, b"_", UNDERSCORE);
     table
 }
 
@@ -76,6 +80,20 @@ pub(super) fn all_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&b| is_token(b))
 }
 
+/// The length of the token at the start, and whether it holds `_`.
+#[inline]
+pub(super) fn token(bytes: &[u8]) -> (usize, bool) {
+    let mut seen = 0;
+    for (i, &b) in bytes.iter().enumerate() {
+        let class = CLASS[b as usize];
+        if class & TOKEN == 0 {
+            return (i, seen & UNDERSCORE != 0);
+        }
+        seen |= class;
+    }
+    (bytes.len(), seen & UNDERSCORE != 0)
+}
+
 /// A decimal number below 2^63.
 pub(super) fn length(bytes: &[u8]) -> Option<u64> {
     if bytes.is_empty() || bytes.len() > 19 || !bytes.iter().all(u8::is_ascii_digit) {
@@ -87,6 +105,7 @@ pub(super) fn length(bytes: &[u8]) -> Option<u64> {
 
 /// The place of the first byte that no field value may hold, from `at` on; the length of `bytes` where there is none.
 /// Eight bytes at a time: every byte of a head passes through here.
+#[inline]
 pub(super) fn find_control(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES * 128;

@@ -2,36 +2,41 @@
 
 use super::field::Known;
 
-/// The kind of a field, by its name in any case.
+/// The kind of a field, by its name in any case. Length and first letter leave one candidate.
+#[inline]
 pub(super) fn classify(name: &[u8]) -> Known {
-    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-    let pick = |names: &[(&str, Known)]| names.iter().find(|(n, _)| is(n)).map_or(Known::Other, |(_, k)| *k);
-    match name.len() {
-        2 => pick(&[("te", Known::HopByHop)]),
-        4 => pick(&[("host", Known::Host)]),
-        6 => pick(&[("cookie", Known::Credential), ("expect", Known::Expect)]),
-        7 => pick(&[("api-key", Known::Credential), ("trailer", Known::HopByHop), ("upgrade", Known::HopByHop)]),
-        9 => pick(&[("x-api-key", Known::Credential)]),
-        10 => pick(&[("connection", Known::Connection), ("keep-alive", Known::HopByHop)]),
-        11 => pick(&[("traceparent", Known::Traceparent)]),
-        12 => pick(&[("content-type", Known::ContentType), ("x-request-id", Known::RequestId)]),
-        13 => pick(&[("authorization", Known::Authorization)]),
-        14 => pick(&[("content-length", Known::ContentLength), ("http2-settings", Known::HopByHop)]),
-        15 => pick(&[("accept-encoding", Known::AcceptEncoding), ("x-forwarded-for", Known::ForwardedFor)]),
-        17 => pick(&[("transfer-encoding", Known::TransferEncoding), ("x-forwarded-proto", Known::ForwardedProto)]),
-        20 => pick(&[("x-data-parallel-rank", Known::DataParallelRank)]),
-        16 if is("content-encoding") => Known::ContentEncoding,
-        _ => Known::Other,
-    }
-    .or_proxy(name)
+    let Some(first) = name.first() else { return Known::Other };
+    let (candidate, known) = match (name.len(), first | 0x20) {
+        (2, b't') => ("te", Known::HopByHop),
+        (4, b'h') => ("host", Known::Host),
+        (6, b'c') => ("cookie", Known::Credential),
+        (6, b'e') => ("expect", Known::Expect),
+        (7, b'a') => ("api-key", Known::Credential),
+        (7, b't') => ("trailer", Known::HopByHop),
+        (7, b'u') => ("upgrade", Known::HopByHop),
+        (9, b'x') => ("x-api-key", Known::Credential),
+        (10, b'c') => ("connection", Known::Connection),
+        (10, b'k') => ("keep-alive", Known::HopByHop),
+        (11, b't') => ("traceparent", Known::Traceparent),
+        (12, b'c') => ("content-type", Known::ContentType),
+        (12, b'x') => ("x-request-id", Known::RequestId),
+        (13, b'a') => ("authorization", Known::Authorization),
+        (14, b'c') => ("content-length", Known::ContentLength),
+        (14, b'h') => ("http2-settings", Known::HopByHop),
+        (15, b'a') => ("accept-encoding", Known::AcceptEncoding),
+        (15, b'x') => ("x-forwarded-for", Known::ForwardedFor),
+        (16, b'c') => ("content-encoding", Known::ContentEncoding),
+        (17, b't') => ("transfer-encoding", Known::TransferEncoding),
+        (17, b'x') => ("x-forwarded-proto", Known::ForwardedProto),
+        (20, b'x') => ("x-data-parallel-rank", Known::DataParallelRank),
+        // `proxy-authorization`, `proxy-connection` and the rest of that family are of one hop.
+        (_, b'p') if starts_with(name, "proxy-") => return Known::HopByHop,
+        _ => return Known::Other,
+    };
+    if name.eq_ignore_ascii_case(candidate.as_bytes()) { known } else { Known::Other }
 }
 
 impl Known {
-    /// `proxy-authorization`, `proxy-connection` and the rest of that family are of one hop.
-    fn or_proxy(self, name: &[u8]) -> Self {
-        if self == Self::Other && starts_with(name, "proxy-") { Self::HopByHop } else { self }
-    }
-
     /// Fields that say one thing: two of them would be read as either by different servers.
     pub(super) fn is_single(self) -> bool {
         matches!(
@@ -63,13 +68,11 @@ pub(super) fn may_be_named(known: Known, name: &[u8]) -> bool {
     known == Known::Other && !is_trusted_family(name)
 }
 
-/// Whether a name with `_` reads as a name that is trusted or frames the message on servers that take `_` for `-`.
+/// Whether a name that holds `_` reads as a name that is trusted or frames the message on servers that take `_` for `-`.
 pub(super) fn confuses(name: &[u8]) -> bool {
     let mut folded = [0; 256];
-    if !name.contains(&b'_') || name.len() > folded.len() {
-        return false;
-    }
-    let folded = &mut folded[..name.len()];
+    // Names are at most that long.
+    let Some(folded) = folded.get_mut(..name.len()) else { return true };
     folded.copy_from_slice(name);
     folded.iter_mut().filter(|b| **b == b'_').for_each(|b| *b = b'-');
     classify(folded) != Known::Other || is_trusted_family(folded)

@@ -30,6 +30,12 @@ pub(super) struct HeadParts {
 }
 
 impl HeadScanner {
+    /// Bytes that need no second look.
+    #[cfg(test)]
+    pub(super) fn looked_at(&self) -> usize {
+        self.at as usize
+    }
+
     /// As [`parse_request`](super::parse_request), without looking again at what earlier calls looked at.
     pub fn request(&mut self, buf: &[u8], limits: &HeadLimits) -> Result<Option<RequestHead>, BadRequest> {
         let Some(start) = skip_empty_line(buf)? else { return Ok(None) };
@@ -70,7 +76,7 @@ impl HeadScanner {
         let (start, longest) = line;
         let limit = limits.head_bytes as usize;
         let window = &buf[..buf.len().min(limit)];
-        let from = (self.at as usize).min(window.len());
+        let from = start.max(self.at as usize).min(window.len());
         for lf in memchr::memchr_iter(b'\n', &window[from..]).map(|i| from + i) {
             if self.line_end == 0 && lf > longest {
                 break;
