@@ -17,7 +17,24 @@ pub struct Scan {
     pub verbatim: bool,
 }
 
-/// Follows a body of any framing.
+/// Follows a body of any framing. A relay under the same framing keeps a clone from before each scan: what is not
+/// verbatim, the clone rewrites.
+///
+/// ```
+/// # use dataplane_core::http::{BodyReader, HeadLimits, ResponseFraming};
+/// let mut body = BodyReader::response(ResponseFraming::Chunked, &HeadLimits::default());
+/// let (mut data, mut out) = (Vec::new(), Vec::new());
+/// for read in [&b"5;x\r\nhel"[..], b"lo\r\n0\r\n\r\n"] {
+///     let mut before = body.clone();
+///     let scan = body.scan(read, |piece| data.extend_from_slice(piece))?;
+///     match scan.verbatim {
+///         true => out.extend_from_slice(&read[..scan.consumed]),
+///         false => assert_eq!(before.rewrite(read, &mut out)?, scan),
+///     }
+/// }
+/// assert_eq!((&data[..], &out[..]), (&b"hello"[..], &b"5\r\nhello\r\n0\r\n\r\n"[..]));
+/// # Ok::<(), dataplane_core::http::BadChunk>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum BodyReader {
     /// No body: done before the first byte.

@@ -115,9 +115,10 @@ fn is_utf8_unescaped(path: &[u8]) -> bool {
     simdutf8::basic::from_utf8(&plain).is_ok()
 }
 
+/// A query is looser than a path, as clients are: `[]{}|\^` and the backtick pass unescaped, `"<>#` do not.
 fn check_query(head: &[u8], query: Option<Span>) -> Result<(), Bad> {
     let Some(query) = query else { return Ok(()) };
-    match query.of(head).iter().position(|&b| !(0x21..0x7f).contains(&b) || b == b'#') {
+    match query.of(head).iter().position(|&b| !(0x21..0x7f).contains(&b) || b"\"<>#".contains(&b)) {
         None => Ok(()),
         Some(i) => Err(Bad::new(Fault::BadTarget, query.start as usize + i)),
     }

@@ -60,6 +60,21 @@ fn one_empty_line_may_come_first() {
 }
 
 #[test]
+fn a_hopeless_head_is_not_waited_for() {
+    let check = |input: &[u8], fault| assert_eq!(request_fault(input), Some(fault), "{}", input.escape_ascii());
+    check(b"GET /\r\n", Fault::BadVersion);
+    check(b"PRI * HTTP/2.0\r\n", Fault::BadVersion);
+    check(b"GET /a HTTP/1.1\n", Fault::BareLf);
+    check(b"GET /a HTTP/1.1\r\nHost: a\n", Fault::BareLf);
+    check(b"GET /a HTTP/1.1\nHost: a\n\nGET /admin HTTP/1.1\r\nHost: a\r\n\r\n", Fault::BareLf);
+    check(b"GET / HTTP/1.1\r\nHost: a\r\n\nGET /admin HTTP/1.1\r\n\r\n", Fault::BareLf);
+    check(&[&b"GET /"[..], &[b'x'; 20_000]].concat(), Fault::UriTooLong);
+    check(&[&b"GET / HTTP/1.1\r\nX: "[..], &[b'x'; 40_000]].concat(), Fault::HeadTooLarge);
+    assert_eq!(request_fault(b"GET / HTTP/1.1\r\nHost: a\r\n"), None);
+    assert_eq!(request_fault(b""), None);
+}
+
+#[test]
 fn other_protocols_are_refused_at_their_first_byte() {
     for bad in
         [&b"\x16\x03\x01\x02\x00"[..], b"\0", b"{\"model\":1}", b"\x80\x9e\x01", b"SSH-2.0-OpenSSH_9\r\n", b"\xff"]
@@ -148,12 +163,14 @@ fn an_encoded_slash_is_reported() {
 
 #[test]
 fn queries() {
-    let input = b"GET /a?x=/../%00[]{}|\\\"?y HTTP/1.1\r\nHost: a\r\n\r\n";
+    let input = b"GET /a?x=/../%00[]{}|\\^`?y HTTP/1.1\r\nHost: a\r\n\r\n";
     let head = request(input);
-    assert_eq!(head.query.map(|q| q.of(input)), Some(&b"x=/../%00[]{}|\\\"?y"[..]));
+    assert_eq!(head.query.map(|q| q.of(input)), Some(&b"x=/../%00[]{}|\\^`?y"[..]));
     assert_eq!(request(b"GET /a? HTTP/1.1\r\nHost: a\r\n\r\n").query.map(|q| q.is_empty()), Some(true));
     assert_eq!(request(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").query, None);
-    check_line("GET /a?b#c HTTP/1.1", Err(400));
+    for query in ["b#c", "\"", "<", ">", "a\u{7f}", "\u{1}"] {
+        check_line(&format!("GET /a?{query} HTTP/1.1"), Err(400));
+    }
     check_line("GET /a?\u{e9} HTTP/1.1", Err(400));
 }
 
