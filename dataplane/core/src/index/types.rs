@@ -197,7 +197,12 @@ pub(super) fn marks_in(blocks: usize) -> usize {
     blocks / MARK_EVERY_BLOCKS
 }
 
-/// The key of the chain's `index`-th mark.
+/// The key of the chain's `index`-th mark; never 0, which stands for none.
 pub(super) fn mark_key(chain: &[u64], index: usize) -> u64 {
-    chain[index * MARK_EVERY_BLOCKS + MARK_EVERY_BLOCKS - 1]
+    chain[index * MARK_EVERY_BLOCKS + MARK_EVERY_BLOCKS - 1].max(1)
+}
+
+/// Blocks up to and with the `index`-th mark.
+pub(super) fn blocks_at(index: usize) -> u32 {
+    ((index + 1) * MARK_EVERY_BLOCKS) as u32
 }
