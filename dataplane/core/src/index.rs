@@ -1,1 +1,36 @@
-//! .
+//! The prefix table: which endpoint holds which prompt prefix, as hints. One writer (a thread of the shell drives a
+//! [`Writer`]) updates cells in place; every core reads through its own [`Reader`] without a lock or an allocation.
+//!
+//! - map: u64 → u64 in 256 segments, each an arc-swapped generation of open-addressed atomic cells.
+//! - holders: the owners of a key, three inline in the cell, more in chained records.
+//! - owners: [`OwnerId`]s are what cells name; a [`Seat`] is what the rest of the program calls an endpoint. A restart
+//!   gives the seat a new owner id and masks the old one, which is reused only when nothing can name it any more.
+//! - recency: what each owner was last asked for, so that predictions leave in the order in which its cache evicts.
+//! - uses: how often a mark was asked for lately.
+//!
+//! Keys are hashes: a collision, a lost mark or an eviction too early costs a worse choice, never correctness.
+
+mod arena;
+mod cells;
+mod holders;
+mod link;
+mod map;
+mod overlay;
+mod owners;
+mod reader;
+mod recency;
+mod search;
+mod sync;
+mod types;
+mod uses;
+mod writer;
+
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use owners::OwnerView;
+pub use reader::Reader;
+pub use types::{Config, Event, Match, Matches, OwnerId, Placement, Query, Seat, Stats, UseSample};
+pub use writer::Writer;

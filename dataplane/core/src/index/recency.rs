@@ -1,0 +1,216 @@
+//! What one owner was last asked for: its marks in order of use, so that predictions leave in the order in which an
+//! engine's LRU cache evicts. 32 bytes for a mark and 8 to 16 for finding it.
+
+/// No node.
+const NONE: u32 = u32::MAX;
+/// Tokens under no mark are kept in nodes without a key; those that follow each other share one up to here.
+const LOOSE_TOKENS: u32 = 512;
+/// Ancestors that one use refreshes.
+const MAX_WALK: usize = api::limits::MAX_BLOCKS / api::limits::MARK_EVERY_BLOCKS;
+
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    /// 0 in a node of loose tokens.
+    key: u64,
+    parent: u64,
+    newer: u32,
+    older: u32,
+    tokens: u32,
+}
+
+/// An owner's marks.
+#[derive(Debug)]
+pub(super) struct Recency {
+    nodes: Vec<Node>,
+    free: Vec<u32>,
+    /// Open addressing over node numbers, by key; a power of two, at most half full.
+    index: Box<[u32]>,
+    newest: u32,
+    oldest: u32,
+    marks: usize,
+    tokens: u64,
+    /// What the cache holds.
+    pub(super) capacity: u64,
+}
+
+impl Recency {
+    pub(super) fn new(capacity: u64) -> Self {
+        Self {
+            nodes: Vec::new(),
+            free: Vec::new(),
+            index: Box::new([NONE; 8]),
+            newest: NONE,
+            oldest: NONE,
+            marks: 0,
+            tokens: 0,
+            capacity,
+        }
+    }
+
+    pub(super) fn marks(&self) -> usize {
+        self.marks
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node>() + (self.free.capacity() + self.index.len()) * size_of::<u32>()
+    }
+
+    /// The newest is this mark. False when it was known.
+    pub(super) fn push(&mut self, key: u64, parent: u64, tokens: u32) -> bool {
+        if let Some(at) = self.find(key) {
+            self.raise(at);
+            return false;
+        }
+        if (self.marks + 1) * 2 > self.index.len() {
+            self.reindex(self.index.len() * 2);
+        }
+        let at = self.link(Node { key, parent, newer: NONE, older: NONE, tokens });
+        self.enter(key, at);
+        self.marks += 1;
+        true
+    }
+
+    /// Tokens that no mark stands for take their place in the order.
+    pub(super) fn push_loose(&mut self, tokens: u32) {
+        if tokens == 0 {
+            return;
+        }
+        let newest = self.nodes.get(self.newest as usize).copied();
+        match newest {
+            Some(node) if node.key == 0 && node.tokens.saturating_add(tokens) <= LOOSE_TOKENS => {
+                self.nodes[self.newest as usize].tokens += tokens;
+                self.tokens += u64::from(tokens);
+            }
+            _ => {
+                self.link(Node { key: 0, parent: 0, newer: NONE, older: NONE, tokens });
+            }
+        }
+    }
+
+    /// The chain up to this mark was asked for: all of it is newest, the deepest least, for engines evict leaves
+    /// first. Calls `each` with every mark of it that is known, deepest first.
+    pub(super) fn touch(&mut self, key: u64, mut each: impl FnMut(u64)) {
+        let mut key = key;
+        for _ in 0..MAX_WALK {
+            let Some(at) = self.find(key) else { return };
+            self.raise(at);
+            each(key);
+            key = self.nodes[at as usize].parent;
+        }
+    }
+
+    /// Takes out the oldest while the cache is taken to be over full. A mark's key is returned, 0 for loose tokens.
+    pub(super) fn pop_over(&mut self) -> Option<u64> {
+        if self.tokens > self.capacity { self.pop() } else { None }
+    }
+
+    /// Takes out the oldest.
+    pub(super) fn pop(&mut self) -> Option<u64> {
+        let at = self.oldest;
+        let node = *self.nodes.get(at as usize)?;
+        self.unlink(at);
+        self.free.push(at);
+        self.tokens -= u64::from(node.tokens);
+        if node.key != 0 {
+            self.unindex(node.key);
+            self.marks -= 1;
+        }
+        Some(node.key)
+    }
+
+    fn link(&mut self, node: Node) -> u32 {
+        self.tokens += u64::from(node.tokens);
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.nodes[at as usize] = node;
+                at
+            }
+            None => {
+                self.nodes.push(node);
+                (self.nodes.len() - 1) as u32
+            }
+        };
+        self.to_front(at);
+        at
+    }
+
+    fn raise(&mut self, at: u32) {
+        if at != self.newest {
+            self.unlink(at);
+            self.to_front(at);
+        }
+    }
+
+    fn to_front(&mut self, at: u32) {
+        let node = &mut self.nodes[at as usize];
+        (node.newer, node.older) = (NONE, self.newest);
+        match self.nodes.get_mut(self.newest as usize) {
+            Some(second) => second.newer = at,
+            None => self.oldest = at,
+        }
+        self.newest = at;
+    }
+
+    fn unlink(&mut self, at: u32) {
+        let Node { newer, older, .. } = self.nodes[at as usize];
+        match self.nodes.get_mut(newer as usize) {
+            Some(node) => node.older = older,
+            None => self.newest = older,
+        }
+        match self.nodes.get_mut(older as usize) {
+            Some(node) => node.newer = newer,
+            None => self.oldest = newer,
+        }
+    }
+
+    fn home(&self, key: u64) -> usize {
+        key as usize & (self.index.len() - 1)
+    }
+
+    fn probe(&self, key: u64) -> impl Iterator<Item = usize> + use<> {
+        let (home, mask) = (self.home(key), self.index.len() - 1);
+        (0..=mask).map(move |step| (home + step) & mask)
+    }
+
+    fn find(&self, key: u64) -> Option<u32> {
+        if key == 0 {
+            return None;
+        }
+        let slots = self.probe(key).map(|slot| self.index[slot]);
+        slots.take_while(|&at| at != NONE).find(|&at| self.nodes[at as usize].key == key)
+    }
+
+    /// Closes the gap, so that searches need no tombstones.
+    fn unindex(&mut self, key: u64) {
+        let mask = self.index.len() - 1;
+        let found = self.probe(key).find(|&slot| self.key_at(slot) == Some(key) || self.index[slot] == NONE);
+        let Some(mut gap) = found.filter(|&slot| self.index[slot] != NONE) else { return };
+        let mut slot = gap;
+        loop {
+            slot = (slot + 1) & mask;
+            let Some(moved) = self.key_at(slot) else { break };
+            let (from_home, from_gap) = (slot.wrapping_sub(self.home(moved)) & mask, slot.wrapping_sub(gap) & mask);
+            if from_home >= from_gap {
+                self.index[gap] = self.index[slot];
+                gap = slot;
+            }
+        }
+        self.index[gap] = NONE;
+    }
+
+    fn key_at(&self, slot: usize) -> Option<u64> {
+        self.nodes.get(self.index[slot] as usize).map(|node| node.key)
+    }
+
+    fn reindex(&mut self, len: usize) {
+        let old = std::mem::replace(&mut self.index, vec![NONE; len].into_boxed_slice());
+        for at in old.into_iter().filter(|&at| at != NONE) {
+            self.enter(self.nodes[at as usize].key, at);
+        }
+    }
+
+    fn enter(&mut self, key: u64, at: u32) {
+        let free = self.probe(key).find(|&slot| self.index[slot] == NONE).expect("at most half full");
+        self.index[free] = at;
+    }
+}
