@@ -87,3 +87,6 @@ fn holds<H: HeaderLookup + ?Sized>(rule: &CompiledRule, query: &RouteQuery<'_, H
         && rule.headers.iter().all(|(name, on)| on.matches(query.headers.first(name).unwrap_or_default()))
         && rule.uri.as_ref().is_none_or(|on| on.matches(query.path.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ pub use rule::{CompiledMatch, CompiledRule, Destination};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use api::id::{BackendName, ModelName, RouteName};
+use api::id::{BackendName, EndpointKey, ModelName, RouteName};
 use api::snapshot::{Snapshot, Version};
 
 use crate::load::LiveRegistry;
@@ -54,7 +54,16 @@ struct ModelRoutes {
 impl Table {
     /// Compiles a decoded snapshot. It cannot fail: what could be refused has been refused by the decoder.
     pub fn compile(snapshot: &Snapshot, registry: &mut LiveRegistry) -> Self {
-        compile::compile(snapshot, registry)
+        compile::compile(snapshot, registry, &mut |_| None)
+    }
+
+    /// The same, with the seats that the prefix tables know the endpoints by.
+    pub fn compile_seated(
+        snapshot: &Snapshot,
+        registry: &mut LiveRegistry,
+        mut seat_of: impl FnMut(&EndpointKey) -> Option<u32>,
+    ) -> Self {
+        compile::compile(snapshot, registry, &mut seat_of)
     }
 
     /// Which state this is.
@@ -115,3 +124,6 @@ pub(crate) enum Named {
     Base,
     Adapter,
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

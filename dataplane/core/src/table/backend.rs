@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api::id::{BackendName, ModelName};
 use api::snapshot::{Backend, Credentials, Ejection, Endpoint, Engine, Retry, Role, Timeouts, UsageInjection};
 
+use super::compile::SeatOf;
 use super::{Bitset, CompiledProfile};
 use crate::load::{BackendLive, Live, LiveRegistry};
 
@@ -16,6 +17,8 @@ pub struct EndpointEntry {
     pub live: Arc<Live>,
     /// What the snapshot says of it.
     pub endpoint: Arc<Endpoint>,
+    /// By what the prefix tables know it, where they do.
+    pub seat: Option<u32>,
 }
 
 /// A backend and all that a decision for it needs.
@@ -51,18 +54,26 @@ pub struct BackendTable {
     adapters: HashMap<ModelName, Bitset, ahash::RandomState>,
     /// Of these, slots whose adapters are unknown.
     adapters_unknown: Bitset,
+    /// (seat, slot), sorted.
+    seats: Box<[(u32, u32)]>,
 }
 
 impl BackendTable {
-    pub(super) fn compile(backend: &Backend, profile: Arc<CompiledProfile>, registry: &mut LiveRegistry) -> Self {
+    pub(super) fn compile(
+        backend: &Backend,
+        profile: Arc<CompiledProfile>,
+        registry: &mut LiveRegistry,
+        seat_of: SeatOf<'_>,
+    ) -> Self {
         let slots: Box<[EndpointEntry]> = backend
             .endpoints
             .iter()
-            .map(|e| EndpointEntry { live: registry.endpoint(&e.key), endpoint: Arc::clone(e) })
+            .map(|e| EndpointEntry { live: registry.endpoint(&e.key), endpoint: Arc::clone(e), seat: seat_of(&e.key) })
             .collect();
         let serving = set(&slots, |e| e.role != Role::Prefill);
         let adapters_unknown = set(&slots, |e| e.role != Role::Prefill && e.adapters.is_none());
         let adapters = adapter_sets(&slots, &serving);
+        let seats = seats(&slots);
         Self {
             name: backend.name.clone(),
             engine: backend.engine,
@@ -79,6 +90,7 @@ impl BackendTable {
             serving,
             adapters,
             adapters_unknown,
+            seats,
         }
     }
 
@@ -92,10 +104,23 @@ impl BackendTable {
         self.adapters.get(adapter).unwrap_or(&self.adapters_unknown)
     }
 
+    /// The slot of the endpoint that the prefix tables know by this seat.
+    pub fn slot_of_seat(&self, seat: u32) -> Option<u32> {
+        let at = self.seats.binary_search_by_key(&seat, |(seat, _)| *seat).ok()?;
+        Some(self.seats[at].1)
+    }
+
     /// Recomputes the median speed and the count of ejected endpoints. Once a second, off the cores.
     pub fn refresh(&self, now_ms: u64) {
         self.live.refresh(self.slots.iter().map(|entry| &*entry.live), now_ms);
     }
+}
+
+fn seats(slots: &[EndpointEntry]) -> Box<[(u32, u32)]> {
+    let mut seats: Vec<(u32, u32)> =
+        slots.iter().zip(0..).filter_map(|(entry, slot)| Some((entry.seat?, slot))).collect();
+    seats.sort_unstable();
+    seats.into()
 }
 
 fn set(slots: &[EndpointEntry], member: impl Fn(&Endpoint) -> bool) -> Bitset {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use api::id::{BackendName, ModelName, ProfileName};
+use api::id::{BackendName, EndpointKey, ModelName, ProfileName};
 use api::snapshot::{Route, Rule, Snapshot};
 
 use super::{BackendTable, CompiledMatch, CompiledProfile, CompiledRule, Destination, ModelRoutes, RouteTable, Table};
@@ -11,8 +11,11 @@ use crate::load::LiveRegistry;
 
 type Backends = HashMap<BackendName, Arc<BackendTable>, ahash::RandomState>;
 
-pub(super) fn compile(snapshot: &Snapshot, registry: &mut LiveRegistry) -> Table {
-    let backends = backends(snapshot, registry);
+/// Which seat the prefix tables know an endpoint by.
+pub(super) type SeatOf<'a> = &'a mut dyn FnMut(&EndpointKey) -> Option<u32>;
+
+pub(super) fn compile(snapshot: &Snapshot, registry: &mut LiveRegistry, seat_of: SeatOf<'_>) -> Table {
+    let backends = backends(snapshot, registry, seat_of);
     let routes: Box<[Arc<RouteTable>]> =
         snapshot.routes.iter().map(|route| Arc::new(compile_route(route, &backends, registry))).collect();
     let models = index(&routes, hasher(snapshot.fleet_seed));
@@ -27,14 +30,14 @@ fn hasher(seed: u64) -> ahash::RandomState {
     ahash::RandomState::with_seeds(seed, seed.rotate_left(17), !seed, seed.rotate_left(41))
 }
 
-fn backends(snapshot: &Snapshot, registry: &mut LiveRegistry) -> Backends {
+fn backends(snapshot: &Snapshot, registry: &mut LiveRegistry, seat_of: SeatOf<'_>) -> Backends {
     let default = Arc::new(CompiledProfile::default());
     let profiles: HashMap<&ProfileName, Arc<CompiledProfile>> =
         snapshot.profiles.iter().map(|p| (&p.name, Arc::new(CompiledProfile::compile(p)))).collect();
     let mut backends = Backends::with_capacity_and_hasher(snapshot.backends.len(), hasher(snapshot.fleet_seed));
     for backend in &snapshot.backends {
         let profile = backend.profile.as_ref().and_then(|name| profiles.get(name)).unwrap_or(&default);
-        let table = Arc::new(BackendTable::compile(backend, Arc::clone(profile), registry));
+        let table = Arc::new(BackendTable::compile(backend, Arc::clone(profile), registry, seat_of));
         backends.insert(backend.name.clone(), table);
     }
     backends
