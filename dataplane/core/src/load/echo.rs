@@ -1,0 +1,34 @@
+//! What the other proxies have probably decided since their last report. Without it all proxies run to the same
+//! minimum, and a hot prefix makes the herd.
+
+/// Token rates of one backend over the last 10 s, in tokens/s.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Rates {
+    /// Of this proxy.
+    pub own: f64,
+    /// Of all others that have traffic to the backend.
+    pub others: f64,
+}
+
+/// By how much an own decision that no report has covered yet is counted beyond itself.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Echo {
+    factor: f64,
+}
+
+impl Echo {
+    /// `unreported_tokens` is the sum over all endpoints of own decisions since the others' last report, which is
+    /// `age_ms` old. The sum of all echoes never exceeds what the others can have decided in that time.
+    pub fn new(rates: Rates, unreported_tokens: u64, age_ms: u64) -> Self {
+        if rates.own <= 0.0 || rates.others <= 0.0 || unreported_tokens == 0 {
+            return Self::default();
+        }
+        let bound = rates.others * age_ms as f64 / 1_000.0 / unreported_tokens as f64;
+        Self { factor: (rates.others / rates.own).min(bound) }
+    }
+
+    /// Tokens to add for so many unreported own tokens at one endpoint.
+    pub fn of(self, unreported_tokens: u64) -> u64 {
+        (unreported_tokens as f64 * self.factor) as u64
+    }
+}
