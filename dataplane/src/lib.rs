@@ -1,1 +1,4 @@
-//! placeholder
+//! kthena-dataplane: a thread-per-core proxy for inference traffic.
+
+pub mod rt;
+pub mod sys;
