@@ -1,0 +1,89 @@
+//! A socket that its reading and its writing side share.
+
+use std::cell::UnsafeCell;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use monoio::BufResult;
+use monoio::buf::{IoBuf, IoVecBuf, SliceMut};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent};
+use monoio::net::TcpStream;
+
+/// A TCP stream of this core. One read-side and one write-side operation may be pending at a time: the halves in
+/// `rt::stream` see to that by owning their side.
+pub(crate) struct Sock(UnsafeCell<TcpStream>);
+
+impl Sock {
+    pub(crate) fn new(stream: std::net::TcpStream) -> io::Result<Self> {
+        Ok(Self::from(TcpStream::from_std(stream)?))
+    }
+
+    /// The stream, for one call that starts an operation.
+    ///
+    /// monoio's methods take `&mut self` but only clone the counted descriptor out of it before their future is first
+    /// polled; its own `into_split` relies on the same.
+    #[allow(clippy::mut_from_ref)]
+    fn stream(&self) -> &mut TcpStream {
+        // SAFETY: `Sock` is neither Send nor Sync, and no method of TcpStream that is called here calls back into us, so
+        // no two calls are ever inside a method body at once. The fields that operations of both sides use (the counted
+        // descriptor) are only read.
+        unsafe { &mut *self.0.get() }
+    }
+
+    pub(crate) fn recv(&self, buf: SliceMut<Vec<u8>>) -> impl Future<Output = BufResult<usize, SliceMut<Vec<u8>>>> {
+        self.stream().read(buf)
+    }
+
+    pub(crate) fn recv_cancelable(
+        &self,
+        buf: SliceMut<Vec<u8>>,
+        cancel: CancelHandle,
+    ) -> impl Future<Output = BufResult<usize, SliceMut<Vec<u8>>>> {
+        self.stream().cancelable_read(buf, cancel)
+    }
+
+    pub(crate) fn send<T: IoBuf>(&self, buf: T) -> impl Future<Output = BufResult<usize, T>> {
+        self.stream().write(buf)
+    }
+
+    pub(crate) fn send_vectored<T: IoVecBuf>(&self, bufs: T) -> impl Future<Output = BufResult<usize, T>> {
+        self.stream().writev(bufs)
+    }
+
+    /// Waits until a read would not wait.
+    pub(crate) fn readable(&self) -> impl Future<Output = io::Result<()>> {
+        self.stream().readable(false)
+    }
+}
+
+impl From<TcpStream> for Sock {
+    fn from(stream: TcpStream) -> Self {
+        Self(UnsafeCell::new(stream))
+    }
+}
+
+impl AsFd for Sock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the stream owns the descriptor and closes it when it is dropped, not before; the borrow ends before that.
+        unsafe { BorrowedFd::borrow_raw(self.stream().as_raw_fd()) }
+    }
+}
+
+impl std::fmt::Debug for Sock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Sock").field(&self.as_fd()).finish()
+    }
+}
+
+/// Sets SO_RCVLOWAT: readiness is reported from so many bytes on.
+pub(crate) fn set_receive_low_water(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the call reads `size` bytes at the address of `bytes`, which lives until it returned.
+    let result = unsafe {
+        let value = (&raw const bytes).cast();
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, value, size)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
