@@ -1,1 +1,1 @@
-//! .
+//! Watching answers as they pass.
