@@ -1,0 +1,1 @@
+//! Valid snapshots for property tests.
