@@ -68,3 +68,32 @@ pub const EJECT_MAX_PERCENT: u8 = 50;
 pub const SLOW_START: Duration = Duration::from_secs(10);
 /// Tokens that an engine's cache is taken to hold when nobody says.
 pub const CACHE_TOKENS: u64 = 400_000;
+
+/// The highest that the requests in flight at one endpoint can be set to.
+pub const HIGHEST_IN_FLIGHT: u32 = 1_000_000;
+/// Pause before a retry: another endpoint is tried at once.
+pub const RETRY_INTERVAL: Duration = Duration::ZERO;
+/// The longest pause before a retry that can be set.
+pub const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// Labels of one endpoint.
+pub const MAX_LABELS: usize = 64;
+/// LoRA adapters that one endpoint has loaded.
+pub const MAX_LOADED_ADAPTERS: usize = 1_024;
+/// Filters of one profile.
+pub const MAX_FILTERS: usize = 16;
+/// Scorers of one profile.
+pub const MAX_SCORERS: usize = 16;
+/// The highest weight of a scorer.
+pub const MAX_SCORER_WEIGHT: u32 = 1_000_000;
+/// Waiting requests at which the least-request filter removes an endpoint.
+pub const MAX_WAITING: u32 = 10;
+/// The weight of the time to first token in the least-latency score.
+pub const TTFT_WEIGHT: f64 = 0.5;
+/// Blocks that the prefix-cache score looks at.
+pub const PREFIX_BLOCKS: u32 = 128;
+/// Endpoints that get a prefix-cache score.
+pub const PREFIX_TOP_K: u32 = 5;
+/// Most endpoints that can be given a prefix-cache score.
+pub const MAX_PREFIX_TOP_K: u32 = 1_000;
+/// Problems that one refusal lists.
+pub const MAX_PROBLEMS: usize = 1_000;

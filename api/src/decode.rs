@@ -1,0 +1,62 @@
+//! Wire to domain, once and for all: whatever leaves here needs no further check. All problems are reported, not only the
+//! first, up to `limits::MAX_PROBLEMS`.
+
+use prost::Message as _;
+
+use crate::{proto, snapshot};
+
+mod backend;
+mod endpoint;
+mod field;
+mod kthena;
+pub(crate) mod path;
+mod pattern;
+mod problem;
+mod profile;
+mod route;
+#[cfg(test)]
+mod tests;
+mod whole;
+
+pub(crate) use backend::backend;
+pub use kthena::{KthenaProfile, kthena_profile};
+pub use pattern::compile;
+pub use problem::{Object, Problem, Reason};
+pub(crate) use profile::profile;
+pub(crate) use route::route;
+pub(crate) use whole::whole;
+
+use path::{Path, Problems};
+
+/// Checks a snapshot and fills in its defaults.
+pub fn snapshot(wire: proto::Snapshot) -> Result<snapshot::Snapshot, Vec<Problem>> {
+    let proto::Snapshot { epoch, version, fleet_seed, routes, backends, profiles } = wire;
+    let mut problems = Problems::default();
+    let root = Path::root();
+    let mut snapshot = snapshot::Snapshot {
+        version: snapshot::Version { epoch, version },
+        fleet_seed,
+        routes: (routes.into_iter().enumerate())
+            .map(|(i, wire)| route(&mut problems, &root.item("routes", i), wire))
+            .collect(),
+        backends: (backends.into_iter().enumerate())
+            .map(|(i, wire)| backend(&mut problems, &root.item("backends", i), wire))
+            .collect(),
+        profiles: (profiles.into_iter().enumerate())
+            .map(|(i, wire)| profile(&mut problems, &root.item("profiles", i), wire))
+            .collect(),
+    };
+    whole(&mut problems, &mut snapshot);
+    problems.finish(snapshot)
+}
+
+/// `snapshot` from protobuf bytes, as kept on disk; unknown fields are ignored.
+pub fn snapshot_from_bytes(bytes: &[u8]) -> Result<snapshot::Snapshot, Vec<Problem>> {
+    let refuse = |reason| vec![Problem { object: None, path: String::new(), reason }];
+    let max = crate::limits::MAX_SNAPSHOT_BYTES;
+    if bytes.len() > max {
+        return Err(refuse(Reason::TooLong { found: bytes.len(), max }));
+    }
+    let wire = proto::Snapshot::decode(bytes).map_err(|error| refuse(Reason::Wire(error.to_string())))?;
+    snapshot(wire)
+}
