@@ -30,7 +30,7 @@ use crate::rt::{self, Accepted, Listener, Post, StopToken};
 use crate::shared::Shared;
 use crate::tables::Tables;
 
-pub use answer::{Ask, Reply, View, answer};
+pub use answer::{Ask, Reply, View, answer, readyz};
 
 const CONNECTIONS: usize = 64;
 const HEAD: HeadLimits = HeadLimits { head_bytes: 16 << 10, fields: 100, uri_bytes: 8 << 10 };

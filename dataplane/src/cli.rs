@@ -56,7 +56,8 @@ impl Cli {
             None => Typed::default(),
             Some(path) => {
                 let text = std::fs::read_to_string(path);
-                let text = text.map_err(|e| vec![Problem { key: path.display().to_string(), sentence: e.to_string() }])?;
+                let text =
+                    text.map_err(|e| vec![Problem { key: path.display().to_string(), sentence: e.to_string() }])?;
                 Typed::from_yaml(&text).map_err(|p| vec![p])?
             }
         };

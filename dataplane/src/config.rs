@@ -121,11 +121,7 @@ pub enum DrainReadiness {
 
 impl Default for Drain {
     fn default() -> Self {
-        Self {
-            lead: Duration::from_secs(5),
-            deadline: Duration::from_secs(300),
-            readiness: DrainReadiness::False,
-        }
+        Self { lead: Duration::from_secs(5), deadline: Duration::from_secs(300), readiness: DrainReadiness::False }
     }
 }
 

@@ -61,11 +61,8 @@ pub fn start(config: Config) -> Result<Running, StartFailure> {
         Cores::All => (cpus.clone(), cpus.len() > 1),
         Cores::First(n) => (cpus.into_iter().cycle().take(n.max(1)).collect(), false),
     };
-    let (slots, inboxes): (Vec<_>, Vec<_>) = cpus
-        .iter()
-        .map(|_| rt::mailbox(INBOX))
-        .map(|(post, inbox)| (CoreSlot::new(post), inbox))
-        .unzip();
+    let (slots, inboxes): (Vec<_>, Vec<_>) =
+        cpus.iter().map(|_| rt::mailbox(INBOX)).map(|(post, inbox)| (CoreSlot::new(post), inbox)).unzip();
     let threads = (cpus.len() / 4).max(1);
     let (offload, _) = Offload::start(threads).map_err(|e| StartFailure::System("the helper threads", e))?;
     let mut registry = LiveRegistry::new();

@@ -58,7 +58,7 @@ pub struct Refusal {
     /// Why.
     pub reason: Reason,
     /// The sentence for the user.
-    pub message: Cow<'static str>,
+    pub message: Cow<'static, str>,
     /// A stable word for programs, OpenAI's where it has one.
     pub code: Option<&'static str>,
     /// The parameter at fault.
@@ -222,7 +222,8 @@ mod tests {
         Refusal::memory_full().write(&mut out, Some("id-1"), false, Downstream::Keep);
         let text = String::from_utf8(out).unwrap().to_lowercase();
         assert!(text.starts_with("http/1.1 503 "), "{text}");
-        for part in ["retry-after: 1\r\n", "x-request-id: id-1\r\n", "connection: close\r\n", "\"code\":\"overloaded\""] {
+        for part in ["retry-after: 1\r\n", "x-request-id: id-1\r\n", "connection: close\r\n", "\"code\":\"overloaded\""]
+        {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
     }

@@ -75,11 +75,7 @@ pub(crate) async fn serve(connection: &mut Connection) -> After {
     }
 }
 
-async fn run(
-    connection: &mut Connection,
-    flight: &mut Flight,
-    client: &mut Option<Client>,
-) -> Result<After, Ended> {
+async fn run(connection: &mut Connection, flight: &mut Flight, client: &mut Option<Client>) -> Result<After, Ended> {
     let worker = connection.worker.clone();
     let head = read::head(connection).await?;
     let bytes = connection.reader.input().bytes();

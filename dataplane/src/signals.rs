@@ -16,11 +16,9 @@ impl Signals {
     pub fn listen() -> Self {
         let count = Arc::new(AtomicUsize::new(0));
         let counted = count.clone();
-        let mut signals = signal_hook::iterator::Signals::new([
-            signal_hook::consts::SIGTERM,
-            signal_hook::consts::SIGINT,
-        ])
-        .expect("both signals can be caught");
+        let mut signals =
+            signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
+                .expect("both signals can be caught");
         std::thread::Builder::new()
             .name("signals".into())
             .spawn(move || {

@@ -73,7 +73,7 @@ fn unknown(ask: &Ask<'_>) -> Reply {
 }
 
 /// Also what the data port says.
-pub(crate) fn readyz(shared: &Shared) -> Reply {
+pub fn readyz(shared: &Shared) -> Reply {
     let ready = shared.ready();
     let status = shared.table_status();
     let message = if ready { "router is ready" } else { "router is not ready" };
@@ -104,10 +104,10 @@ fn gauges(shared: &Shared, tables: &Tables) -> Gauges {
         table_version: table.version().version,
         table_age_s: status.confirmed.elapsed().as_secs_f64(),
         snapshots_refused: status.refused,
-        prefix_entries: index.entries,
-        prefix_bytes: index.bytes,
+        prefix_entries: index.marks as u64,
+        prefix_bytes: index.bytes as u64,
         prefix_evictions: index.evictions,
-        prefix_marks_dropped: index.dropped,
+        prefix_marks_dropped: index.overflow,
         buffered_bytes: shared.buffered_bytes() as u64,
         ejected: ejected as u64,
     }

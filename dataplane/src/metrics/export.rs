@@ -135,17 +135,45 @@ fn plain_families(metrics: &Metrics, out: &mut Vec<MetricFamily>) {
         connections.add(vec![("core", id.to_string())], core.connections.value());
     }
     let one = |n: u64| Sums::<u64>::of(none(), n);
-    out.push(gauges_of("kthena_router_active_requests", "Requests inside the proxy.", one(sum(&|c| c.active_requests.value()))));
+    out.push(gauges_of(
+        "kthena_router_active_requests",
+        "Requests inside the proxy.",
+        one(sum(&|c| c.active_requests.value())),
+    ));
     out.push(gauges_of("kthena_router_downstream_connections", "Client connections.", connections));
-    out.push(counters("kthena_router_connections_accepted_total", "Client connections so far.", one(sum(&|c| c.accepted.value()))));
-    out.push(counters("kthena_router_connections_handed_off_total", "Connections moved between cores.", one(sum(&|c| c.handed_off.value()))));
+    out.push(counters(
+        "kthena_router_connections_accepted_total",
+        "Client connections so far.",
+        one(sum(&|c| c.accepted.value())),
+    ));
+    out.push(counters(
+        "kthena_router_connections_handed_off_total",
+        "Connections moved between cores.",
+        one(sum(&|c| c.handed_off.value())),
+    ));
     out.push(counters("kthena_router_limit_hits_total", "Limits hit, by the setting's name.", limits));
     out.push(counters("kthena_router_streams_total", "Streams, by how they ended.", streams));
     out.push(counters("kthena_router_retries_total", "Attempts beyond the first.", one(sum(&|c| c.retries.value()))));
-    out.push(counters("kthena_router_upstream_connects_total", "Engine connections made.", one(sum(&|c| c.connects.value()))));
-    out.push(counters("kthena_router_upstream_stale_total", "Idle engine connections found dead.", one(sum(&|c| c.stale.value()))));
-    out.push(counters("kthena_router_panics_total", "Panics contained to one connection.", one(sum(&|c| c.panics.value()))));
-    out.push(counters("kthena_router_access_log_dropped_total", "Log records without room.", one(sum(&|c| c.records_dropped.value()))));
+    out.push(counters(
+        "kthena_router_upstream_connects_total",
+        "Engine connections made.",
+        one(sum(&|c| c.connects.value())),
+    ));
+    out.push(counters(
+        "kthena_router_upstream_stale_total",
+        "Idle engine connections found dead.",
+        one(sum(&|c| c.stale.value())),
+    ));
+    out.push(counters(
+        "kthena_router_panics_total",
+        "Panics contained to one connection.",
+        one(sum(&|c| c.panics.value())),
+    ));
+    out.push(counters(
+        "kthena_router_access_log_dropped_total",
+        "Log records without room.",
+        one(sum(&|c| c.records_dropped.value())),
+    ));
     out.push(histograms("kthena_router_core_loop_lag_seconds", "How late a core's timer was.", lag));
 }
 
@@ -167,7 +195,11 @@ fn gauge_families(g: &Gauges, out: &mut Vec<MetricFamily>) {
     let total = |n| Sums::<u64>::of(Vec::new(), n);
     let evictions = Sums::<u64>::of(vec![("model", "_all".into())], g.prefix_evictions);
     out.push(counters("kthena_router_prefix_cache_evictions_total", "Marks that made room.", evictions));
-    out.push(counters("kthena_router_prefix_marks_dropped_total", "Marks without room in a ring.", total(g.prefix_marks_dropped)));
+    out.push(counters(
+        "kthena_router_prefix_marks_dropped_total",
+        "Marks without room in a ring.",
+        total(g.prefix_marks_dropped),
+    ));
     out.push(counters("kthena_router_config_rejected_total", "Snapshots refused.", total(g.snapshots_refused)));
 }
 

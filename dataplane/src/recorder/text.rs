@@ -37,13 +37,7 @@ pub(super) fn format(r: &Record, out: &mut Vec<u8>) {
     }
     let d = &r.durations;
     let ms = |d: std::time::Duration| d.as_millis();
-    line.raw(format_args!(
-        " timings={}ms({}+{}+{})",
-        ms(d.total),
-        ms(d.request),
-        ms(d.upstream),
-        ms(d.response)
-    ));
+    line.raw(format_args!(" timings={}ms({}+{}+{})", ms(d.total), ms(d.request), ms(d.upstream), ms(d.response)));
     line.raw(format_args!(" client={}", r.client));
     if let Some((_, address)) = &r.endpoint {
         line.raw(format_args!(" endpoint={address}"));

@@ -3,7 +3,8 @@
 
 use dataplane_core::http::{Known, Method, RequestHead};
 use dataplane_core::inspect::{
-    self, ApiKind, BodyKind, InspectError, Inspected, api_kind, body_kind, inspect_json, inspect_multipart, model_in_path,
+    self, ApiKind, BodyKind, InspectError, Inspected, api_kind, body_kind, inspect_json, inspect_multipart,
+    model_in_path,
 };
 
 use super::Ended;

@@ -7,18 +7,18 @@ use std::time::Instant;
 use api::id::ModelName;
 use api::prefix::{Salt, seed};
 use api::snapshot::UsageInjection;
-use dataplane_core::index::{Placement, Query};
+use dataplane_core::index::{Placement, Query, Seat};
 use dataplane_core::inspect::{Inspected, Splices, plan_splices};
 use dataplane_core::load::Answer;
 use dataplane_core::plan::{Again, Plan};
 use dataplane_core::route::{HeaderLookup, RouteMiss, RouteQuery, Routed, route};
-use dataplane_core::scheduler::{Matches, NoEndpoint, Request, schedule};
+use dataplane_core::scheduler::{Held, Matches, NoEndpoint, Request, Uses, schedule};
 use dataplane_core::table::{BackendTable, RouteTable, Table};
 
+use super::Ended;
 use super::ask::{self, Ask};
 use super::finish::{Bound, Flight};
 use super::read::Received;
-use super::Ended;
 use crate::metrics::Limit;
 use crate::refusal::{Reason, Refusal};
 use crate::worker::Worker;
@@ -89,7 +89,7 @@ impl Decided {
 
     /// A decision leaves its marks at once, so that the next one knows of it.
     fn mark(&self, worker: &Worker) {
-        let Some(seat) = self.backend.seat(self.plan.endpoint.slot) else { return };
+        let Some(seat) = self.backend.slots[self.plan.endpoint.slot as usize].seat.map(Seat) else { return };
         let tokens_per_block = api::limits::BLOCK_BYTES as f32 / self.backend.live.bytes_per_token();
         let matched = self.plan.endpoint.matched_blocks;
         worker.index.borrow_mut().place(&Placement { chain: &self.chain, seat, matched, tokens_per_block });
@@ -130,9 +130,11 @@ fn target(table: &Table, routed: &Routed<'_>) -> Target {
 fn missed(table: &Table, model: &str, miss: RouteMiss) -> Refusal {
     match miss {
         RouteMiss::BackendMissing(_) => Refusal::new(404, Reason::PodDiscovery, miss.to_string()),
-        RouteMiss::NoRoute if table.known_model(model).is_some() => {
-            Refusal::new(404, Reason::RouteNotFound, "route not found: no rule of this model's routes matches the request")
-        }
+        RouteMiss::NoRoute if table.known_model(model).is_some() => Refusal::new(
+            404,
+            Reason::RouteNotFound,
+            "route not found: no rule of this model's routes matches the request",
+        ),
         RouteMiss::NoRoute => {
             let shown: String = model.chars().take(128).collect();
             Refusal::new(404, Reason::RouteNotFound, format!("route not found: the model `{shown}` does not exist"))
@@ -146,7 +148,8 @@ fn no_endpoint(none: NoEndpoint, backend: &BackendTable) -> Refusal {
     let name = backend.name.as_str();
     match none {
         NoEndpoint::Empty => {
-            Refusal::new(503, Reason::PodDiscovery, format!("no available pods for model server: {name}")).retry_after(1)
+            Refusal::new(503, Reason::PodDiscovery, format!("no available pods for model server: {name}"))
+                .retry_after(1)
         }
         NoEndpoint::Saturated => Refusal::new(503, Reason::Scheduling, format!("model server {name}: {none}"))
             .code("overloaded")
@@ -199,8 +202,11 @@ fn look_up(worker: &Worker, chain: &[u64], backend: &BackendTable) -> Matches {
     let mut index = worker.index.borrow_mut();
     index.turn();
     let query = Query { chain, now_ms: worker.now_ms(), tie: worker.rng.borrow_mut().next_u64() };
-    let found = index.lookup(&query, |seat| backend.slot_of(seat).is_some());
-    backend.matches(&found)
+    let found = index.lookup(&query, |seat| backend.slot_of_seat(seat.0).is_some());
+    let held =
+        found.best().iter().filter_map(|m| Some(Held { slot: backend.slot_of_seat(m.seat.0)?, blocks: m.blocks }));
+    let uses = found.uses().iter().map(|u| Uses { end: u.end, uses: u.uses });
+    Matches { blocks: found.blocks, held: held.collect(), uses: uses.collect() }
 }
 
 /// A request's fields, as routing asks for them.

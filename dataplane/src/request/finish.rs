@@ -174,10 +174,8 @@ impl Flight {
     /// It was refused.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
         self.record.status = refusal.status;
-        let upstream = matches!(
-            refusal.reason,
-            Reason::UpstreamTransport | Reason::UpstreamResponse | Reason::UpstreamTimeout
-        );
+        let upstream =
+            matches!(refusal.reason, Reason::UpstreamTransport | Reason::UpstreamResponse | Reason::UpstreamTimeout);
         self.failed(refusal.reason, &refusal.message, if upstream { "upstream" } else { "router" });
     }
 

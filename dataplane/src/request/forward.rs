@@ -228,7 +228,11 @@ pub(crate) async fn unless_gone<F: Future>(future: F, reader: &mut Reader) -> Op
     poll_fn(|cx| poll_unless_gone(future.as_mut(), reader, cx)).await
 }
 
-fn poll_unless_gone<F: Future>(future: Pin<&mut F>, reader: &mut Reader, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+fn poll_unless_gone<F: Future>(
+    future: Pin<&mut F>,
+    reader: &mut Reader,
+    cx: &mut Context<'_>,
+) -> Poll<Option<F::Output>> {
     match future.poll(cx) {
         Poll::Ready(value) => Poll::Ready(Some(value)),
         Poll::Pending => reader.poll_left(cx).map(|()| None),

@@ -10,8 +10,8 @@ use dataplane_core::relay::{Forward, Outlet, Relay};
 use dataplane_core::sse::{CutError, Tap, UsageFilter, Watch};
 
 use super::Client;
-use super::attempts::{Answered, abandon};
 use super::ask::Ask;
+use super::attempts::{Answered, abandon};
 use super::decide::Decided;
 use super::finish::Flight;
 use super::forward::{Answer, unless_gone};
@@ -45,7 +45,12 @@ enum Broken {
 }
 
 /// Relays the answer to its end, whichever that is.
-pub(crate) async fn relay(connection: &mut Connection, flight: &mut Flight, client: &Client, answered: Answered) -> After {
+pub(crate) async fn relay(
+    connection: &mut Connection,
+    flight: &mut Flight,
+    client: &Client,
+    answered: Answered,
+) -> After {
     let Answered { ask, decided, answer } = answered;
     let worker = connection.worker.clone();
     let mut kept = client.connection(&worker);
@@ -108,12 +113,8 @@ fn write_head(
         decision = told(decided);
         extra.push(("x-kthena-decision", decision.as_bytes()));
     }
-    let edits = ResponseEdits {
-        framing,
-        connection: kept,
-        request_id: Some(client.id.as_str().as_bytes()),
-        extra: &extra,
-    };
+    let edits =
+        ResponseEdits { framing, connection: kept, request_id: Some(client.id.as_str().as_bytes()), extra: &extra };
     write_response_head(out, &answer.head, &answer.bytes, &edits);
 }
 

@@ -223,6 +223,11 @@ impl WriteHalf {
         }
     }
 
+    /// As [`WriteHalf::write_all`], from byte `from` on.
+    pub async fn write_from(&mut self, buf: Vec<u8>, from: usize) -> (io::Result<()>, Vec<u8>) {
+        self.write_rest(buf, from).await
+    }
+
     async fn write_rest<B: IoBuf>(&mut self, mut buf: B, mut written: usize) -> (io::Result<()>, B) {
         while written < buf.bytes_init() {
             let (result, slice) = self.sock().send(buf.slice(written..)).await;

@@ -116,6 +116,14 @@ impl BodyReader {
         }
     }
 
+    /// Whether a chunk could begin here; always so for a body that is not in chunks.
+    pub fn is_between_chunks(&self) -> bool {
+        match self {
+            Self::Chunked(chunks) => chunks.is_between_chunks(),
+            Self::None | Self::Length { .. } | Self::UntilClose => true,
+        }
+    }
+
     /// Whether the other side may close now without cutting the body: it has ended, or ends by closing.
     pub fn ends_at_close(&self) -> bool {
         matches!(self, Self::UntilClose) || self.is_done()

@@ -112,6 +112,11 @@ impl ChunkScanner {
         self.state == State::Done
     }
 
+    /// Whether the last byte ended a chunk, or none has come.
+    pub fn is_between_chunks(&self) -> bool {
+        self.state == State::Size
+    }
+
     fn run(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<Scan, BadChunk> {
         let mut verbatim = self.state != State::Zeros;
         let mut at = 0;

@@ -1,0 +1,138 @@
+//! The tables thread: the one writer of the prefix table, and the place where snapshots become tables. Cores only read;
+//! what they decide reaches this thread through rings that it empties each millisecond while there is traffic.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use api::id::EndpointKey;
+use api::snapshot::Snapshot;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use dataplane_core::index::{Config, Reader, Stats, Writer};
+use dataplane_core::load::LiveRegistry;
+use dataplane_core::table::Table;
+
+use crate::shared::Shared;
+
+/// Between two looks at the rings: while marks come, and while none do.
+const BUSY: Duration = Duration::from_millis(1);
+const IDLE: Duration = Duration::from_millis(20);
+/// Between two refreshes of medians and statistics.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Cells that are swept at a time, some tens of microseconds.
+const SLICE: usize = 4_096;
+
+struct Install {
+    snapshot: Snapshot,
+    done: Sender<()>,
+}
+
+/// The way to the tables thread.
+#[derive(Debug)]
+pub struct Tables {
+    shared: Arc<Shared>,
+    installs: Sender<Install>,
+    stats: Mutex<Stats>,
+}
+
+impl Tables {
+    /// Starts the thread; the readers are the cores', one each. It ends once `stop` is set.
+    pub fn start(
+        shared: Arc<Shared>,
+        registry: LiveRegistry,
+        stop: Arc<AtomicBool>,
+    ) -> io::Result<(Arc<Self>, Vec<Reader>, JoinHandle<()>)> {
+        let mut writer = Writer::new(Config::default());
+        let readers = shared.cores.iter().map(|_| writer.reader()).collect();
+        let (installs, queue) = bounded(1);
+        let tables = Arc::new(Self { shared, installs, stats: Mutex::default() });
+        let state = State { tables: tables.clone(), writer, registry, known: HashSet::new(), queue, stop };
+        let thread = std::thread::Builder::new().name("tables".into()).spawn(move || run(state))?;
+        Ok((tables, readers, thread))
+    }
+
+    /// Compiles a snapshot and puts the table in force; returns when it is.
+    pub fn install(&self, snapshot: &Snapshot) {
+        let (done, waiting) = bounded(1);
+        if self.installs.send(Install { snapshot: snapshot.clone(), done }).is_ok() {
+            // An error means that the thread ended meanwhile, and the process with it.
+            let _ = waiting.recv();
+        }
+    }
+
+    /// Keeps the table in force and remembers why the new one was refused.
+    pub fn refuse(&self, why: String) {
+        tracing::warn!(%why, "the snapshot is refused; the last good table stays");
+        self.shared.refuse(why);
+    }
+
+    /// The source still says what the table holds.
+    pub fn confirm(&self) {
+        self.shared.confirm();
+    }
+
+    /// The prefix table's, at most a second old.
+    pub fn index_stats(&self) -> Stats {
+        *self.stats.lock().expect("no thread panics while it holds the statistics")
+    }
+}
+
+struct State {
+    tables: Arc<Tables>,
+    writer: Writer,
+    registry: LiveRegistry,
+    known: HashSet<EndpointKey>,
+    queue: Receiver<Install>,
+    stop: Arc<AtomicBool>,
+}
+
+fn run(mut state: State) {
+    let mut refreshed = Instant::now();
+    while !state.stop.load(Acquire) {
+        let now_ms = state.tables.shared.now_ms();
+        let drained = state.writer.drain(now_ms);
+        if refreshed.elapsed() >= REFRESH {
+            refreshed = Instant::now();
+            state.refresh(now_ms);
+        }
+        match state.queue.recv_timeout(if drained > 0 { BUSY } else { IDLE }) {
+            Ok(install) => state.install(&install),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+impl State {
+    fn install(&mut self, install: &Install) {
+        let snapshot = &install.snapshot;
+        let endpoints = || snapshot.backends.iter().flat_map(|b| &b.endpoints);
+        let now: HashSet<EndpointKey> = endpoints().map(|e| e.key.clone()).collect();
+        for gone in self.known.difference(&now) {
+            self.writer.release(gone);
+        }
+        let writer = &mut self.writer;
+        let table = Table::compile_seated(snapshot, &mut self.registry, |key| writer.seat(key).map(|seat| seat.0));
+        for endpoint in endpoints() {
+            if let Some(tokens) = endpoint.cache_tokens {
+                self.writer.set_cache_tokens(&endpoint.key, tokens);
+            }
+        }
+        self.known = now;
+        let shared = &self.tables.shared;
+        table.refresh(shared.now_ms());
+        tracing::info!(version = table.version().version, endpoints = self.known.len(), "table in force");
+        shared.install(table);
+        // Whoever asked may have given up.
+        let _ = install.done.send(());
+    }
+
+    fn refresh(&mut self, now_ms: u64) {
+        self.tables.shared.table.load().refresh(now_ms);
+        self.writer.sweep_slice(SLICE, now_ms);
+        *self.tables.stats.lock().expect("no thread panics while it holds the statistics") = self.writer.stats();
+    }
+}
