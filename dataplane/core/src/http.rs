@@ -5,6 +5,9 @@
 //! our own framing. Whatever two parsers could read differently is refused: the shell answers [`BadRequest`] with its
 //! status and closes, turns [`BadResponse`] and an upstream's [`BadChunk`] into 502 (or a cut), and closes that side.
 //!
+//! The tokeniser is our own: `httparse` takes bare LF and lenient names in its stride and has no place to say where a head
+//! is wrong; it serves as the second reader in the tests.
+//!
 //! Decisions on points where the RFCs leave a choice:
 //! - One CRLF before a request line is skipped (RFC 9112 2.2), a second one is refused; none before a status line.
 //! - A path is never rewritten: what is matched is what is forwarded. Dot segments (also as `%2e`), empty segments

@@ -177,7 +177,7 @@ fn copy_fields(out: &mut Vec<u8>, fields: &Fields, buf: &[u8], not: (u32, &[(&st
     let replaced = |field: &Field| extra.iter().any(|(name, _)| field.name(buf).eq_ignore_ascii_case(name.as_bytes()));
     let mut run = None;
     for field in fields.iter() {
-        let passes = dropped & field.known.bit() == 0 && !field.named && !replaced(field);
+        let passes = dropped & field.known.bit() == 0 && !field.is_named() && !replaced(field);
         match (passes, run) {
             (true, None) => run = Some(field.start()),
             (false, Some(from)) => {

@@ -110,11 +110,14 @@ pub struct Field {
     name_len: u16,
     /// Which name it is, if we know it.
     pub known: Known,
-    /// `Connection` names it (and it may be named there): it stops here.
-    pub(super) named: bool,
-    /// The name holds `_`.
-    pub(super) underscore: bool,
+    /// [`NAMED`] and [`UNDERSCORE`], in one byte: a field takes 16 bytes, and a head is moved as a value.
+    marks: u8,
 }
+
+/// `Connection` names the field, and it may be named there: it stops here.
+const NAMED: u8 = 1;
+/// The name holds `_`.
+const UNDERSCORE: u8 = 2;
 
 impl Field {
     /// The name as it was sent.
@@ -130,6 +133,16 @@ impl Field {
     /// Where the value lies.
     pub fn value_span(&self) -> Span {
         self.value
+    }
+
+    /// Whether Connection lists it, so that it stops here.
+    pub(super) fn is_named(&self) -> bool {
+        self.marks & NAMED != 0
+    }
+
+    /// Whether the name holds `_`.
+    pub(super) fn has_underscore(&self) -> bool {
+        self.marks & UNDERSCORE != 0
     }
 
     /// Where the line starts.
@@ -241,7 +254,9 @@ impl Fields {
             self.keep_alive = true;
         } else {
             for field in self.list.iter_mut().filter(|f| f.name(head).eq_ignore_ascii_case(name)) {
-                field.named = hop::may_be_named(field.known, name);
+                if hop::may_be_named(field.known, name) {
+                    field.marks |= NAMED;
+                }
             }
         }
     }
@@ -264,7 +279,8 @@ fn parse_line(head: &[u8], at: usize) -> Result<(Field, usize), Bad> {
     }
     let value = trimmed(head, colon + 1, end);
     let known = hop::classify(&head[at..colon]);
-    Ok((Field { start: at as u32, value, name_len: name_len as u16, known, named: false, underscore }, end + 2))
+    let marks = if underscore { UNDERSCORE } else { 0 };
+    Ok((Field { start: at as u32, value, name_len: name_len as u16, known, marks }, end + 2))
 }
 
 fn trimmed(head: &[u8], mut start: usize, mut end: usize) -> Span {

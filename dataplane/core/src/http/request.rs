@@ -166,7 +166,7 @@ fn parse_method(method: &[u8]) -> Option<Method> {
 
 /// Checks what only requests are held to: names that confuse, and one valid Host.
 fn check_fields(head: &[u8], fields: &Fields, version: Version) -> Result<(), Bad> {
-    if let Some(field) = fields.iter().find(|f| f.underscore && hop::confuses(f.name(head))) {
+    if let Some(field) = fields.iter().find(|f| f.has_underscore() && hop::confuses(f.name(head))) {
         return Err(Bad::new(Fault::ConfusingName, field.start()));
     }
     match fields.first(Known::Host) {

@@ -40,6 +40,14 @@ fn connection_cannot_strip_what_is_trusted() {
 }
 
 #[test]
+fn connection_strips_custom_fields_in_any_spelling() {
+    let input = "GET / HTTP/1.1\r\nHost: h\r\nmy_field: 1\r\nX-A: 1\r\nConnection: MY_FIELD\r\nConnection: ,x-a,\r\nB: 2\r\n\r\n";
+    check_upstream(input, &RequestEdits::default(), "GET / HTTP/1.1\r\nHost: h\r\nB: 2\r\n\r\n");
+    let confusing = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: content_length\r\nContent_Length: 1\r\n\r\n";
+    assert_eq!(request_fault(confusing), Some(Fault::ConfusingName));
+}
+
+#[test]
 fn edits_replace_what_the_client_said() {
     let input = "GET /old?q HTTP/1.1\r\nHost: h\r\nX-Request-Id: 1\r\nx-request-id: 2\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: evil\r\n\
         X-Forwarded-For: 2.2.2.2, 3.3.3.3\r\nX-Forwarded-For:\r\nAuthorization: k\r\nCookie: c\r\nX-API-Key: k\r\napi-key: k\r\n\

@@ -233,6 +233,13 @@ fn limits_are_exact() {
 }
 
 #[test]
+fn heads_stay_small() {
+    assert_eq!(size_of::<Field>(), 16);
+    assert!(size_of::<RequestHead>() <= 640, "{}", size_of::<RequestHead>());
+    assert!(size_of::<BodyReader>() <= 32, "{}", size_of::<BodyReader>());
+}
+
+#[test]
 fn errors_say_what_and_where() {
     let bad = parse_request(with_fields("X: a\0\r\n").as_bytes(), &HeadLimits::default()).expect_err("a NUL");
     assert_eq!(bad.to_string(), "a field value holds a control character (byte 44 of the request head)");
