@@ -15,6 +15,8 @@ mod select;
 mod stop;
 mod stream;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use cores::{cores, pin_to};
 pub use driver::{Driver, DriverChoice, StartError, current_driver, probe, run};
