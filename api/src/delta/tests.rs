@@ -38,7 +38,7 @@ fn only_what_changed_is_sent() {
     check("a b c", "a x b c", "x@1");
     check("a b c", "a b=other c", "b@1");
     check("a b c d", "d a b c", "d@0");
-    check("a b c", "c b a", "b@1 c@0");
+    check("a b c", "c b a", "c@0 b@1");
     check("", "a b", "a@0 b@1");
     check("a b", "", "-a -b");
 }
