@@ -44,7 +44,8 @@ pub fn kthena_profile<'de, D: Deserializer<'de>>(
             return Err(vec![Problem { object: None, path: String::new(), reason }]);
         }
     };
-    let mut problems = Problems { object: Some(Object::Profile(profile_name.clone())), ..Problems::default() };
+    let mut problems = Problems::default();
+    problems.object = Some(Object::Profile(profile_name.clone()));
     let root = Path::root();
     name(&mut problems, &root.field("name"), profile_name.as_str());
     let mut warnings = Vec::new();

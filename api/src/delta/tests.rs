@@ -1,1 +1,121 @@
+use proptest::prelude::*;
+use prost::Message as _;
 
+use super::*;
+use crate::sample;
+use crate::snapshot::{Rule, Target};
+
+fn route(name: &str, model: &str) -> Route {
+    let targets = vec![Target { backend: "d/b".into(), weight: 1 }];
+    let rule = Rule { name: String::new(), headers: Default::default(), uri: None, body_model: None, targets };
+    Route { name: name.into(), model: Some(model.into()), adapters: Vec::new(), rules: vec![rule] }
+}
+
+/// A snapshot with a route per word, as `name=model`.
+fn routes(words: &str) -> Snapshot {
+    let route = |word: &str| {
+        let (name, model) = word.split_once('=').unwrap_or((word, "m"));
+        route(&format!("d/{name}"), model)
+    };
+    Snapshot { routes: words.split_whitespace().map(route).collect(), ..Snapshot::default() }
+}
+
+/// What a change of the routes sends: removed names, and placed ones with their positions.
+fn check(old: &str, new: &str, expected: &str) {
+    let (old, new) = (routes(old), routes(new));
+    let delta = diff(&old, &new);
+    let removed = delta.route_removals.iter().map(|name| format!("-{}", &name[2..]));
+    let placed = delta.route_upserts.iter();
+    let placed = placed.map(|u| format!("{}@{}", &u.route.as_ref().unwrap().name[2..], u.position));
+    assert_eq!(removed.chain(placed).collect::<Vec<_>>().join(" "), expected);
+    assert_eq!(apply(&old, delta).unwrap(), new);
+}
+
+#[test]
+fn only_what_changed_is_sent() {
+    check("a b c", "a b c", "");
+    check("a b c", "a c", "-b");
+    check("a b c", "a x b c", "x@1");
+    check("a b c", "a b=other c", "b@1");
+    check("a b c d", "d a b c", "d@0");
+    check("a b c", "c b a", "c@0 b@1");
+    check("", "a b", "a@0 b@1");
+    check("a b", "", "-a -b");
+}
+
+/// Applies an edit of `a b` that cannot come from `diff`.
+fn refused(edit: impl FnOnce(&mut proto::ConfigDelta), expected: &str) {
+    let held = routes("a b");
+    let mut delta = diff(&held, &held);
+    edit(&mut delta);
+    let Err(ApplyError::Refused(problems)) = apply(&held, delta) else { panic!("applied; expected {expected}") };
+    assert_eq!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), expected);
+}
+
+fn upsert(position: u32, name: &str) -> proto::RouteUpsert {
+    proto::RouteUpsert { position, route: Some(encode::route(&route(name, "m"))) }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let unfit = |text: &str| format!("routes: the delta does not fit its base: {text}");
+    let removal = unfit("it removes a name twice, or one that is not held");
+    refused(|d| d.route_removals = vec!["d/x".into()], &removal);
+    refused(|d| d.route_removals = vec!["d/a".into(); 2], &removal);
+    let place = unfit("two are placed at one position, or one beyond the end");
+    refused(|d| d.route_upserts = vec![upsert(3, "d/x")], &place);
+    refused(|d| d.route_upserts = vec![upsert(1, "d/x"), upsert(1, "d/y")], &place);
+    refused(
+        |d| (d.route_removals, d.route_upserts) = (vec!["d/a".into()], vec![upsert(0, "d/a")]),
+        &unfit("it removes and places the same name"),
+    );
+    let twice = "routes[1].name: the name \"d/x\" is used twice, first by routes[0]: each must be unique";
+    refused(|d| d.route_upserts = vec![upsert(0, "d/x"), upsert(1, "d/x")], twice);
+    let empty = "routes[0].name: is missing: give it a name, as `namespace/name`\n\
+                 routes[0].model: is missing: a route answers for a model, for adapters, or for both";
+    refused(|d| d.route_upserts = vec![proto::RouteUpsert { position: 0, route: None }], empty);
+    refused(|d| d.version = None, "version: is missing: a delta says what version it leads to");
+}
+
+#[test]
+fn a_delta_to_another_state_asks_for_a_resync() {
+    let (mut held, wanted) = (routes("a"), Version { epoch: 1, version: 2 });
+    let delta = diff(&Snapshot { version: wanted, ..held.clone() }, &routes("b"));
+    held.version = Version { epoch: 2, version: 2 };
+    assert_eq!(apply(&held, delta), Err(ApplyError::Base { held: held.version, wanted }));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn applying_a_difference_gives_the_new_state((old, new) in sample::edit()) {
+        prop_assert_eq!(apply(&old, diff(&old, &new)).unwrap(), new.clone());
+        prop_assert_eq!(apply(&old, full(&new)).unwrap(), new);
+    }
+
+    #[test]
+    fn the_difference_to_itself_has_no_content(state in sample::snapshot()) {
+        let delta = diff(&state, &state);
+        let version = Some(wire_version(state.version));
+        let nothing = proto::ConfigDelta { version, base: version, fleet_seed: state.fleet_seed, ..Default::default() };
+        prop_assert_eq!(delta, nothing);
+    }
+
+    #[test]
+    fn damaged_deltas_never_panic(
+        (old, new) in sample::edit(),
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let mut bytes = proto::ConfigDelta { base: None, ..diff(&old, &new) }.encode_to_vec();
+        for (at, byte) in edits {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(delta) = proto::ConfigDelta::decode(&*bytes)
+            && let Ok(result) = apply(&old, delta)
+        {
+            prop_assert_eq!(decode::snapshot(encode::snapshot(&result)).unwrap(), result);
+        }
+    }
+}
