@@ -18,7 +18,7 @@ use bytes::Bytes;
 use dataplane_core::http::{HeadLimits, HeadScanner};
 use monoio::io::sink::SinkExt;
 use monoio::io::stream::Stream as _;
-use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, PrefixedReadIo, Splitable};
+use monoio::io::{AsyncReadRent, AsyncWriteRentExt, PrefixedReadIo, Splitable};
 use monoio::net::TcpStream;
 use monoio_http::common::response::Response;
 use monoio_http::h1::codec::decoder::RequestDecoder;

@@ -1,13 +1,11 @@
 //! Helper threads for work that would hold a core for more than about 100 µs, such as inspecting a body of megabytes.
 
-use std::future::Future;
 use std::io;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use futures_util::FutureExt;
 
-use crate::rt;
+use crate::rt::{self, Inbox};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -36,12 +34,9 @@ impl Offload {
         Ok((Self { jobs }, threads))
     }
 
-    /// Runs `job` on a helper thread and waits for its value.
-    pub fn run<T: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<impl Future<Output = Option<T>> + use<T>, Busy> {
-        let (post, mut inbox) = rt::mailbox(1);
+    /// Gives `job` to a helper thread.
+    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<Pending<T>, Busy> {
+        let (post, inbox) = rt::mailbox(1);
         let job = Box::new(move || {
             // A panic must not end the thread; the waiting request gets nothing and is refused.
             let value = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).ok();
@@ -49,7 +44,18 @@ impl Offload {
             let _ = post.post(value);
         });
         self.jobs.try_send(job).map_err(|_| Busy)?;
-        Ok(async move { inbox.recv().await }.fuse())
+        Ok(Pending(inbox))
+    }
+}
+
+/// A job on its way.
+#[derive(Debug)]
+pub struct Pending<T>(Inbox<Option<T>>);
+
+impl<T> Pending<T> {
+    /// Waits for its value; none if it panicked.
+    pub async fn value(mut self) -> Option<T> {
+        self.0.recv().await
     }
 }
 

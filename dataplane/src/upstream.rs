@@ -2,4 +2,4 @@
 
 mod pool;
 
-pub(crate) use pool::{Pool, Taken};
+pub(crate) use pool::Pool;

@@ -128,7 +128,14 @@ impl Keyed for Series {
         Series::labels(self)
     }
 
-    fn other<'a>(labels: &Labels<'a>) -> Labels<'a> {
+    fn is(&self, labels: &Labels<'_>) -> bool {
+        Series::labels(self) == *labels
+    }
+
+    fn other<'a>(labels: &Labels<'a>) -> Labels<'a>
+    where
+        Self: 'a,
+    {
         Labels { model: "other", route: "other", backend: "other", upstream_model: "other", ..*labels }
     }
 }
@@ -188,7 +195,14 @@ impl Keyed for Active {
         }
     }
 
-    fn other<'a>(_: &ActiveLabels<'a>) -> ActiveLabels<'a> {
+    fn is(&self, labels: &ActiveLabels<'_>) -> bool {
+        Keyed::labels(self) == *labels
+    }
+
+    fn other<'a>(_: &ActiveLabels<'a>) -> ActiveLabels<'a>
+    where
+        Self: 'a,
+    {
         ActiveLabels { model: "other", route: "other", backend: "other", upstream_model: "other" }
     }
 }
@@ -204,6 +218,8 @@ pub trait Keyed {
     fn with(labels: &Self::Labels<'_>) -> Self;
     /// Its labels.
     fn labels(&self) -> Self::Labels<'_>;
+    /// Whether it has these labels.
+    fn is(&self, labels: &Self::Labels<'_>) -> bool;
     /// What these labels are counted under once there are too many.
     fn other<'a>(labels: &Self::Labels<'a>) -> Self::Labels<'a>
     where
@@ -259,7 +275,7 @@ impl<T: Keyed> OfCore<T> {
 
     fn find(&self, labels: &T::Labels<'_>) -> Option<Arc<T>> {
         let hash = self.hasher.hash_one(labels);
-        self.known.borrow().find(hash, |s| same::<T>(&s.labels(), labels)).cloned()
+        self.known.borrow().find(hash, |s| s.is(labels)).cloned()
     }
 
     fn insert(&self, labels: &T::Labels<'_>) -> Arc<T> {
@@ -269,11 +285,6 @@ impl<T: Keyed> OfCore<T> {
         self.known.borrow_mut().insert_unique(hash, cells.clone(), |s| self.hasher.hash_one(s.labels()));
         cells
     }
-}
-
-/// Compares labels of two lifetimes, which a shared `Self::Labels` alone cannot say.
-fn same<'a, T: Keyed + 'a>(a: &T::Labels<'a>, b: &T::Labels<'a>) -> bool {
-    a == b
 }
 
 #[cfg(test)]

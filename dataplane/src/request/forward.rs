@@ -146,13 +146,34 @@ async fn exchange(
     to_head: bool,
     wire: Wire,
 ) -> (Result<Answer, Failure>, Option<Wire>) {
+    let from = wire.from;
+    let room = wire.room;
+    let (step, wrote) = write_and_read(connection, &mut stream, wire.bytes, from).await;
+    let early = wrote.as_ref().is_none_or(|(result, _)| result.is_err());
+    let back = wrote.map(|(_, bytes)| Wire { bytes, from, room });
+    match step {
+        Step::Gone => (Err(Failure::Gone), None),
+        Step::Read(result, bytes) => match broken(connection, result) {
+            Some(failure) => (Err(failure), back),
+            None => (head(connection, stream, bytes, (to_head, early)).await, back),
+        },
+    }
+}
+
+type Wrote = (io::Result<()>, Vec<u8>);
+
+/// Writes and reads at once: an engine may answer, or refuse, before it has read the whole request.
+async fn write_and_read(
+    connection: &mut Connection,
+    stream: &mut Stream,
+    bytes: Vec<u8>,
+    from: usize,
+) -> (Step, Option<Wrote>) {
     let killer = stream.killer();
     let (read, write) = stream.sides();
-    let (from, room) = (wire.from, wire.room);
-    let mut writing = pin!(write.write_from(wire.bytes, from));
+    let mut writing = pin!(write.write_from(bytes, from));
     let mut reading = pin!(read.read(Vec::with_capacity(FIRST_READ)));
     let mut wrote = None;
-    // Written and read at once: an engine may answer, or refuse, before it has read the whole request.
     let step = poll_fn(|cx| {
         if wrote.is_none()
             && let Poll::Ready(done) = writing.as_mut().poll(cx)
@@ -165,22 +186,13 @@ async fn exchange(
         connection.reader.poll_left(cx).map(|()| Step::Gone)
     })
     .await;
-    let early = wrote.as_ref().is_none_or(|(result, _)| result.is_err());
-    let (result, bytes) = match step {
-        Step::Gone => return (Err(Failure::Gone), None),
-        Step::Read(result, bytes) => (result, bytes),
-    };
-    let failure = broken(connection, result);
-    if failure.is_some() && wrote.is_none() {
+    let lost = !matches!(&step, Step::Read(Ok(n), _) if *n > 0);
+    if lost && wrote.is_none() {
         // The request may be sent again, so its bytes are wanted back from the write that cannot succeed any more.
         killer.kill();
         wrote = Some(writing.as_mut().await);
     }
-    let back = wrote.map(|(_, bytes)| Wire { bytes, from, room });
-    match failure {
-        Some(failure) => (Err(failure), back),
-        None => (head(connection, stream, bytes, (to_head, early)).await, back),
-    }
+    (step, wrote)
 }
 
 /// Why a first read brought nothing, if it did not.
