@@ -10,7 +10,7 @@ mod json;
 mod multipart;
 mod path;
 mod prompt;
-mod scan;
+pub(crate) mod scan;
 mod splice;
 mod text;
 
@@ -19,6 +19,7 @@ pub use json::inspect_json;
 pub use multipart::{boundary_of, inspect_multipart};
 pub use path::{ApiKind, PathModel, api_kind, model_in_path};
 pub use prompt::{Part, PromptMessage, PromptSource, Role};
+pub(crate) use splice::escape_json;
 pub use splice::{Splice, Splices, apply, plan_splices, segments, spliced_len};
 pub use text::{Span, Text};
 

@@ -53,7 +53,11 @@ pub fn plan_splices(inspected: &Inspected, body: &[u8], rename: Option<&str>, in
     let mut splices = Splices::default();
     if let (Some(name), Some(model)) = (rename, inspected.model) {
         match inspected.format {
-            BodyFormat::Json if model.decode(body) != name => splices.push(model.span.range(), &escape(name)),
+            BodyFormat::Json if model.decode(body) != name => {
+                let mut with = SmallVec::new();
+                escape_json(name, &mut with);
+                splices.edits.push(Splice { at: model.span.range(), with });
+            }
             BodyFormat::Multipart if model.span.of(body) != name.as_bytes() => {
                 splices.push(model.span.range(), name.as_bytes());
             }
@@ -86,8 +90,7 @@ fn ask_for_usage(inspected: &Inspected, splices: &mut Splices) -> bool {
 }
 
 /// A string's value as it stands between the quotes of JSON.
-fn escape(value: &str) -> SmallVec<[u8; 64]> {
-    let mut out = SmallVec::new();
+pub(crate) fn escape_json(value: &str, out: &mut impl Extend<u8>) {
     for byte in value.bytes() {
         match byte {
             b'"' | b'\\' => out.extend([b'\\', byte]),
@@ -95,10 +98,9 @@ fn escape(value: &str) -> SmallVec<[u8; 64]> {
                 let digit = |value: u8| b"0123456789abcdef"[value as usize];
                 out.extend([b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte & 15)]);
             }
-            _ => out.push(byte),
+            _ => out.extend([byte]),
         }
     }
-    out
 }
 
 /// The length of the edited body.
