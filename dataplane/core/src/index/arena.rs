@@ -6,18 +6,15 @@ use std::sync::Arc;
 use super::sync::{AtomicU64, Cached, Ordering, Swap, cached};
 use super::types::OwnerId;
 
-/// Owner words of a record.
-const WORDS: usize = 6;
-const PER_WORD: usize = 3;
-/// Owners in one record.
-#[cfg(test)]
-pub(super) const PER_RECORD: usize = WORDS * PER_WORD;
 /// Records that one key may chain.
 pub(super) const MAX_RECORDS: usize = 8;
+/// Owner words of a record, and records that are allocated together.
 #[cfg(not(all(loom, test)))]
-const CHUNK: usize = 1024;
+const SIZES: (usize, usize) = (6, 1024);
 #[cfg(all(loom, test))]
-const CHUNK: usize = 2;
+const SIZES: (usize, usize) = (2, 1);
+const WORDS: usize = SIZES.0;
+const CHUNK: usize = SIZES.1;
 
 const ID_BITS: u32 = 20;
 const ID_MASK: u64 = (1 << ID_BITS) - 1;

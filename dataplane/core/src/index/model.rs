@@ -1,1 +1,98 @@
+//! Every interleaving of the writer with a reader, on small tables: `RUSTFLAGS="--cfg loom" cargo test --lib model`.
 
+use std::sync::Arc;
+
+use api::id::EndpointKey;
+use loom::thread;
+
+use super::holders::Holders;
+use super::map::{Cursor, Map};
+use super::owners::Owners;
+use super::sync::{AtomicU64, Ordering};
+use super::types::{OwnerId, Seat};
+
+fn explore(check: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(check);
+}
+
+#[test]
+fn a_key_has_its_own_value_or_none_while_the_map_grows() {
+    explore(|| {
+        let mut map = Map::new(0);
+        map.set(1, 100);
+        let mut reader = map.reader();
+        let seen = thread::spawn(move || {
+            let (two, three, one) = (reader.value_of(2), reader.value_of(3), reader.value_of(1));
+            assert!([0, 200, 201].contains(&two) && [0, 300].contains(&three));
+            assert_eq!(one, 100, "a key that stays is found in every generation");
+        });
+        map.set(2, 200);
+        map.set(2, 0);
+        map.set(3, 300);
+        map.set(2, 201);
+        assert!(map.rebuilds() > 0);
+        seen.join().unwrap();
+    });
+}
+
+#[test]
+fn a_record_given_to_another_key_is_not_believed() {
+    explore(|| {
+        let mut holders = Holders::new(0);
+        for owner in 0..4 {
+            holders.insert(7, OwnerId(owner));
+        }
+        let mut reader = holders.reader();
+        let seen = thread::spawn(move || {
+            reader.owners(7, |owner| {
+                assert!(owner.0 < 4, "owner {} of another key", owner.0);
+                true
+            });
+        });
+        for owner in 1..4 {
+            holders.remove(7, OwnerId(owner));
+        }
+        for owner in 10..14 {
+            holders.insert(9, OwnerId(owner));
+        }
+        seen.join().unwrap();
+    });
+}
+
+#[test]
+fn an_owner_id_is_not_given_again_while_a_cell_or_a_reader_names_it() {
+    explore(|| {
+        let [old, new] = ["old", "new"].map(|uid| EndpointKey { uid: uid.into(), port: 1, rank: 0 });
+        let (mut owners, mut holders) = (Owners::new(2, 1), Holders::new(0));
+        assert_eq!((owners.seat(&old), owners.seat(&new)), (Some(Seat(0)), Some(Seat(1))));
+        holders.insert(7, OwnerId(0));
+        let (turn, seen) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(1)));
+
+        let (mut reader, view) = (holders.reader(), Arc::clone(owners.view()));
+        let (its_turn, its_seen) = (Arc::clone(&turn), Arc::clone(&seen));
+        let core = thread::spawn(move || {
+            for _ in 0..2 {
+                reader.owners(7, |owner| {
+                    assert_ne!(view.seat(owner), Some(Seat(1)), "what the old endpoint held is the new one's");
+                    true
+                });
+                its_seen.store(its_turn.load(Ordering::Acquire), Ordering::Release);
+            }
+        });
+
+        owners.release(&old);
+        let view = Arc::clone(owners.view());
+        assert!(owners.begin_sweep());
+        while !holders.sweep(&mut Cursor::default(), usize::MAX, |owner| view.seat(owner).is_some()) {}
+        owners.end_sweep();
+        turn.fetch_add(1, Ordering::Release);
+        if seen.load(Ordering::Acquire) >= turn.load(Ordering::Relaxed) {
+            owners.free_rested();
+            owners.seat(&new);
+            assert_eq!(view.owner(Seat(1)), Some(OwnerId(0)));
+        }
+        core.join().unwrap();
+    });
+}

@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn the_deepest_held_mark_is_found_in_few_probes() {
-        for end in [0, 1, 2, 3, 7, 8, 64, 390, 4096] {
+        for end in [0_usize, 1, 2, 3, 7, 8, 64, 390, 4096] {
             for held in (0..=end.min(70)).chain([end / 2, end.saturating_sub(1), end]) {
                 check_deepest(end, held);
             }
