@@ -136,3 +136,6 @@ fn ejectable(pool: Pool) -> u32 {
     let least = u64::from(pool.endpoints >= 2 && pool.ejection.max_percent > 0);
     share.max(least) as u32
 }
+
+#[cfg(test)]
+mod tests;

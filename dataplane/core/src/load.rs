@@ -164,3 +164,6 @@ impl Live {
 fn subtract(cell: &AtomicU64, amount: u64) {
     let _ = cell.fetch_update(Relaxed, Relaxed, |value| Some(value.saturating_sub(amount)));
 }
+
+#[cfg(test)]
+mod tests;

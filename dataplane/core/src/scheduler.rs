@@ -196,3 +196,6 @@ fn reserve(scene: &Scene<'_>, chosen: &Considered) -> Option<Pick> {
     let reservation = Reservation::try_new(live, demand, scene.now_ms)?;
     Some(Pick { slot: chosen.slot, uncached_tokens, matched_blocks: chosen.matched_blocks, reservation })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+use std::sync::Arc;
+
+use api::snapshot::{Backend, Endpoint, Filter, Profile, Role, Scorer, Scorers, Snapshot};
+
+use super::*;
+use crate::health::Event;
+use crate::load::{LiveRegistry, Report};
+use crate::plan::{Again, MAX_CONSIDERED, Regard, next};
+use crate::table::Table;
+use crate::table::tests::{backend, endpoint};
+
+const REQUEST: Request<'static> = Request { adapter: None, prompt_bytes: 6_400, answer: Answer::Stream, peers: 1 };
+
+fn compiled(backend: Backend, filters: Vec<Filter>, scorers: Scorers) -> Arc<BackendTable> {
+    let backend = Backend { profile: Some("p".into()), ..backend };
+    let name = backend.name.clone();
+    let profiles = vec![Profile { name: "p".into(), filters, scorers }];
+    let snapshot = Snapshot { backends: vec![backend], profiles, ..Snapshot::default() };
+    let table = Table::compile(&snapshot, &mut LiveRegistry::new());
+    table.refresh(0);
+    Arc::clone(table.backend(&name).unwrap())
+}
+
+fn pool(endpoints: u32) -> Arc<BackendTable> {
+    compiled(backend("d/m", (0..endpoints).map(endpoint)), vec![], Scorers::LocalityCost)
+}
+
+fn held(held: &[(u32, u32)]) -> Matches {
+    let held = held.iter().map(|(slot, blocks)| Held { slot: *slot, blocks: *blocks }).collect();
+    Matches { blocks: 100, held, ..Matches::default() }
+}
+
+fn eject(backend: &BackendTable, slot: u32, now_ms: u64) {
+    let live = &backend.slots[slot as usize].live;
+    let anyone = crate::health::Pool { ejection: backend.ejection, endpoints: 1_000, ejected: 0 };
+    (0..3).for_each(|_| drop(crate::health::observe(live.health(), Event::Failure, anyone, now_ms)));
+    assert!(live.health().is_ejected(now_ms));
+}
+
+#[test]
+fn goes_where_the_prefix_is_until_others_are_cheaper() {
+    let backend = pool(4);
+    let mut rng = Rng::new(1);
+    let mut place = |matches: &Matches| schedule(&REQUEST, &backend, matches, &mut rng, 0).unwrap();
+    let first = place(&held(&[(2, 90)]));
+    assert_eq!((first.endpoint.slot, first.endpoint.matched_blocks, first.endpoint.uncached_tokens), (2, 90, 160));
+    // Missing everything costs 100 blocks of 16 tokens, 16-fold; 90 blocks held leave a tenth of it.
+    let chosen = first.decision.chosen();
+    assert_eq!((chosen.missing_tokens, chosen.cost), (10.0 * 16.0 * 16.0, 2_560.0 / 8_000.0));
+    // Each further one adds 260 tokens there, so the 23,040 that it is ahead last for 88; then it still takes more.
+    let plans = (0..200).map(|_| place(&held(&[(2, 90)]))).collect::<Vec<_>>();
+    let away = plans.iter().filter(|plan| plan.endpoint.slot != 2).count();
+    assert!(plans[..80].iter().all(|plan| plan.endpoint.slot == 2));
+    assert!((30..42).contains(&away), "{away}");
+}
+
+#[test]
+fn equal_endpoints_share_equally() {
+    let seed = 3;
+    let (mut rng, mut counts) = (Rng::new(seed), [0; 4]);
+    let backend = pool(4);
+    for _ in 0..4_000 {
+        counts[schedule(&REQUEST, &backend, &held(&[]), &mut rng, 0).unwrap().endpoint.slot as usize] += 1;
+    }
+    assert!(counts.iter().all(|count| (850..1_150).contains(count)), "seed {seed}: {counts:?}");
+}
+
+#[test]
+fn few_candidates_are_looked_at_in_a_large_fleet() {
+    let backend = pool(1_000);
+    let matches = held(&[(1, 10), (2, 90), (3, 80), (4, 70), (5, 60), (6, 20)]);
+    let check = |peers, expected| {
+        let plan = schedule(&Request { peers, ..REQUEST }, &backend, &matches, &mut Rng::new(5), 0).unwrap();
+        assert_eq!(plan.decision.candidates.len(), expected);
+        for slot in [2, 3, 4, 5] {
+            assert!(plan.decision.candidates.iter().any(|c| c.slot == slot), "{slot} is among the best");
+        }
+        assert_eq!(plan.endpoint.slot, 2);
+    };
+    check(1, MATCHED_CANDIDATES + RANDOM_CANDIDATES);
+    check(17, MATCHED_CANDIDATES + RANDOM_CANDIDATES_OF_MANY);
+}
+
+#[test]
+fn says_why_there_is_no_endpoint() {
+    let check = |backend: &Arc<BackendTable>, adapter, expected| {
+        let plan = schedule(&Request { adapter, ..REQUEST }, backend, &held(&[]), &mut Rng::new(1), 0);
+        assert_eq!(plan.unwrap_err(), expected);
+    };
+    check(&pool(0), None, NoEndpoint::Empty);
+    let prefill = Endpoint { role: Role::Prefill, ..endpoint(1) };
+    check(&compiled(backend("d/m", [prefill]), vec![], Scorers::LocalityCost), None, NoEndpoint::Empty);
+    let full = Backend { max_in_flight: 0, ..backend("d/m", (0..9).map(endpoint)) };
+    check(&compiled(full, vec![], Scorers::LocalityCost), None, NoEndpoint::Saturated);
+    let known = Endpoint { adapters: Some(vec!["x".into()]), ..endpoint(1) };
+    let lora = compiled(backend("d/m", [known]), vec![Filter::LoraAffinity], Scorers::LocalityCost);
+    check(&lora, Some("y"), NoEndpoint::FilteredOut("lora-affinity"));
+    schedule(&REQUEST, &lora, &held(&[]), &mut Rng::new(1), 0).expect("a base model is not filtered");
+    let queued =
+        compiled(backend("d/m", [endpoint(1)]), vec![Filter::LeastRequest { max_waiting: 10 }], Scorers::LocalityCost);
+    queued.slots[0].live.set_report(Report { waiting: 10, ..Report::default() }, 1);
+    check(&queued, None, NoEndpoint::FilteredOut("least-request"));
+}
+
+#[test]
+fn ejection_is_ignored_where_nobody_else_is_left() {
+    let backend = pool(5);
+    (0..4).for_each(|slot| eject(&backend, slot, 0));
+    let mut rng = Rng::new(1);
+    let plan = schedule(&REQUEST, &backend, &held(&[(0, 100)]), &mut rng, 1).unwrap();
+    assert_eq!((plan.endpoint.slot, plan.decision.health), (4, Regard::Considered));
+    eject(&backend, 4, 0);
+    let plan = schedule(&REQUEST, &backend, &held(&[]), &mut rng, 1).unwrap();
+    assert_eq!(plan.decision.health, Regard::Ignored);
+}
+
+#[test]
+fn a_retry_never_meets_the_same_endpoint() {
+    let backend = pool(5);
+    let (mut rng, matches) = (Rng::new(9), held(&[(3, 100)]));
+    let mut plan = schedule(&REQUEST, &backend, &matches, &mut rng, 0).unwrap();
+    let again = Again { request: &REQUEST, backend: &backend, matches: &matches };
+    let mut seen = vec![plan.endpoint.slot];
+    while next(&mut plan, &again, &mut rng, 0).is_ok() {
+        assert!(!seen.contains(&plan.endpoint.slot), "{seen:?}");
+        seen.push(plan.endpoint.slot);
+        assert_eq!(usize::from(plan.attempts()), seen.len());
+    }
+    assert_eq!(seen.len(), 5);
+    assert_eq!(next(&mut plan, &again, &mut rng, 0).unwrap_err(), NoEndpoint::AllTried);
+    drop(plan);
+    assert!(backend.slots.iter().all(|entry| entry.live.in_flight() == 0));
+}
+
+fn any_scorers(rng: &mut Rng) -> Scorers {
+    let all = [
+        Scorer::LeastRequest,
+        Scorer::LeastLatency { ttft_weight: 0.5 },
+        Scorer::GpuUsage,
+        Scorer::PrefixCache { max_blocks: 128, top_k: 5 },
+        Scorer::Random,
+    ];
+    match rng.below(2) {
+        0 => Scorers::LocalityCost,
+        _ => Scorers::Weighted(all.into_iter().filter(|_| rng.below(2) == 0).map(|s| (s, 1)).collect()),
+    }
+}
+
+/// Whatever the fleet looks like: who is picked could be picked, and somebody is if anybody could be.
+#[test]
+fn the_picked_endpoint_is_always_eligible() {
+    for seed in 0..400 {
+        let mut rng = Rng::new(seed);
+        let count = 1 + rng.below(150);
+        let endpoints: Vec<Endpoint> = (0..count)
+            .map(|number| Endpoint {
+                role: [Role::Both, Role::Prefill, Role::Decode][rng.below(3) as usize],
+                adapters: [None, Some(vec![]), Some(vec!["x".into()])][rng.below(3) as usize].clone(),
+                ..endpoint(number)
+            })
+            .collect();
+        let scorers = any_scorers(&mut rng);
+        let fleet = Backend { max_in_flight: 3, ..backend("d/m", endpoints) };
+        let backend = compiled(fleet, vec![Filter::LoraAffinity], scorers);
+        (0..count)
+            .filter(|_| rng.below(4) == 0)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|slot| eject(&backend, slot, 0));
+        let matches = held(&[(rng.below(count), 50), (rng.below(count), 20)]);
+        let request = Request { adapter: Some("x"), peers: rng.below(30), ..REQUEST };
+        let mut plans = Vec::new();
+        let serves = |slot: u32| backend.serving().contains(slot) && backend.with_adapter("x").contains(slot);
+        let places = (0..count).filter(|slot| serves(*slot)).count() * 3;
+        let healthy = |slot: &u32| serves(*slot) && !backend.slots[*slot as usize].live.health().is_ejected(1);
+        while let Ok(plan) = schedule(&request, &backend, &matches, &mut rng, 1) {
+            let slot = plan.endpoint.slot;
+            assert!(serves(slot), "seed {seed}");
+            assert!(backend.slots[slot as usize].live.in_flight() <= 3, "seed {seed}");
+            assert!(plan.decision.candidates.len() <= MAX_CONSIDERED && plan.decision.chosen().slot == slot);
+            if !healthy(&slot) {
+                let free = (0..count).filter(healthy).any(|s| backend.slots[s as usize].live.in_flight() < 3);
+                assert!(!free, "seed {seed}: ejected before the healthy were full");
+            }
+            plans.push(plan);
+        }
+        assert_eq!(plans.len(), places, "seed {seed}: every place is found");
+        drop(plans);
+        assert!(backend.slots.iter().all(|entry| entry.live.in_flight() == 0), "seed {seed}");
+    }
+}

@@ -1,0 +1,86 @@
+//! An engine: an LRU cache of prefixes, one prefill at a time, decode slots.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+
+use super::workload::{Arrival, UNIT_TOKENS};
+
+/// Units that an engine's cache holds: 400k tokens.
+pub(crate) const CACHE_UNITS: usize = 1_562;
+const PREFILL_TOKENS_PER_S: f64 = 8_000.0;
+const DECODE_SLOTS: usize = 64;
+const TOKEN_MS: f64 = 15.0;
+/// Of a request, whatever its prompt.
+const FIXED_MS: f64 = 5.0;
+
+/// Least recently used units go first, of one chain the last one.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    capacity: usize,
+    tick: u64,
+    used: HashMap<u64, u64>,
+    order: BTreeMap<u64, u64>,
+}
+
+impl Cache {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { capacity, ..Self::default() }
+    }
+
+    /// Leading units that are cached.
+    pub(crate) fn held(&self, chain: &[u64]) -> u32 {
+        chain.iter().take_while(|unit| self.used.contains_key(unit)).count() as u32
+    }
+
+    pub(crate) fn insert(&mut self, chain: &[u64]) {
+        for unit in chain.iter().rev() {
+            self.tick += 1;
+            if let Some(before) = self.used.insert(*unit, self.tick) {
+                self.order.remove(&before);
+            }
+            self.order.insert(self.tick, *unit);
+        }
+        while self.used.len() > self.capacity {
+            let (_, unit) = self.order.pop_first().expect("as many ticks as units");
+            self.used.remove(&unit);
+        }
+    }
+}
+
+/// When a request's first token comes and when its last.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Served {
+    pub(crate) hit_tokens: u64,
+    pub(crate) first_ms: u64,
+    pub(crate) last_ms: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) cache: Cache,
+    prefill_free_ms: f64,
+    decoding: BinaryHeap<Reverse<u64>>,
+}
+
+impl Engine {
+    pub(crate) fn new() -> Self {
+        Self { cache: Cache::new(CACHE_UNITS), prefill_free_ms: 0.0, decoding: BinaryHeap::new() }
+    }
+
+    /// Requests are served in order of arrival, so their times are known at once.
+    pub(crate) fn serve(&mut self, arrival: &Arrival) -> Served {
+        let hit = self.cache.held(&arrival.chain);
+        self.cache.insert(&arrival.chain);
+        let mut start_ms = self.prefill_free_ms.max(arrival.at_ms as f64);
+        if self.decoding.len() == DECODE_SLOTS {
+            let Reverse(free_ms) = self.decoding.pop().expect("the slots are taken");
+            start_ms = start_ms.max(free_ms as f64);
+        }
+        let uncached = f64::from((arrival.chain.len() as u32 - hit) * UNIT_TOKENS);
+        let first_ms = start_ms + FIXED_MS + uncached * 1_000.0 / PREFILL_TOKENS_PER_S;
+        let last_ms = first_ms + f64::from(arrival.answer_tokens) * TOKEN_MS;
+        self.prefill_free_ms = first_ms;
+        self.decoding.push(Reverse(last_ms as u64));
+        Served { hit_tokens: u64::from(hit * UNIT_TOKENS), first_ms: first_ms as u64, last_ms: last_ms as u64 }
+    }
+}
