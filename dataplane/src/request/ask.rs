@@ -81,7 +81,10 @@ pub(crate) async fn offload<T: Send + 'static>(
             .limit(Limit::Offload)
     };
     let value = worker.shared.offload.run(job).map_err(|_| busy())?;
-    value.value().await.ok_or_else(|| Refusal::new(500, Reason::RequestParsing, "The request could not be read.").close())
+    value
+        .value()
+        .await
+        .ok_or_else(|| Refusal::new(500, Reason::RequestParsing, "The request could not be read.").close())
 }
 
 fn ask(received: &Received) -> Result<Ask, Refusal> {
