@@ -6,19 +6,29 @@ use std::sync::Arc;
 use super::driver::Reading;
 use super::model::ModelConfig;
 
-const LATENCY_BOUNDS: [f64; 16] =
-    [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 40.0];
+/// Bounds in seconds, as vLLM has them.
+const TTFT: [f64; 22] = [
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+    160.0, 640.0, 2560.0,
+];
+const GAP: [f64; 19] =
+    [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0];
+const REQUEST: [f64; 21] = [
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
+    1920.0, 7680.0,
+];
 
-/// A histogram of seconds with vLLM's bounds up to 40 s.
-#[derive(Debug, Clone, Default)]
+/// A histogram of seconds.
+#[derive(Debug, Clone)]
 pub(crate) struct Histogram {
-    counts: [u64; LATENCY_BOUNDS.len()],
+    bounds: &'static [f64],
+    counts: [u64; 22],
     count: u64,
     sum: f64,
 }
 
 /// What the driver saw.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Observed {
     pub(crate) prompt_tokens: u64,
     pub(crate) finished: u64,
@@ -30,12 +40,32 @@ pub(crate) struct Observed {
     pub(crate) duration: Histogram,
 }
 
+impl Default for Observed {
+    fn default() -> Self {
+        let new = Histogram::new;
+        Self {
+            prompt_tokens: 0,
+            finished: 0,
+            aborted: 0,
+            rejected: 0,
+            ttft: new(&TTFT),
+            gaps: new(&GAP),
+            queue_time: new(&REQUEST),
+            duration: new(&REQUEST),
+        }
+    }
+}
+
 impl Histogram {
+    fn new(bounds: &'static [f64]) -> Self {
+        Self { bounds, counts: [0; 22], count: 0, sum: 0.0 }
+    }
+
     pub(crate) fn add(&mut self, seconds: f64) {
         self.count += 1;
         self.sum += seconds;
-        for (count, bound) in self.counts.iter_mut().zip(LATENCY_BOUNDS) {
-            *count += u64::from(seconds <= bound);
+        for (count, bound) in self.counts.iter_mut().zip(self.bounds) {
+            *count += u64::from(seconds <= *bound);
         }
     }
 }
@@ -135,7 +165,7 @@ impl Page<'_> {
     fn histogram(&mut self, name: &str, histogram: &Histogram) {
         self.head(name, "histogram");
         let model = self.model;
-        for (bound, count) in LATENCY_BOUNDS.iter().zip(histogram.counts) {
+        for (bound, count) in histogram.bounds.iter().zip(histogram.counts) {
             let _ = writeln!(
                 self.text,
                 "vllm:{name}_bucket{{engine=\"0\",le=\"{bound:?}\",model_name=\"{model}\"}} {count}.0"
