@@ -1,1 +1,3 @@
-//! placeholder
+//! Simulated engine and measuring tools.
+
+pub mod engine;
