@@ -43,10 +43,16 @@ mod model {
         }
     }
 
-    #[derive(Debug, Clone)]
+    #[derive(Debug)]
     pub(in crate::index) struct Cached<T> {
         swap: Arc<Swap<T>>,
         held: Arc<T>,
+    }
+
+    impl<T> Clone for Cached<T> {
+        fn clone(&self) -> Self {
+            Self { swap: Arc::clone(&self.swap), held: Arc::clone(&self.held) }
+        }
     }
 
     impl<T> Cached<T> {
