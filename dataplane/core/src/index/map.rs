@@ -220,11 +220,12 @@ impl Map {
         let next = Cells::new(len, self.bits);
         let mut used = 0;
         for (key, value) in (0..slot.cells.len()).map(|cell| slot.cells.pair(cell)) {
-            if key != 0 && value != 0 {
-                if let Found::Free(free) = next.find(key) {
-                    next.occupy(free, key, value);
-                    used += 1;
-                }
+            if key != 0
+                && value != 0
+                && let Found::Free(free) = next.find(key)
+            {
+                next.occupy(free, key, value);
+                used += 1;
             }
         }
         let next = Arc::new(next);

@@ -130,18 +130,18 @@ impl Recency {
                 (self.nodes.len() - 1) as u32
             }
         };
-        self.to_front(at);
+        self.lead(at);
         at
     }
 
     fn raise(&mut self, at: u32) {
         if at != self.newest {
             self.unlink(at);
-            self.to_front(at);
+            self.lead(at);
         }
     }
 
-    fn to_front(&mut self, at: u32) {
+    fn lead(&mut self, at: u32) {
         let node = &mut self.nodes[at as usize];
         (node.newer, node.older) = (NONE, self.newest);
         match self.nodes.get_mut(self.newest as usize) {

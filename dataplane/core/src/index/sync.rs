@@ -39,25 +39,31 @@ mod model {
         }
 
         pub(in crate::index) fn store(&self, value: Arc<T>) {
-            *self.0.lock().unwrap() = value;
+            *self.0.lock().expect("no holder panics") = value;
         }
     }
 
-    #[derive(Debug, Clone)]
+    #[derive(Debug)]
     pub(in crate::index) struct Cached<T> {
         swap: Arc<Swap<T>>,
         held: Arc<T>,
     }
 
+    impl<T> Clone for Cached<T> {
+        fn clone(&self) -> Self {
+            Self { swap: Arc::clone(&self.swap), held: Arc::clone(&self.held) }
+        }
+    }
+
     impl<T> Cached<T> {
         pub(in crate::index) fn load(&mut self) -> &Arc<T> {
-            self.held = Arc::clone(&self.swap.0.lock().unwrap());
+            self.held = Arc::clone(&self.swap.0.lock().expect("no holder panics"));
             &self.held
         }
     }
 
     pub(in crate::index) fn cached<T>(swap: &Arc<Swap<T>>) -> Cached<T> {
-        let held = Arc::clone(&swap.0.lock().unwrap());
+        let held = Arc::clone(&swap.0.lock().expect("no holder panics"));
         Cached { swap: Arc::clone(swap), held }
     }
 }

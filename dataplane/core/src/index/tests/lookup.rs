@@ -32,7 +32,8 @@ pub(super) fn place(reader: &mut Reader, chain: &[u64], seat: Seat) {
 
 fn setup(seats: usize) -> (Writer, Reader, Vec<Seat>) {
     let mut writer = Writer::new(SMALL);
-    let seats = (0..seats).map(|at| writer.seat(&key(&format!("pod-{at}"))).unwrap()).collect();
+    let seat = |at| writer.seat(&key(&format!("pod-{at}"))).expect("there is room");
+    let seats = (0..seats).map(seat).collect();
     let reader = writer.reader();
     (writer, reader, seats)
 }

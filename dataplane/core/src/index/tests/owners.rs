@@ -48,7 +48,7 @@ fn an_id_is_free_after_a_sweep_and_a_turn_of_every_core() {
     writer.release(&key("one"));
 
     let has_id = |writer: &mut Writer| {
-        let seat = writer.seat(&key("two")).unwrap();
+        let seat = writer.seat(&key("two")).expect("there is room");
         writer.owners().owner(seat).is_some()
     };
     assert!(!has_id(&mut writer));

@@ -34,7 +34,7 @@ fn check<R: Send + Clone>(reader: R, mut write: impl FnMut(), read: impl Fn(&mut
         }
         done.store(true, Ordering::Relaxed);
         for reader in readers {
-            assert!(reader.join().unwrap() > 0);
+            assert!(reader.join().expect("no reader panics") > 0);
         }
     });
 }
