@@ -112,7 +112,7 @@ fn spliced(body: &str, rename: Option<&str>, usage: bool) -> (String, bool) {
     let mut out = Vec::new();
     apply(body.as_bytes(), &plan, &mut out);
     assert_eq!(out.len(), spliced_len(body.as_bytes(), &plan));
-    assert_eq!(plan.usage_injected() || rename.is_some() || plan.is_empty(), true);
+    assert!(plan.usage_injected() || rename.is_some() || plan.is_empty());
     (String::from_utf8(out).unwrap(), plan.usage_injected())
 }
 
