@@ -23,6 +23,11 @@ impl LiveRegistry {
         Self::default()
     }
 
+    /// Makes room for so many endpoints at once.
+    pub(crate) fn reserve(&mut self, endpoints: usize) {
+        self.endpoints.reserve(endpoints.saturating_sub(self.endpoints.len()));
+    }
+
     /// The numbers of an endpoint.
     pub fn endpoint(&mut self, key: &EndpointKey) -> Arc<Live> {
         if let Some(live) = self.endpoints.get(key).and_then(Weak::upgrade) {

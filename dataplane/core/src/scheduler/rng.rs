@@ -21,7 +21,7 @@ impl Rng {
 
     /// Uniform below `bound`; 0 where that is 0.
     pub fn below(&mut self, bound: u32) -> u32 {
-        ((self.next_u64() >> 32) * u64::from(bound) >> 32) as u32
+        (((self.next_u64() >> 32) * u64::from(bound)) >> 32) as u32
     }
 
     /// Uniform from 0 to 1, 1 excluded.

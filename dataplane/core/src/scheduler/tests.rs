@@ -33,7 +33,9 @@ fn held(held: &[(u32, u32)]) -> Matches {
 fn eject(backend: &BackendTable, slot: u32, now_ms: u64) {
     let live = &backend.slots[slot as usize].live;
     let anyone = crate::health::Pool { ejection: backend.ejection, endpoints: 1_000, ejected: 0 };
-    (0..3).for_each(|_| drop(crate::health::observe(live.health(), Event::Failure, anyone, now_ms)));
+    for _ in 0..backend.ejection.failures {
+        crate::health::observe(live.health(), Event::Failure, anyone, now_ms);
+    }
     assert!(live.health().is_ejected(now_ms));
 }
 

@@ -31,6 +31,7 @@ fn hasher(seed: u64) -> ahash::RandomState {
 }
 
 fn backends(snapshot: &Snapshot, registry: &mut LiveRegistry, seat_of: SeatOf<'_>) -> Backends {
+    registry.reserve(snapshot.backends.iter().map(|backend| backend.endpoints.len()).sum());
     let default = Arc::new(CompiledProfile::default());
     let profiles: HashMap<&ProfileName, Arc<CompiledProfile>> =
         snapshot.profiles.iter().map(|p| (&p.name, Arc::new(CompiledProfile::compile(p)))).collect();

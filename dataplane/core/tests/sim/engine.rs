@@ -9,6 +9,8 @@ use super::workload::{Arrival, UNIT_TOKENS};
 pub(crate) const CACHE_UNITS: usize = 1_562;
 const PREFILL_TOKENS_PER_S: f64 = 8_000.0;
 const DECODE_SLOTS: usize = 64;
+/// Of a step, what one decoding request takes from prefill.
+const DECODE_SHARE: f64 = 0.01;
 const TOKEN_MS: f64 = 15.0;
 /// Of a request, whatever its prompt.
 const FIXED_MS: f64 = 5.0;
@@ -72,12 +74,17 @@ impl Engine {
         let hit = self.cache.held(&arrival.chain);
         self.cache.insert(&arrival.chain);
         let mut start_ms = self.prefill_free_ms.max(arrival.at_ms as f64);
+        while self.decoding.peek().is_some_and(|Reverse(end_ms)| *end_ms as f64 <= start_ms) {
+            self.decoding.pop();
+        }
         if self.decoding.len() == DECODE_SLOTS {
             let Reverse(free_ms) = self.decoding.pop().expect("the slots are taken");
             start_ms = start_ms.max(free_ms as f64);
         }
         let uncached = f64::from((arrival.chain.len() as u32 - hit) * UNIT_TOKENS);
-        let first_ms = start_ms + FIXED_MS + uncached * 1_000.0 / PREFILL_TOKENS_PER_S;
+        // Every step carries the tokens of those that decode, so prefill slows down with them.
+        let slowed = 1.0 + self.decoding.len() as f64 * DECODE_SHARE;
+        let first_ms = start_ms + FIXED_MS + uncached * 1_000.0 / PREFILL_TOKENS_PER_S * slowed;
         let last_ms = first_ms + f64::from(arrival.answer_tokens) * TOKEN_MS;
         self.prefill_free_ms = first_ms;
         self.decoding.push(Reverse(last_ms as u64));

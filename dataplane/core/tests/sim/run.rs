@@ -36,8 +36,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Without the first fifth, in which the caches fill.
     pub(crate) fn mean_ttft_s(&self) -> f64 {
-        self.ttft_ms.iter().sum::<u64>() as f64 / self.ttft_ms.len() as f64 / 1_000.0
+        let warm = &self.ttft_ms[self.ttft_ms.len() / 5..];
+        warm.iter().sum::<u64>() as f64 / warm.len() as f64 / 1_000.0
     }
 }
 

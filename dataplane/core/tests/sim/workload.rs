@@ -27,7 +27,7 @@ pub(crate) fn conversations(seed: u64, count: usize) -> Vec<Arrival> {
         for _ in 0..1 + rng.below(9) {
             arrivals.push(arrival(&mut rng, at_ms, units, |unit| id << 20 | unit));
             units += 2 + u64::from(rng.below(10));
-            at_ms += 5_000.0 + exponential(&mut rng, 25_000.0);
+            at_ms += 2_000.0 + exponential(&mut rng, 8_000.0);
         }
     }
     arrivals.sort_by_key(|arrival| arrival.at_ms);
