@@ -10,7 +10,6 @@
 //!
 //! Keys are hashes: a collision, a lost mark or an eviction too early costs a worse choice, never correctness.
 // `loom` is set by hand when the interleavings are checked; no build script says that it exists.
-#![allow(unexpected_cfgs)]
 
 mod arena;
 mod cells;
