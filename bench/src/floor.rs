@@ -6,7 +6,7 @@ mod conn;
 pub mod framing;
 mod relay;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,1 +1,1 @@
-//! r
+//! Runs contenders interleaved.

@@ -12,7 +12,7 @@ struct Args {
     #[arg(long)]
     listen: SocketAddr,
     /// An engine; repeat for more.
-    #[arg(long = "upstream", required = true)]
+    #[arg(long = "upstream", value_delimiter = ',', required = true)]
     upstreams: Vec<SocketAddr>,
     /// Event loops.
     #[arg(long, default_value_t = 1)]

@@ -12,7 +12,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// An engine that answers every request head of a connection with what `answer` says, and counts its connections.
 /// It ends with its listener's process; each connection ends with its peer.
-fn engine(answer: fn(&[u8]) -> Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
+pub(crate) fn engine(answer: fn(&[u8]) -> Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
     let counter = count.clone();
@@ -65,7 +65,7 @@ fn until_close(_: &[u8]) -> Vec<u8> {
     b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok".to_vec()
 }
 
-fn with_relay(upstream: SocketAddr, test: impl FnOnce(SocketAddr)) {
+pub(crate) fn with_relay(upstream: SocketAddr, test: impl FnOnce(SocketAddr)) {
     let stop = Stop::new().unwrap();
     let config = Config { listen: "127.0.0.1:0".parse().unwrap(), upstreams: vec![upstream], threads: 1 };
     let relay = Relay::bind(&config, &stop).unwrap();
