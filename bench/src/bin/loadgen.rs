@@ -194,6 +194,7 @@ fn held(args: &HoldArgs, default: Hold) -> anyhow::Result<String> {
     Workload::new(&plan, 0)?.next(&mut request);
     let time = Duration::from_millis(args.time_ms);
     let drip = Duration::from_millis(args.drip_ms.max(1));
-    let plan = HoldPlan { target: args.target, pid: args.pid, hold, connections: args.connections, request, time, drip };
+    let plan =
+        HoldPlan { target: args.target, pid: args.pid, hold, connections: args.connections, request, time, drip };
     Ok(serde_json::to_string_pretty(&hold::run(&plan).context("holding connections")?)?)
 }

@@ -326,11 +326,23 @@ mod tests {
     #[test]
     fn messages_end_where_they_should_at_every_split() {
         check(Kind::Request, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", &[27], "", 0);
-        check(Kind::Request, "POST / HTTP/1.1\r\ncontent-LENGTH: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n", &[41, 59], "abc", 0);
+        check(
+            Kind::Request,
+            "POST / HTTP/1.1\r\ncontent-LENGTH: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n",
+            &[41, 59],
+            "abc",
+            0,
+        );
         check(Kind::Response, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", &[38], "", 0);
         check(Kind::Response, "HTTP/1.1 204 \r\n\r\n", &[17], "", 0);
         check(Kind::Response, "HTTP/1.1 200\r\n\r\nto the end", &[], "to the end", 0);
-        check(Kind::Response, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", &[64], "x", 0);
+        check(
+            Kind::Response,
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
+            &[64],
+            "x",
+            0,
+        );
         let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         let body = "3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\nTrailer: t\r\n\r\n";
         check(Kind::Response, &format!("{chunked}{body}"), &[chunked.len() + body.len()], "abc0123456789", 2);

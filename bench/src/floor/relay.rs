@@ -108,9 +108,10 @@ impl Loop {
         // Without descriptors the listener stays ready and the loop spins until one is free: the limit is the operator's.
         let Ok(fd) = accept_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) else { return };
         let slot = self.clients.insert(Client::new(fd));
-        let added = self.clients.at(slot).map(|client| {
-            epoll::add(&self.epoll, &client.fd, token(slot, Side::Client), EventFlags::IN)
-        });
+        let added = self
+            .clients
+            .at(slot)
+            .map(|client| epoll::add(&self.epoll, &client.fd, token(slot, Side::Client), EventFlags::IN));
         if !matches!(added, Some(Ok(()))) {
             self.clients.remove(slot);
         }
@@ -194,7 +195,13 @@ impl Loop {
         }
     }
 
-    fn from_upstream(&mut self, client_slot: usize, slot: usize, flags: EventFlags, buffer: &mut [u8]) -> Result<(), Broken> {
+    fn from_upstream(
+        &mut self,
+        client_slot: usize,
+        slot: usize,
+        flags: EventFlags,
+        buffer: &mut [u8],
+    ) -> Result<(), Broken> {
         let (Some(client), Some(pipe)) = (self.clients.at(client_slot), self.pipes.at(slot)) else { return Ok(()) };
         if flags.contains(EventFlags::OUT) {
             client.to_upstream.flush(&pipe.fd)?;

@@ -12,12 +12,12 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
 use super::conn::{Conn, Counted, Phase, Step, connect};
+use super::now_ns;
 use super::plan::{Pace, Plan, Reuse};
 use super::process::{self, Usage};
 use super::report::{Failure, Report, Tally};
 use super::schedule::Schedule;
 use super::workload::Workload;
-use super::now_ns;
 
 /// Timeouts are looked for this often, and failed connections are tried again.
 const SWEEP_NS: u64 = 100_000_000;

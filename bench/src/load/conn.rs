@@ -35,7 +35,9 @@ pub(super) enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Goes,
-    Done { keep: bool },
+    Done {
+        keep: bool,
+    },
     Failed(Failure),
     /// The peer closed between two requests.
     Closed,

@@ -70,7 +70,7 @@ fn streams_are_counted_by_event_and_hop() {
 fn an_open_loop_holds_its_rate() {
     let pace = Pace::Open { rate: 200.0, arrival: Arrival::Even };
     let report = run(|plan| (plan.pace, plan.duration) = (pace, Duration::from_millis(500)));
-    assert!((80..=101).contains(&report.requests), "{}", report.requests);
+    assert!((60..=101).contains(&report.requests), "{}", report.requests);
 }
 
 #[test]
