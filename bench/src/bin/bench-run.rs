@@ -42,7 +42,7 @@ struct Args {
     #[arg(long, default_value_t = 1000)]
     warmup_ms: u64,
     /// Engines listen here.
-    #[arg(long, value_delimiter = ',', default_values_t = [([127, 0, 0, 2], 19000).into(), ([127, 0, 0, 3], 19000).into()])]
+    #[arg(long, value_delimiter = ',', default_values = ["127.0.0.2:19000", "127.0.0.3:19000"])]
     engines: Vec<SocketAddr>,
     /// A further flag of the engine; repeat for more.
     #[arg(long = "engine-arg", allow_hyphen_values = true)]

@@ -118,12 +118,12 @@ impl Loop {
     }
 
     fn client_ready(&mut self, slot: usize, flags: EventFlags, buffer: &mut [u8]) {
-        if self.from_client(slot, flags, buffer).is_err() {
+        if self.read_client(slot, flags, buffer).is_err() {
             self.close(slot);
         }
     }
 
-    fn from_client(&mut self, slot: usize, flags: EventFlags, buffer: &mut [u8]) -> Result<(), Broken> {
+    fn read_client(&mut self, slot: usize, flags: EventFlags, buffer: &mut [u8]) -> Result<(), Broken> {
         let Some(client) = self.clients.at(slot) else { return Ok(()) };
         if flags.contains(EventFlags::OUT) {
             client.to_client.flush(&client.fd)?;
@@ -183,7 +183,7 @@ impl Loop {
         let Some(pipe) = self.pipes.at(slot) else { return };
         match pipe.client {
             Some(client) => {
-                if self.from_upstream(client, slot, flags, buffer).is_err() {
+                if self.read_upstream(client, slot, flags, buffer).is_err() {
                     self.close(client);
                 }
             }
@@ -195,7 +195,7 @@ impl Loop {
         }
     }
 
-    fn from_upstream(
+    fn read_upstream(
         &mut self,
         client_slot: usize,
         slot: usize,
