@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Child {
     process: std::process::Child,
     name: String,
+    log: PathBuf,
 }
 
 impl Child {
@@ -38,7 +39,7 @@ impl Child {
         }
         command.arg(program).args(args).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let process = command.spawn().with_context(|| format!("setpriv (util-linux) could not start {name}"))?;
-        Ok(Self { process, name })
+        Ok(Self { process, name, log: log.to_path_buf() })
     }
 
     /// Its process id.
@@ -50,7 +51,10 @@ impl Child {
     pub fn wait_ready(&self, address: SocketAddr) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY;
         while TcpStream::connect_timeout(&address, READY).is_err() {
-            anyhow::ensure!(Instant::now() < deadline, "{} does not listen on {address} after {READY:?}", self.name);
+            if Instant::now() >= deadline {
+                let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+                anyhow::bail!("{} does not listen on {address} after {READY:?}: {said:.2000}", self.name);
+            }
             std::thread::sleep(POLL);
         }
         Ok(())

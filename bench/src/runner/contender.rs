@@ -175,7 +175,6 @@ fn haproxy(setting: &Setting<'_>) -> String {
     format!(
         "global
     nbthread 1
-    maxconn 24000
     tune.bufsize 16384
     log stdout format raw local0
 defaults
@@ -210,7 +209,6 @@ fn nginx(setting: &Setting<'_>) -> String {
         "daemon off;
 master_process off;
 worker_processes 1;
-worker_rlimit_nofile 65536;
 pid {dir}/nginx.pid;
 events {{ worker_connections 24000; use epoll; multi_accept on; }}
 http {{
