@@ -236,6 +236,7 @@ http {{
             proxy_set_header Connection \"\";
             proxy_buffering {buffering};
             proxy_buffer_size 16k;
+            proxy_buffers 8 16k;
             proxy_read_timeout 300s;
         }}
     }}
