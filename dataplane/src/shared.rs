@@ -158,9 +158,14 @@ impl Shared {
     /// Puts a table in force.
     pub fn install(&self, table: Table) {
         self.table.store(Arc::new(table));
+        self.accept();
+        self.loaded.store(true, Relaxed);
+    }
+
+    /// The source says again what the table in force holds.
+    pub fn accept(&self) {
         self.confirm();
         self.status().refusal = None;
-        self.loaded.store(true, Relaxed);
     }
 
     /// The source still says what the table holds.

@@ -1,11 +1,9 @@
-//! What was decided (a plan) and what happened (an outcome).
+//! What was decided, and what may be decided again after a failure.
 
 mod decision;
-mod outcome;
 mod retry;
 
 pub use decision::{Considered, Decision, MAX_CONSIDERED, Regard, Verdict};
-pub use outcome::{ErrorClass, Outcome, OutcomeError, Side, Timings, Usage};
 pub use retry::{Downstream, Failed, Failure, Refusal, RetryPolicy};
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! bounded besides: what a client sends never becomes a label.
 
 use std::cell::RefCell;
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -11,25 +11,25 @@ use hashbrown::HashTable;
 use super::cells::{Counter, Histogram, Level};
 
 /// Series of one process, all cores together. Past it, requests are counted under `model="other"`.
-pub const MAX_SERIES: usize = 5_000;
+pub(super) const MAX_SERIES: usize = 5_000;
 
 /// Seconds; the reference's buckets, continued because generations run for minutes.
-pub const DURATION_BOUNDS: &[f64] =
+pub(super) const DURATION_BOUNDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 /// Seconds, for the time to the first token.
-pub const TTFT_BOUNDS: &[f64] =
+pub(super) const TTFT_BOUNDS: &[f64] =
     &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0];
 /// Seconds, for the mean gap between two events of a stream.
-pub const GAP_BOUNDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1.0, 2.5, 5.0];
+pub(super) const GAP_BOUNDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1.0, 2.5, 5.0];
 /// Seconds, for what the proxy itself adds before a request leaves.
-pub const ADDED_BOUNDS: &[f64] =
+pub(super) const ADDED_BOUNDS: &[f64] =
     &[0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25];
 
 /// Seconds, for one scheduling decision.
-pub const SCHEDULE_BOUNDS: &[f64] =
+pub(super) const SCHEDULE_BOUNDS: &[f64] =
     &[0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_05, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5];
 /// Shares, as the reference's.
-pub const RATIO_BOUNDS: &[f64] = &[0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0];
+pub(super) const RATIO_BOUNDS: &[f64] = &[0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0];
 
 /// The labels of one finished request, borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

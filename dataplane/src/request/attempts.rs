@@ -103,6 +103,7 @@ fn compose_for(connection: &Connection, client: &Client, received: Received, (as
         client: connection.peer.ip(),
         credentials: decided.backend.credentials,
         plain_answer: ask.in_path.is_none(),
+        ranked: decided.backend.ranked,
         target: target.as_deref(),
     };
     compose(received, &decided.splices, &decided.plan.endpoint.endpoint, &edits)

@@ -17,6 +17,8 @@ pub(crate) struct Edits<'a> {
     pub(crate) credentials: Credentials,
     /// The answer has to be read on its way.
     pub(crate) plain_answer: bool,
+    /// The engine has to be told the endpoint's rank.
+    pub(crate) ranked: bool,
     /// Replaces the target.
     pub(crate) target: Option<&'a [u8]>,
 }
@@ -38,7 +40,7 @@ pub(crate) fn compose(received: Received, splices: &Splices, endpoint: &Endpoint
         request_id: Some(edits.id.as_bytes()),
         forwarded_for: Some(client.as_bytes()),
         forwarded_proto: Some(b"http"),
-        data_parallel_rank: (endpoint.key.rank > 0).then_some(endpoint.key.rank.into()),
+        data_parallel_rank: edits.ranked.then_some(endpoint.key.rank.into()),
         strip_credentials: edits.credentials == Credentials::Strip,
         strip_accept_encoding: edits.plain_answer,
         extra: &[],

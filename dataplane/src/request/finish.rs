@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use dataplane_core::plan::{Decision, Usage};
+use dataplane_core::plan::Decision;
+use dataplane_core::sse::Usage;
 use dataplane_core::table::BackendTable;
 
 use super::id::RequestId;
@@ -163,7 +164,7 @@ impl Flight {
 
     /// The answer's tokens, as the engine counted them.
     pub(crate) fn usage(&mut self, usage: &Usage) {
-        self.record.output_tokens = usage.completion_tokens;
+        self.record.output_tokens = usage.completion.unwrap_or(0);
     }
 
     /// How the answer ended, if it was a stream of events.
@@ -182,11 +183,6 @@ impl Flight {
     /// It failed after its answer began, or because the client left.
     pub(crate) fn failed(&mut self, reason: Reason, message: &str, origin: &'static str) {
         self.record.error = Some(ErrorRecord { kind: reason.label(), message: clipped(message), origin });
-    }
-
-    /// Since its first byte.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.start.elapsed()
     }
 
     fn count(&mut self, end: Instant) {

@@ -5,7 +5,6 @@ use dataplane_core::http::{
     BodyReader, Downstream, DownstreamFraming, ResponseEdits, ResponseFraming, Version, write_response_head,
 };
 use dataplane_core::inspect::ApiKind;
-use dataplane_core::plan::Usage;
 use dataplane_core::relay::{Forward, Outlet, Relay};
 use dataplane_core::sse::{CutError, Tap, UsageFilter, Watch};
 
@@ -250,15 +249,10 @@ fn succeed(connection: &Connection, flight: &mut Flight, course: Course) -> Afte
     let worker = &connection.worker;
     let now_ms = worker.now_ms();
     if let Some(usage) = relay.usage() {
-        let prompt_tokens = usage.prompt.unwrap_or(0);
-        flight.usage(&Usage {
-            prompt_tokens,
-            cached_tokens: usage.cached,
-            completion_tokens: usage.completion.unwrap_or(0),
-        });
-        let plain = ask.inspected.tools.is_none();
-        if plain {
-            decided.backend.live.learn_bytes_per_token(decided.prompt_bytes().into(), prompt_tokens);
+        flight.usage(&usage);
+        // Tools are rendered by the engine's template, so their bytes would teach a wrong ratio.
+        if let (Some(tokens), None) = (usage.prompt, ask.inspected.tools) {
+            decided.backend.live.learn_bytes_per_token(decided.prompt_bytes().into(), tokens);
         }
     }
     flight.stream_if(is_events, if relay.has_error() { StreamOutcome::InBandError } else { StreamOutcome::Ok });

@@ -84,11 +84,6 @@ impl Watch {
         self.due_ms.set(now_ms.saturating_add(limit_ms));
     }
 
-    /// Extends the current wait: there was progress.
-    pub(crate) fn progress(&self, now_ms: u64, limit_ms: u64) {
-        self.due_ms.set(now_ms.saturating_add(limit_ms));
-    }
-
     /// Nothing is waited for.
     pub(crate) fn nothing(&self) {
         self.waiting.set(Waiting::Nothing);

@@ -54,6 +54,8 @@ pub struct BackendTable {
     adapters: HashMap<ModelName, Bitset, ahash::RandomState>,
     /// Of these, slots whose adapters are unknown.
     adapters_unknown: Bitset,
+    /// Whether its endpoints are data-parallel ranks, which the engine has to be told.
+    pub ranked: bool,
     /// (seat, slot), sorted.
     seats: Box<[(u32, u32)]>,
 }
@@ -90,6 +92,7 @@ impl BackendTable {
             serving,
             adapters,
             adapters_unknown,
+            ranked: backend.endpoints.iter().any(|e| e.key.rank > 0),
             seats,
         }
     }
