@@ -92,7 +92,13 @@ async fn run(connection: &mut Connection, flight: &mut Flight, client: &mut Opti
         read::body(connection, head).await?;
         return Ok(local::send(connection, flight, client, &answer).await);
     }
-    ask::check_head(&head, bytes, path)?;
+    if let Err(refusal) = ask::check_head(&head, bytes, path) {
+        if !refusal.close {
+            // The connection goes on, so the request must be taken out of it.
+            read::body(connection, head).await?;
+        }
+        return Err(refusal.into());
+    }
     let received = read::body(connection, head).await?;
     flight.received(received.body.len());
     let (received, ask) = ask::read(received, &worker).await?;

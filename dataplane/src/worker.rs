@@ -125,10 +125,7 @@ pub(crate) async fn run(start: Start, listener: Listener) {
             ToCore::Socket(fd, peer) => listener::keep_counted(fd, peer, &worker),
             ToCore::StopAccepting => {
                 stop_accepting.stop();
-                // The listener takes what waits in its queue first; then idle connections have nothing to wait for.
-                rt::yield_now().await;
-                worker.watches.kill_idle();
-                rt::spawn(kill_idle_until_gone(worker.clone()));
+                rt::spawn(kill_spent_until_gone(worker.clone()));
             }
             ToCore::Finish => break,
         }
@@ -143,9 +140,11 @@ pub(crate) async fn run(start: Start, listener: Listener) {
 }
 
 /// While closing, a connection that becomes idle has had its last answer.
-async fn kill_idle_until_gone(worker: Rc<Worker>) {
+async fn kill_spent_until_gone(worker: Rc<Worker>) {
+    // The listener takes what waits in its queue first.
+    rt::yield_now().await;
     while worker.watches.len() > 0 {
+        worker.watches.kill_spent(worker.now_ms());
         rt::sleep(Duration::from_millis(100)).await;
-        worker.watches.kill_idle();
     }
 }

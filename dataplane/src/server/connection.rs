@@ -57,7 +57,9 @@ pub(crate) async fn serve(fd: OwnedFd, peer: SocketAddr, worker: Rc<Worker>) {
     worker.watches.add(watch.clone());
     let reader = Reader::new(read, watch.clone());
     let mut connection = Connection { reader, writer, watch, peer, worker };
-    while connection.wait_for_request().await {
+    let mut waiting = Waiting::FirstRequest;
+    while connection.wait_for_request(waiting).await {
+        waiting = Waiting::Request;
         // Boxed, so that an idle connection holds none of the request's state.
         let after = Box::pin(request::serve(&mut connection)).await;
         connection.watch.end_request();
@@ -70,17 +72,15 @@ pub(crate) async fn serve(fd: OwnedFd, peer: SocketAddr, worker: Rc<Worker>) {
 }
 
 impl Connection {
-    /// Waits for the first byte of a request; false when the client has left or idled too long.
-    async fn wait_for_request(&mut self) -> bool {
-        if !self.reader.input().bytes().is_empty() {
-            return true;
-        }
+    /// Waits for the first byte of a request; false when the client has left, idled too long, or has had its last
+    /// answer from a process that ends. A connection that was just accepted is served once even then.
+    async fn wait_for_request(&mut self, waiting: Waiting) -> bool {
         let worker = &self.worker;
-        self.watch.wait(Waiting::Request, worker.now_ms(), worker.limits_ms.keep_alive_idle);
-        if worker.shared.closing() {
+        if waiting == Waiting::Request && worker.shared.closing() {
             return false;
         }
-        self.reader.more().await
+        self.watch.wait(waiting, worker.now_ms(), worker.limits_ms.keep_alive_idle);
+        self.reader.next_request().await
     }
 
     /// Writes to the client, which has a limited time to read; false when it has left or does not read.

@@ -67,13 +67,15 @@ enum Side {
 pub(crate) struct Reader {
     side: Side,
     input: Input,
+    /// Bytes of the next request that a posted read has in its buffer.
+    ahead: bool,
     ended: bool,
     watch: Rc<Watch>,
 }
 
 impl Reader {
     pub(crate) fn new(half: ReadHalf, watch: Rc<Watch>) -> Self {
-        Self { side: Side::Free(half), input: Input::default(), ended: false, watch }
+        Self { side: Side::Free(half), input: Input::default(), ahead: false, ended: false, watch }
     }
 
     /// What was read and not taken. Empty while a read is posted: then the read has it.
@@ -90,6 +92,18 @@ impl Reader {
     pub(crate) fn put_back(&mut self, input: Input) {
         debug_assert!(self.input.is_unallocated(), "nothing was read since the request was taken");
         self.input = input;
+    }
+
+    /// Waits for the first bytes of the next request, which may be here already; false when the client has left.
+    pub(crate) async fn next_request(&mut self) -> bool {
+        if !self.input.bytes().is_empty() {
+            return true;
+        }
+        if let (true, Side::Posted(posted)) = (self.ahead, &self.side) {
+            // The read waits for more, but what it holds may be a whole request.
+            posted.cancel();
+        }
+        self.more().await
     }
 
     /// Waits for more bytes of the client; false when it has left. A wait that is given up stays posted.
@@ -153,7 +167,11 @@ impl Reader {
                 }
                 PostedOutcome::Ready(Ok(())) => {}
                 PostedOutcome::Ready(Err(_)) => self.ended = true,
-                PostedOutcome::Cancelled(buf) => self.doze(buf),
+                PostedOutcome::Cancelled(buf) if buf.len() > HEADROOM => {
+                    self.input = Input(buf);
+                    return Poll::Ready(true);
+                }
+                PostedOutcome::Cancelled(_) => self.doze(),
             }
         }
     }
@@ -170,17 +188,14 @@ impl Reader {
         if input.is_unallocated() {
             input = Input::with_room(FIRST_READ);
         }
+        self.ahead = input.0.len() > HEADROOM;
         self.watch.holds_buffer(true);
         self.side = Side::Posted(half.post_read(input.0));
     }
 
-    /// The read was cancelled because nothing came: waits on without a buffer, unless it holds bytes.
-    fn doze(&mut self, buf: Vec<u8>) {
-        let Side::Free(half) = std::mem::replace(&mut self.side, Side::Moving) else { return };
-        if buf.len() > HEADROOM {
-            self.input = Input(buf);
-            self.side = Side::Free(half);
-        } else {
+    /// The read was cancelled because nothing came: waits on without a buffer.
+    fn doze(&mut self) {
+        if let Side::Free(half) = std::mem::replace(&mut self.side, Side::Moving) {
             self.side = Side::Dozing(half.post_ready());
         }
     }

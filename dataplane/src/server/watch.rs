@@ -13,6 +13,8 @@ use crate::rt::{Killer, ReadCanceller};
 pub(crate) enum Waiting {
     /// Nothing that has a limit of its own.
     Nothing,
+    /// The first request of a connection.
+    FirstRequest,
     /// The client's next request.
     Request,
     /// The rest of a head.
@@ -31,7 +33,7 @@ impl Waiting {
     fn limit(self) -> Option<Limit> {
         match self {
             Self::Nothing => None,
-            Self::Request => Some(Limit::KeepAliveIdle),
+            Self::FirstRequest | Self::Request => Some(Limit::KeepAliveIdle),
             Self::Head => Some(Limit::HeaderTime),
             Self::Body => Some(Limit::BodyIdle),
             Self::ClientRead => Some(Limit::WriteIdle),
@@ -114,8 +116,14 @@ impl Watch {
     }
 
     /// Whether the connection waits for a request.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.get() == Waiting::Request
+    fn is_idle(&self) -> bool {
+        matches!(self.waiting.get(), Waiting::FirstRequest | Waiting::Request)
+    }
+
+    /// Whether a closing process owes the connection nothing: it has had an answer, or had time to ask.
+    fn is_spent(&self, now_ms: u64) -> bool {
+        let waited_ms = now_ms.saturating_sub(self.since_ms.get());
+        self.is_idle() && (self.waiting.get() == Waiting::Request || waited_ms >= IDLE_MS)
     }
 
     /// Notes whether the read that is posted holds a buffer.
@@ -202,9 +210,9 @@ impl Watches {
         (end < list.len()).then_some(end)
     }
 
-    /// Ends all connections that wait for a request.
-    pub(crate) fn kill_idle(&self) {
-        self.list.borrow().iter().filter(|w| w.is_idle()).for_each(|w| w.kill());
+    /// Ends all connections that wait for a request in vain.
+    pub(crate) fn kill_spent(&self, now_ms: u64) {
+        self.list.borrow().iter().filter(|w| w.is_spent(now_ms)).for_each(|w| w.kill());
     }
 
     /// Ends all connections.
