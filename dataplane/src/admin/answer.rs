@@ -1,5 +1,6 @@
 //! What the admin listeners say: a function of the shared state and the request.
 
+use api::id::{BackendName, RouteName};
 use dataplane_core::plan::Decision;
 use dataplane_core::table::BackendTable;
 use serde_json::{Value, json};
@@ -200,8 +201,8 @@ fn told(r: &Record) -> Value {
     json!({
         "request_id": r.request_id,
         "model": r.model,
-        "model_route": r.route.as_deref(),
-        "backend": r.backend.as_deref(),
+        "model_route": r.route.as_ref().map(RouteName::as_str),
+        "backend": r.backend.as_ref().map(BackendName::as_str),
         "endpoint": r.endpoint.as_ref().map(|(name, address)| json!({"name": &**name, "address": address.to_string()})),
         "attempts": r.attempts,
         "status": r.status,

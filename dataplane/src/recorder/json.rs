@@ -1,5 +1,6 @@
 //! The JSON form: one object a line, the reference's fields by its names, then ours.
 
+use api::id::{BackendName, ModelName, RouteName};
 use serde::Serialize;
 
 use super::record::Record;
@@ -74,13 +75,13 @@ pub(super) fn format(r: &Record, out: &mut Vec<u8>) {
         status_code: r.status,
         error: r.error.as_ref().map(|e| Error { r#type: e.kind, message: &e.message }),
         model_name: &r.model,
-        model_route: r.route.as_deref(),
-        model_server: r.backend.as_deref(),
+        model_route: r.route.as_ref().map(RouteName::as_str),
+        model_server: r.backend.as_ref().map(BackendName::as_str),
         selected_pod: r.pod(),
         request_id: &r.request_id,
         backend_type: r.backend.as_ref().map(|_| "model_server"),
-        backend_name: r.backend.as_deref(),
-        upstream_model: r.upstream_model.as_deref(),
+        backend_name: r.backend.as_ref().map(BackendName::as_str),
+        upstream_model: r.upstream_model.as_ref().map(ModelName::as_str),
         upstream_status_code: r.upstream_status,
         upstream_attempts: r.attempts.into(),
         error_origin: r.error.as_ref().map(|e| e.origin),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use api::id::{BackendName, ModelName, RouteName};
 use dataplane_core::plan::Decision;
 use dataplane_core::table::BackendTable;
 
@@ -54,11 +55,11 @@ pub struct Record {
     /// As requested; empty if there was none.
     pub model: String,
     /// `namespace/name`.
-    pub route: Option<Arc<str>>,
+    pub route: Option<RouteName>,
     /// `namespace/name`.
-    pub backend: Option<Arc<str>>,
+    pub backend: Option<BackendName>,
     /// The name sent to the engine, if it was changed.
-    pub upstream_model: Option<Arc<str>>,
+    pub upstream_model: Option<ModelName>,
     /// The endpoint that answered, or the last one tried.
     pub endpoint: Option<(Arc<str>, SocketAddr)>,
     /// `x-request-id`, the client's or ours.

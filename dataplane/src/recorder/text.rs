@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use api::id::{BackendName, ModelName, RouteName};
+
 use super::record::Record;
 
 /// Appends one line, without its end.
@@ -18,13 +20,13 @@ pub(super) fn format(r: &Record, out: &mut Vec<u8>) {
         line.value(&error.message);
     }
     line.field("model_name", Some(r.model.as_str()).filter(|m| !m.is_empty()));
-    line.field("model_route", r.route.as_deref());
-    line.field("model_server", r.backend.as_deref());
+    line.field("model_route", r.route.as_ref().map(RouteName::as_str));
+    line.field("model_server", r.backend.as_ref().map(BackendName::as_str));
     line.field("selected_pod", r.pod());
     line.field("request_id", Some(&r.request_id));
     line.field("backend_type", r.backend.as_ref().map(|_| "model_server"));
-    line.field("backend_name", r.backend.as_deref());
-    line.field("upstream_model", r.upstream_model.as_deref());
+    line.field("backend_name", r.backend.as_ref().map(BackendName::as_str));
+    line.field("upstream_model", r.upstream_model.as_ref().map(ModelName::as_str));
     if let Some(status) = r.upstream_status {
         line.raw(format_args!(" upstream_status_code={status}"));
     }

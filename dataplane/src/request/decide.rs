@@ -17,7 +17,7 @@ use dataplane_core::table::{BackendTable, RouteTable, Table};
 
 use super::Ended;
 use super::ask::{self, Ask};
-use super::finish::{Bound, Flight};
+use super::finish::Flight;
 use super::read::Received;
 use crate::metrics::Limit;
 use crate::refusal::{Reason, Refusal};
@@ -109,11 +109,7 @@ fn find(worker: &Worker, flight: &mut Flight, received: &Received, ask: &Ask) ->
     let query = RouteQuery { model: &ask.model, path: received.path(), headers: &headers, random };
     let routed = route(&table, &query).map_err(|miss| missed(&table, &ask.model, miss))?;
     let target = target(&table, &routed);
-    flight.bound(Bound {
-        route: target.route.name.as_str(),
-        backend: target.backend.name.as_str(),
-        upstream_model: target.served.as_ref().map(ModelName::as_str),
-    });
+    flight.bound(&target.route.name, &target.backend.name, target.served.as_ref());
     Ok(target)
 }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use api::id::{BackendName, ModelName, RouteName};
 use dataplane_core::plan::Decision;
 use dataplane_core::sse::Usage;
 use dataplane_core::table::BackendTable;
@@ -23,8 +24,7 @@ const LOGGED: usize = 1024;
 pub(crate) struct Flight {
     worker: Rc<Worker>,
     start: Instant,
-    /// Taken by the drop.
-    record: Box<Record>,
+    record: Record,
     path_label: &'static str,
     model_label: Option<Arc<str>>,
     active: Option<Arc<Active>>,
@@ -46,7 +46,7 @@ impl Flight {
         Self {
             worker,
             start: Instant::now(),
-            record: Box::new(record),
+            record,
             path_label: "other",
             model_label: None,
             active: None,
@@ -80,19 +80,19 @@ impl Flight {
     }
 
     /// Where it goes.
-    pub(crate) fn bound(&mut self, bound: Bound<'_>) {
+    pub(crate) fn bound(&mut self, route: &RouteName, backend: &BackendName, upstream_model: Option<&ModelName>) {
         let labels = ActiveLabels {
             model: self.model_label.as_deref().unwrap_or("unknown"),
-            route: bound.route,
-            backend: bound.backend,
-            upstream_model: bound.upstream_model.unwrap_or("none"),
+            route: route.as_str(),
+            backend: backend.as_str(),
+            upstream_model: upstream_model.map_or("none", ModelName::as_str),
         };
         let active = self.worker.metrics.active.of(&labels);
         active.downstream.up();
         self.active = Some(active);
-        self.record.route = Some(bound.route.into());
-        self.record.backend = Some(bound.backend.into());
-        self.record.upstream_model = bound.upstream_model.map(Into::into);
+        self.record.route = Some(route.clone());
+        self.record.backend = Some(backend.clone());
+        self.record.upstream_model = upstream_model.cloned();
     }
 
     /// Its prompt, as counted.
@@ -196,9 +196,9 @@ impl Flight {
                 None if r.status < 400 => "successful_request",
                 None => "request_failed",
             },
-            route: r.route.as_deref().unwrap_or("none"),
-            backend: r.backend.as_deref().unwrap_or("none"),
-            upstream_model: r.upstream_model.as_deref().unwrap_or("none"),
+            route: r.route.as_ref().map_or("none", RouteName::as_str),
+            backend: r.backend.as_ref().map_or("none", BackendName::as_str),
+            upstream_model: r.upstream_model.as_ref().map_or("none", ModelName::as_str),
         };
         let series = self.worker.metrics.series.of(&labels);
         series.requests.add(1);
@@ -242,8 +242,8 @@ impl Drop for Flight {
             upstream: answered - sent,
             response: end - answered,
         };
-        let record = std::mem::replace(record, Box::new(Record::empty()));
-        if !worker.shared.recorder.push(record) {
+        let record = std::mem::replace(record, Record::empty());
+        if !worker.shared.recorder.push(Box::new(record)) {
             worker.metrics.plain.records_dropped.add(1);
         }
     }
@@ -256,13 +256,6 @@ pub(crate) struct Head<'a> {
     pub(crate) path_label: &'static str,
     pub(crate) protocol: &'static str,
     pub(crate) id: &'a RequestId,
-}
-
-/// Where a request was routed.
-pub(crate) struct Bound<'a> {
-    pub(crate) route: &'a str,
-    pub(crate) backend: &'a str,
-    pub(crate) upstream_model: Option<&'a str>,
 }
 
 fn clipped(text: &str) -> String {
