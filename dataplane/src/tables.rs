@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use api::id::EndpointKey;
 use api::snapshot::{Snapshot, Version};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use dataplane_core::index::{Config, Reader, Stats, Writer};
 use dataplane_core::load::LiveRegistry;
 use dataplane_core::table::Table;
@@ -100,10 +100,10 @@ fn run(mut state: State) {
             refreshed = Instant::now();
             state.refresh(now_ms);
         }
-        match state.queue.recv_timeout(if drained > 0 { BUSY } else { IDLE }) {
+        match state.queue.try_recv() {
             Ok(install) => state.install(&install),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            // Parked rather than waiting in the channel, which would spin before each of a thousand waits a second.
+            Err(_) => std::thread::park_timeout(if drained > 0 { BUSY } else { IDLE }),
         }
     }
 }

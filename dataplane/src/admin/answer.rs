@@ -191,16 +191,16 @@ fn decision(shared: &Shared, query: &str) -> Reply {
     let Some(id) = query.split('&').find_map(|pair| pair.strip_prefix("id=")) else {
         return Reply::json(400, &json!({"error": "name the request: /debug/decision?id=<x-request-id>"}));
     };
-    match shared.recorder.find(id) {
-        Some(record) => Reply::json(200, &told(&record)),
+    match shared.recorder.find(id, told) {
+        Some(told) => Reply::json(200, &told),
         None => Reply::json(404, &json!({"error": format!("request {id} is not among the last ones")})),
     }
 }
 
 fn told(r: &Record) -> Value {
     json!({
-        "request_id": r.request_id,
-        "model": r.model,
+        "request_id": &*r.request_id,
+        "model": &*r.model,
         "model_route": r.route.as_ref().map(RouteName::as_str),
         "backend": r.backend.as_ref().map(BackendName::as_str),
         "endpoint": r.endpoint.as_ref().map(|(name, address)| json!({"name": &**name, "address": address.to_string()})),

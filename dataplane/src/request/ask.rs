@@ -56,7 +56,7 @@ pub(crate) fn check_head(head: &RequestHead, bytes: &[u8], path: &str) -> Result
 }
 
 /// Reads the request; a large body is read by a helper thread.
-pub(crate) async fn read(received: Received, worker: &Worker) -> Result<(Received, Ask), Ended> {
+pub(crate) async fn read(received: Received, worker: &Worker) -> Result<(Received, Box<Ask>), Ended> {
     if received.body.len() <= worker.shared.config.limits.offload_bytes {
         let ask = ask(&received)?;
         return Ok((received, ask));
@@ -87,11 +87,11 @@ pub(crate) async fn offload<T: Send + 'static>(
         .ok_or_else(|| Refusal::new(500, Reason::RequestParsing, "The request could not be read.").close())
 }
 
-fn ask(received: &Received) -> Result<Ask, Refusal> {
+fn ask(received: &Received) -> Result<Box<Ask>, Refusal> {
     let (path, body) = (received.path(), received.body());
     if let Some(named) = model_in_path(path) {
         let (api, model) = (named.api, named.model.into_owned());
-        return Ok(Ask { api, model, in_path: Some(named.at), inspected: Inspected::default() });
+        return Ok(Box::new(Ask { api, model, in_path: Some(named.at), inspected: Inspected::default() }));
     }
     let content_type = received.head.known(received.input.bytes(), Known::ContentType);
     let mut inspected = Inspected::default();
@@ -108,7 +108,7 @@ fn ask(received: &Received) -> Result<Ask, Refusal> {
         let text = "The request names no model; set `model`.";
         return Err(Refusal::new(404, Reason::RequestParsing, text).code("model_not_found").param("model"));
     }
-    Ok(Ask { api: api_kind(path), model, in_path: None, inspected })
+    Ok(Box::new(Ask { api: api_kind(path), model, in_path: None, inspected }))
 }
 
 fn nothing_here(path: &str) -> Refusal {

@@ -21,14 +21,14 @@ use crate::server::connection::Connection;
 /// A request that is ready to go.
 pub(crate) struct Outgoing {
     pub(crate) received: Received,
-    pub(crate) ask: Ask,
-    pub(crate) decided: Decided,
+    pub(crate) ask: Box<Ask>,
+    pub(crate) decided: Box<Decided>,
 }
 
 /// A request that an engine answers.
 pub(crate) struct Answered {
-    pub(crate) ask: Ask,
-    pub(crate) decided: Decided,
+    pub(crate) ask: Box<Ask>,
+    pub(crate) decided: Box<Decided>,
     pub(crate) answer: Answer,
 }
 
@@ -200,7 +200,7 @@ async fn pause(connection: &mut Connection, interval: Duration) -> Result<(), En
 }
 
 /// The client left. An engine that does not notice stays counted for as long as it usually works.
-pub(crate) fn abandon(connection: &Connection, decided: Decided) {
+pub(crate) fn abandon(connection: &Connection, decided: Box<Decided>) {
     let worker = &connection.worker;
     let runs_on = matches!(decided.backend.engine, Engine::Triton | Engine::Torchserve);
     let reservation = decided.plan.endpoint.reservation;

@@ -52,7 +52,7 @@ pub(crate) async fn decide(
     flight: &mut Flight,
     received: Received,
     ask: &Ask,
-) -> Result<(Received, Decided), Ended> {
+) -> Result<(Received, Box<Decided>), Ended> {
     let target = find(worker, flight, &received, ask)?;
     let usage = inject(worker, ask, &target.backend);
     let splices = plan_splices(&ask.inspected, received.body(), target.served.as_ref().map(ModelName::as_str), usage);
@@ -66,7 +66,7 @@ pub(crate) async fn decide(
     let planned = schedule(&request, &backend, &matches, &mut worker.rng.borrow_mut(), worker.now_ms());
     let plan = planned.map_err(|none| no_endpoint(none, &backend))?;
     flight.decided(&plan.decision, &backend, begin.elapsed());
-    let decided = Decided { plan, backend, served, splices, adapter, chain, prompt_bytes, answer, matches };
+    let decided = Box::new(Decided { plan, backend, served, splices, adapter, chain, prompt_bytes, answer, matches });
     decided.mark(worker);
     Ok((received, decided))
 }

@@ -61,10 +61,15 @@ impl Flight {
 
     /// Its head is here.
     pub(crate) fn head(&mut self, head: Head<'_>) {
-        self.record.method = String::from_utf8_lossy(head.method).into_owned();
-        self.record.path = clipped(head.path);
+        self.record.method = match head.method {
+            b"POST" => "POST".into(),
+            b"GET" => "GET".into(),
+            other => String::from_utf8_lossy(other).into_owned().into(),
+        };
+        self.record.path =
+            if head.path == head.path_label { head.path_label.into() } else { clipped(head.path).into() };
         self.record.protocol = head.protocol;
-        self.record.request_id = head.id.as_str().to_owned();
+        self.record.request_id = head.id.shared();
         self.path_label = head.path_label;
     }
 
@@ -75,7 +80,7 @@ impl Flight {
 
     /// The model it asks for; `known` as the table holds it.
     pub(crate) fn model(&mut self, requested: &str, known: Option<&Arc<str>>) {
-        self.record.model = clipped(requested);
+        self.record.model = known.cloned().unwrap_or_else(|| clipped(requested).into());
         self.model_label = known.cloned();
     }
 
@@ -102,7 +107,7 @@ impl Flight {
     }
 
     /// It was decided; the decision took so long.
-    pub(crate) fn decided(&mut self, decision: &Decision, backend: &Arc<BackendTable>, took: Duration) {
+    pub(crate) fn decided(&mut self, decision: &Arc<Decision>, backend: &Arc<BackendTable>, took: Duration) {
         let best = decision.candidates.iter().map(|c| c.matched_blocks).max().unwrap_or(0);
         if let Some(active) = &self.active {
             active.schedule.observe(took);

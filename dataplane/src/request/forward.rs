@@ -59,7 +59,7 @@ pub(crate) struct Attempt {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) stream: Stream,
-    pub(crate) head: ResponseHead,
+    pub(crate) head: Box<ResponseHead>,
     /// The head, and what came with it.
     pub(crate) bytes: Vec<u8>,
     /// The engine answered before it had the whole request; its connection is not used again.
@@ -222,7 +222,7 @@ async fn head(
                 scanner = HeadScanner::default();
                 continue;
             }
-            Ok(Some(head)) => return Ok(Answer { stream, head, bytes, early }),
+            Ok(Some(head)) => return Ok(Answer { stream, head: Box::new(head), bytes, early }),
             Ok(None) => {}
         }
         let read = unless_gone(stream.read(bytes), &mut connection.reader).await;

@@ -18,7 +18,8 @@ const TRUSTED_LENGTH: usize = 1 << 20;
 /// A whole request: head and body in one buffer.
 pub(crate) struct Received {
     pub(crate) input: Input,
-    pub(crate) head: RequestHead,
+    /// Boxed, as all that is large and handed from phase to phase.
+    pub(crate) head: Box<RequestHead>,
     /// Of the input's bytes.
     pub(crate) body: Range<usize>,
     /// Held as long as the bytes are.
@@ -43,14 +44,14 @@ pub(crate) fn path<'b>(head: &RequestHead, bytes: &'b [u8]) -> &'b str {
 }
 
 /// Reads a head; its bytes stay in the reader.
-pub(crate) async fn head(connection: &mut Connection) -> Result<RequestHead, Ended> {
+pub(crate) async fn head(connection: &mut Connection) -> Result<Box<RequestHead>, Ended> {
     let limits = connection.worker.shared.config.limits.head;
     let header_ms = connection.worker.limits_ms.header_time;
     let mut scanner = HeadScanner::default();
     let mut waited = false;
     loop {
         match scanner.request(connection.reader.input().bytes(), &limits) {
-            Ok(Some(head)) => return Ok(head),
+            Ok(Some(head)) => return Ok(Box::new(head)),
             Err(bad) => return Err(Refusal::bad_head(&bad).into()),
             Ok(None) => {}
         }
@@ -66,7 +67,7 @@ pub(crate) async fn head(connection: &mut Connection) -> Result<RequestHead, End
 }
 
 /// Reads the body that follows the head in the reader.
-pub(crate) async fn body(connection: &mut Connection, head: RequestHead) -> Result<Received, Ended> {
+pub(crate) async fn body(connection: &mut Connection, head: Box<RequestHead>) -> Result<Received, Ended> {
     match head.framing {
         RequestFraming::None => {
             let room = connection.worker.shared.buffer(0).ok_or_else(Refusal::memory_full)?;
@@ -77,7 +78,7 @@ pub(crate) async fn body(connection: &mut Connection, head: RequestHead) -> Resu
     }
 }
 
-async fn of_length(connection: &mut Connection, head: RequestHead, length: u64) -> Result<Received, Ended> {
+async fn of_length(connection: &mut Connection, head: Box<RequestHead>, length: u64) -> Result<Received, Ended> {
     let most = connection.worker.shared.config.limits.body_bytes;
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length > most {
@@ -103,7 +104,7 @@ async fn of_length(connection: &mut Connection, head: RequestHead, length: u64) 
 }
 
 /// The request as it lies in the reader; what follows it stays there.
-fn received(connection: &mut Connection, head: RequestHead, length: usize, room: Buffered) -> Received {
+fn received(connection: &mut Connection, head: Box<RequestHead>, length: usize, room: Buffered) -> Received {
     let mut input = connection.reader.take_input();
     let start = head.len as usize;
     let body = start..start + length;
@@ -113,7 +114,7 @@ fn received(connection: &mut Connection, head: RequestHead, length: usize, room:
 }
 
 /// Takes the chunks apart on the way: the request leaves with a length.
-async fn chunked(connection: &mut Connection, head: RequestHead) -> Result<Received, Ended> {
+async fn chunked(connection: &mut Connection, head: Box<RequestHead>) -> Result<Received, Ended> {
     let shared = connection.worker.shared.clone();
     let most = shared.config.limits.body_bytes;
     let mut reader = BodyReader::request(head.framing, &shared.config.limits.head);

@@ -6,7 +6,7 @@ use dataplane_core::http::{
 };
 use dataplane_core::inspect::ApiKind;
 use dataplane_core::relay::{Forward, Outlet, Relay};
-use dataplane_core::sse::{CutError, Tap, UsageFilter, Watch};
+use dataplane_core::sse::{CutError, UsageFilter, Watch};
 
 use super::Client;
 use super::ask::Ask;
@@ -26,8 +26,8 @@ const ROOM: (usize, usize) = (4 << 10, 64 << 10);
 /// What is relayed, apart from its bytes.
 struct Course {
     relay: Relay,
-    ask: Ask,
-    decided: Decided,
+    ask: Box<Ask>,
+    decided: Box<Decided>,
     stream: Stream,
     is_events: bool,
     kept: Downstream,
@@ -135,8 +135,8 @@ fn told(decided: &Decided) -> String {
 
 fn course(
     connection: &Connection,
-    ask: Ask,
-    decided: Decided,
+    ask: Box<Ask>,
+    decided: Box<Decided>,
     answer: Answer,
     (outlet, kept): (Outlet, Downstream),
 ) -> (Course, Vec<u8>, usize) {
@@ -148,7 +148,7 @@ fn course(
     };
     let filter = is_events && decided.splices.usage_injected() && outlet != Outlet::Same;
     let body = BodyReader::response(answer.head.framing, &connection.worker.shared.config.limits.head);
-    let relay = Relay::new(body, outlet, Some(Tap::new(watch)), filter.then(UsageFilter::new));
+    let relay = Relay::new(body, outlet, Some(watch), filter.then(UsageFilter::new));
     // TorchServe resets a connection after an error, whatever its head says.
     let resets = decided.backend.engine == api::snapshot::Engine::Torchserve && answer.head.status >= 400;
     let reusable = answer.head.keep_alive && !answer.early && !resets;
