@@ -15,6 +15,7 @@ use dataplane_core::index::{Config, Reader, Stats, Writer};
 use dataplane_core::load::LiveRegistry;
 use dataplane_core::table::Table;
 
+use crate::process::vital;
 use crate::shared::Shared;
 
 /// Between two looks at the rings: while marks come, and while none do.
@@ -50,7 +51,7 @@ impl Tables {
         let (installs, queue) = bounded(1);
         let tables = Arc::new(Self { shared, installs, stats: Mutex::default() });
         let state = State { tables: tables.clone(), writer, registry, known: HashSet::new(), held: None, queue, stop };
-        let thread = std::thread::Builder::new().name("tables".into()).spawn(move || run(state))?;
+        let thread = vital("tables".into(), move || run(state))?;
         Ok((tables, readers, thread))
     }
 

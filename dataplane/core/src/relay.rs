@@ -53,6 +53,8 @@ pub struct Relay {
     watched: Watched,
     filter: Option<UsageFilter>,
     filtered: Vec<u8>,
+    /// Where in the stream of events the client stands once it has what was pushed.
+    place: Place,
 }
 
 /// How the answer is watched. A tap keeps the end of what passes; an answer that comes in one read needs none.
@@ -69,6 +71,9 @@ enum Watched {
     },
 }
 
+/// What the filter's buffer may keep between two reads.
+const SPARE: usize = 16 << 10;
+
 /// Data that passes: a range of the read, or of what the filter made.
 enum Piece {
     Read(usize, usize),
@@ -79,12 +84,20 @@ impl Relay {
     /// Before the first byte of the body. The filter works only where the outlet is not [`Outlet::Same`].
     pub fn new(body: BodyReader, outlet: Outlet, watch: Option<Watch>, filter: Option<UsageFilter>) -> Self {
         let watched = watch.map_or(Watched::Not, Watched::Fresh);
-        Self { body, outlet, watched, filter, filtered: Vec::new() }
+        Self { body, outlet, watched, filter, filtered: Vec::new(), place: Place::Boundary }
     }
 
     /// Takes what was read and says what goes on.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Step, BadChunk> {
-        if self.outlet == Outlet::Same { self.same(bytes, out) } else { self.reframed(bytes, out) }
+        if self.outlet == Outlet::Same {
+            return self.same(bytes, out);
+        }
+        if self.filtered.capacity() > SPARE {
+            self.filtered = Vec::new();
+        }
+        let step = self.reframed(bytes, out)?;
+        self.place = self.watched.tap().map_or(Place::Boundary, Tap::place);
+        Ok(step)
     }
 
     fn same(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Step, BadChunk> {
@@ -115,7 +128,7 @@ impl Relay {
     }
 
     fn reframed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Step, BadChunk> {
-        let Self { body, watched, filter, filtered, outlet } = self;
+        let Self { body, watched, filter, filtered, outlet, .. } = self;
         filtered.clear();
         let aligned = body.is_between_chunks();
         let (mut data, mut seen, mut edited) = (0, Seen::default(), false);
@@ -181,12 +194,11 @@ impl Relay {
         if self.outlet == Outlet::Same || matches!(self.watched, Watched::Not) {
             return false;
         }
-        let place = self.watched.tap().map_or(Place::Boundary, Tap::place);
         let mut event = Vec::new();
         if let Some(filter) = &mut self.filter {
             filter.finish(&mut event);
         }
-        write_cut_event(api, place, error, &mut event);
+        write_cut_event(api, self.place, error, &mut event);
         write(self.outlet, std::iter::once(&event[..]), out);
         true
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use api::id::{BackendName, ModelName, RouteName};
@@ -81,8 +81,8 @@ pub struct Record {
     pub durations: Durations,
     /// Bytes of the body from the client, and of the answer to it.
     pub bytes: (u64, u64),
-    /// The candidates with each term of their cost, and the table that their slots belong to.
-    pub decision: Option<(Arc<Decision>, Arc<BackendTable>)>,
+    /// The candidates with each term of their cost, and the table that their slots belong to, while it is in use.
+    pub decision: Option<(Arc<Decision>, Weak<BackendTable>)>,
 }
 
 impl Record {
