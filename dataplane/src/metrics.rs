@@ -128,8 +128,6 @@ pub struct PlainCells {
     pub connects: Counter,
     /// Engine connections found dead when they were to be used again.
     pub stale: Counter,
-    /// Panics contained.
-    pub panics: Counter,
     /// Log records that found no room.
     pub records_dropped: Counter,
     /// How late the core's timer was.
@@ -148,7 +146,6 @@ impl Default for PlainCells {
             retries: Counter::default(),
             connects: Counter::default(),
             stale: Counter::default(),
-            panics: Counter::default(),
             records_dropped: Counter::default(),
             loop_lag: Histogram::new(&[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5]),
         }

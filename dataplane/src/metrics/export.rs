@@ -167,7 +167,7 @@ fn plain_families(metrics: &Metrics, out: &mut Vec<MetricFamily>) {
     out.push(counters(
         "kthena_router_panics_total",
         "Panics contained to one connection.",
-        one(sum(&|c| c.panics.value())),
+        one(crate::rt::panics()),
     ));
     out.push(counters(
         "kthena_router_access_log_dropped_total",
