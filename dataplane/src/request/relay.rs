@@ -205,7 +205,7 @@ async fn run(
         let (result, back) = read.ok_or(Broken::Client)?;
         bytes = back;
         if !matches!(result, Ok(n) if n > 0) {
-            return ended(connection, course, out).await;
+            return ended(connection, course, out, result.is_ok()).await;
         }
     }
 }
@@ -233,13 +233,18 @@ fn resized(bytes: Vec<u8>, read: usize, room: usize) -> Vec<u8> {
     }
 }
 
-/// The engine closed or failed.
-async fn ended(connection: &mut Connection, course: &mut Course, mut out: Vec<u8>) -> Result<(), Broken> {
+/// The engine closed, in order or not: a reset never ends an answer, also not one that is delimited by the close.
+async fn ended(
+    connection: &mut Connection,
+    course: &mut Course,
+    mut out: Vec<u8>,
+    in_order: bool,
+) -> Result<(), Broken> {
     course.reusable = false;
     if connection.watch.fired().is_some() {
         return Err(Broken::Engine("the model server went silent for too long", Reason::UpstreamTimeout));
     }
-    if !course.relay.closed(&mut out) {
+    if !in_order || !course.relay.closed(&mut out) {
         return Err(Broken::Engine("the model server broke off its answer", Reason::UpstreamTransport));
     }
     send(connection, out).await.map(drop)
