@@ -62,6 +62,15 @@ enum Side {
     Moving,
 }
 
+/// When more bytes are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// The request cannot go on without them.
+    Now,
+    /// With the next request.
+    Later,
+}
+
 /// The reading side with what it has read.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -94,7 +103,7 @@ impl Reader {
 
     /// Waits for more bytes of the client; false when it has left. A wait that is given up stays posted.
     pub(crate) async fn more(&mut self) -> bool {
-        poll_fn(|cx| self.poll_more(cx)).await
+        poll_fn(|cx| self.poll_more(cx, Wanted::Now)).await
     }
 
     /// Waits for bytes of a request of which `missing` bytes are still to come, so that few reads take them.
@@ -123,7 +132,7 @@ impl Reader {
             if matches!(self.side, Side::Free(_)) && self.input.bytes().len() >= AHEAD {
                 return Poll::Pending;
             }
-            match self.poll_more(cx) {
+            match self.poll_more(cx, Wanted::Later) {
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
@@ -131,7 +140,10 @@ impl Reader {
         }
     }
 
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    /// Bytes that are only wanted later leave those that are here where they are until more have come: a read that is
+    /// posted takes the input with it, and the request in it would wait for a byte that may never come.
+    fn poll_more(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Poll<bool> {
+        let mut ready = false;
         loop {
             if self.ended {
                 return Poll::Ready(false);
@@ -139,7 +151,8 @@ impl Reader {
             let posted = match &mut self.side {
                 Side::Posted(posted) | Side::Dozing(posted) => posted,
                 Side::Free(_) | Side::Moving => {
-                    self.post();
+                    let holds = !self.input.bytes().is_empty();
+                    if wanted == Wanted::Later && holds && !ready { self.post_ready() } else { self.post() }
                     continue;
                 }
             };
@@ -151,7 +164,7 @@ impl Reader {
                     self.input = Input(buf);
                     return Poll::Ready(self.took(result));
                 }
-                PostedOutcome::Ready(Ok(())) => {}
+                PostedOutcome::Ready(Ok(())) => ready = true,
                 PostedOutcome::Ready(Err(_)) => self.ended = true,
                 PostedOutcome::Cancelled(buf) => self.doze(buf),
             }
@@ -172,6 +185,12 @@ impl Reader {
         }
         self.watch.holds_buffer(true);
         self.side = Side::Posted(half.post_read(input.0));
+    }
+
+    /// Posts a wait that leaves the input here.
+    fn post_ready(&mut self) {
+        let Side::Free(half) = std::mem::replace(&mut self.side, Side::Moving) else { return };
+        self.side = Side::Dozing(half.post_ready());
     }
 
     /// The read was cancelled because nothing came: waits on without a buffer, unless it holds bytes.
