@@ -43,6 +43,8 @@ pub fn encode(metrics: &Metrics, gauges: &Gauges) -> Vec<u8> {
     active_families(&metrics.active.list(), &mut families);
     plain_families(metrics, &mut families);
     gauge_families(gauges, &mut families);
+    // The encoder refuses a family without a metric, which is what most are before the first request.
+    families.retain(|family| !family.get_metric().is_empty());
     let mut out = Vec::new();
     TextEncoder::new().encode(&families, &mut out).expect("writing to memory does not fail");
     out
