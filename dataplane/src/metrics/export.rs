@@ -166,11 +166,7 @@ fn plain_families(metrics: &Metrics, out: &mut Vec<MetricFamily>) {
         "Idle engine connections found dead.",
         one(sum(&|c| c.stale.value())),
     ));
-    out.push(counters(
-        "kthena_router_panics_total",
-        "Panics contained to one connection.",
-        one(crate::rt::panics()),
-    ));
+    out.push(counters("kthena_router_panics_total", "Panics contained to one connection.", one(crate::rt::panics())));
     out.push(counters(
         "kthena_router_access_log_dropped_total",
         "Log records without room.",

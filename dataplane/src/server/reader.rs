@@ -152,7 +152,11 @@ impl Reader {
                 Side::Posted(posted) | Side::Dozing(posted) => posted,
                 Side::Free(_) | Side::Moving => {
                     let holds = !self.input.bytes().is_empty();
-                    if wanted == Wanted::Later && holds && !ready { self.post_ready() } else { self.post() }
+                    if wanted == Wanted::Later && holds && !ready {
+                        self.post_ready()
+                    } else {
+                        self.post()
+                    }
                     continue;
                 }
             };

@@ -100,7 +100,9 @@ pub(crate) fn cases() -> Vec<Case> {
 fn slow_clients(lane: &Lane, world: &World, begun: &[u8]) -> Result<(), String> {
     let begin = Instant::now();
     let mut clients: Vec<_> = (0..50).map(|_| Client::new(world.proxy)).collect();
-    clients.iter_mut().for_each(|c| drop(c.send(begun)));
+    for client in &mut clients {
+        client.send(begun);
+    }
     for client in &mut clients {
         let (replies, end) = client.to_end()?;
         ensure(replies.iter().all(|r| r.status == 408) && end != End::Open, || format!("{replies:?} {end:?}"))?;
@@ -113,7 +115,9 @@ fn slow_clients(lane: &Lane, world: &World, begun: &[u8]) -> Result<(), String> 
 fn dripping_heads(lane: &Lane, world: &World) -> Result<(), String> {
     let begin = Instant::now();
     let mut clients: Vec<_> = (0..50).map(|_| Client::new(world.proxy)).collect();
-    clients.iter_mut().for_each(|c| drop(c.send(b"POST / HTTP/1.1\r\nx: ")));
+    for client in &mut clients {
+        client.send(b"POST / HTTP/1.1\r\nx: ");
+    }
     let mut left = clients;
     while !left.is_empty() {
         ensure(begin.elapsed() < CUT_BY, || format!("{} stay open after {:?}", left.len(), begin.elapsed()))?;

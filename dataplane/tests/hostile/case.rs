@@ -4,11 +4,7 @@ use crate::client::{Client, End, Reply};
 use crate::engine::Act;
 use crate::lane::{Lane, World};
 
-/// A table's model name; a lane replaces it by its own, which is as long.
-pub(crate) const MODEL: &str = "mdl0";
-/// As [`MODEL`], served with usage injected.
-pub(crate) const USAGE_MODEL: &str = "usg0";
-/// The body of most requests.
+/// The body of most requests. A lane replaces the model names of the tables by its own, which are as long.
 pub(crate) const BODY: &str = r#"{"model":"mdl0","prompt":"x"}"#;
 
 /// One named case.
@@ -61,8 +57,6 @@ pub(crate) enum Seen {
     Whole(u16, Vec<u8>),
     /// This status, a beginning of this body, and no proper end.
     Cut(u16, Vec<u8>),
-    /// Status 200, exactly this body and then an error event, and no proper end.
-    Event(Vec<u8>),
 }
 
 impl Case {
@@ -221,7 +215,7 @@ fn upstream(lane: &Lane, world: &World, case: &Upstream) -> Result<(), String> {
             // An answer of HTTP/1.0 kind ends with its connection.
             if replies.iter().any(|r| r.until_close) { client.to_end()?.0 } else { replies }
         }
-        Seen::Cut(..) | Seen::Event(_) => {
+        Seen::Cut(..) => {
             let (replies, end) = client.to_end()?;
             ensure(end != End::Open, || format!("not cut: {replies:?}"))?;
             replies
@@ -229,7 +223,7 @@ fn upstream(lane: &Lane, world: &World, case: &Upstream) -> Result<(), String> {
     };
     saw(&heard, &case.seen)?;
     lane.engine.banner(b"");
-    next_is_own(lane, world, case.reused.then_some(()))
+    next_is_own(lane, world, Some(case.reused))
 }
 
 fn saw(heard: &[Reply], seen: &Seen) -> Result<(), String> {
@@ -244,17 +238,11 @@ fn saw(heard: &[Reply], seen: &Seen) -> Result<(), String> {
             heard.iter().all(|r| r.status == *status && body.starts_with(&r.body) && !r.whole),
             what,
         ),
-        Seen::Event(body) => {
-            ensure(heard.len() == 1 && heard[0].status == 200 && !heard[0].whole, what)?;
-            let rest = heard[0].body.strip_prefix(&body[..]).ok_or_else(what)?;
-            let text = lossy(rest);
-            ensure(text.trim_start_matches('\n').starts_with("data: {\"error\":") && text.ends_with("}}\n\n"), what)
-        }
     }
 }
 
-/// The next client gets its own answer, on the same engine connection or on another.
-pub(crate) fn next_is_own(lane: &Lane, world: &World, reused: Option<()>) -> Result<(), String> {
+/// The next client gets its own answer, on the same engine connection or on another as far as that is said.
+pub(crate) fn next_is_own(lane: &Lane, world: &World, reused: Option<bool>) -> Result<(), String> {
     let before = lane.engine.requests().last().map_or(0, |r| r.connection);
     let mut next = Client::new(world.proxy);
     next.send(&lane.own(&post("x-token: next\r\n", BODY)));
@@ -266,8 +254,8 @@ pub(crate) fn next_is_own(lane: &Lane, world: &World, reused: Option<()>) -> Res
     let all = next.to_end()?.0;
     ensure(all.len() == 1, || format!("the next client got more: {:?}", lossy(next.got())))?;
     let last = lane.engine.requests().last().map_or(0, |r| r.connection);
-    ensure((last == before) == reused.is_some(), || {
-        format!("engine connection {before}, then {last}: reuse expected {}", reused.is_some())
+    ensure(reused.is_none_or(|reused| (last == before) == reused), || {
+        format!("engine connection {before}, then {last}: reuse expected {reused:?}")
     })
 }
 

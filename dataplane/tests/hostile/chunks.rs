@@ -96,14 +96,21 @@ fn served(name: impl Into<String>, body: &str) -> Case {
     Case::request("chunks", name, message(body), expect)
 }
 
+/// One chunk a byte, but for the model's name, which a lane has to find.
+fn in_single_bytes(extension: &str) -> String {
+    let (before, after) = BODY.split_once("mdl0").expect("it names the model");
+    let single = |text: &str| text.chars().map(|c| format!("1{extension}\r\n{c}\r\n")).collect::<String>();
+    format!("{}4\r\nmdl0\r\n{}", single(before), single(after))
+}
+
 pub(crate) fn cases() -> Vec<Case> {
     assert_eq!(BODY.len(), 0x1d, "the tables count on it");
     let mut cases: Vec<_> =
         REFUSED.iter().map(|(name, body)| Case::refused("chunks", *name, &[400], message(body))).collect();
     cases.extend(SERVED.iter().map(|(name, body)| served(format!("served: {name}"), body)));
-    let single: String = BODY.chars().map(|c| format!("1\r\n{c}\r\n")).collect();
+    let single = in_single_bytes("");
     cases.push(served("served: one byte each", &format!("{single}0\r\n\r\n")));
-    let single: String = BODY.chars().map(|c| format!("1;a=b\r\n{c}\r\n")).collect();
+    let single = in_single_bytes(";a=b");
     cases.push(served("served: one byte and an extension each", &format!("{single}0\r\n\r\n")));
     // The fields of a trailer never join those of the head.
     let head = Expect::Served { line: "POST /v1/completions HTTP/1.1", fields: vec!["host: a"], body: BODY.into() };

@@ -53,10 +53,12 @@ impl Client {
         Self { stream, got: Vec::new(), end: None, to_head: false }
     }
 
-    /// With little room for what is not read.
+    /// With little room for what is not read, in segments as of a network: the kernel makes the proxy's send buffer a
+    /// multiple of the segment, and one of loopback has 64 KiB.
     pub(crate) fn with_small_buffer(proxy: SocketAddr) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(16 << 10).unwrap();
+        socket.set_mss(1_460).unwrap();
         socket.connect(&proxy.into()).expect("the proxy listens");
         Self { stream: socket.into(), got: Vec::new(), end: None, to_head: false }
     }

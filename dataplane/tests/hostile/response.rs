@@ -266,7 +266,7 @@ fn poison(cases: &mut Vec<Case>) {
             client.replies(1)?;
             // Well after the bytes came.
             std::thread::sleep(std::time::Duration::from_millis(ms + 50));
-            crate::case::next_is_own(lane, world, None)
+            crate::case::next_is_own(lane, world, Some(false))
         }));
     }
     for (name, banner) in [
