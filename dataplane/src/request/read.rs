@@ -65,16 +65,19 @@ pub(crate) async fn head(connection: &mut Connection) -> Result<RequestHead, End
     }
 }
 
-/// Reads the body that follows the head in the reader.
+/// Reads the body that follows the head in the reader. What comes after it is not the client's to wait for, such as a
+/// turn on a helper thread.
 pub(crate) async fn body(connection: &mut Connection, head: RequestHead) -> Result<Received, Ended> {
-    match head.framing {
+    let received = match head.framing {
         RequestFraming::None => {
             let room = connection.worker.shared.buffer(0).ok_or_else(Refusal::memory_full)?;
             Ok(received(connection, head, 0, room))
         }
         RequestFraming::Length(length) => of_length(connection, head, length).await,
         RequestFraming::Chunked => chunked(connection, head).await,
-    }
+    };
+    connection.watch.nothing();
+    received
 }
 
 async fn of_length(connection: &mut Connection, head: RequestHead, length: u64) -> Result<Received, Ended> {
