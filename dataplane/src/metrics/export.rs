@@ -340,6 +340,13 @@ mod tests {
     }
 
     #[test]
+    fn a_process_without_a_request_can_be_scraped() {
+        let text = String::from_utf8(encode(&Metrics::new(1), &Gauges::default())).unwrap();
+        assert!(text.contains("kthena_router_panics_total 0\n"), "{text}");
+        assert!(!text.contains("kthena_router_requests_total"), "{text}");
+    }
+
+    #[test]
     fn cores_are_summed_under_the_references_names() {
         check(
             "kthena_router_requests_total{model=\"llama\",path=\"/v1/chat/completions\",status_code=\"200\",\

@@ -144,7 +144,9 @@ fn byte_for_byte(lane: &crate::lane::Lane, world: &crate::lane::World, body: &[u
     let begin = std::time::Instant::now();
     client.send(&post("x-token: t\r\n", body));
     let replies = client.replies(1)?;
-    ensure(replies.len() == 1 && replies[0].status == 200, || format!("not served: {replies:?}"))?;
+    ensure(replies.len() == 1 && replies[0].status == 200, || {
+        format!("not served after {:?}: {replies:?}", begin.elapsed())
+    })?;
     let got = lane.engine.requests();
     ensure(got.len() == 1 && got[0].body() == body, || "the engine got another body".into())?;
     ensure(begin.elapsed().as_secs() < 4, || format!("took {:?}", begin.elapsed()))

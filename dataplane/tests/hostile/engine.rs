@@ -68,7 +68,7 @@ impl Engine {
     pub(crate) fn start() -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         // What a slow reader leaves in this process's send buffer would hide what the proxy holds.
-        SockRef::from(&listener).set_send_buffer_size(64 << 10)?;
+        SockRef::from(&listener).set_send_buffer_size(16 << 10)?;
         let engine = Self { address: listener.local_addr()?, state: Arc::default() };
         let accepting = engine.clone();
         std::thread::spawn(move || {
