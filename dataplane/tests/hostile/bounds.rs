@@ -104,7 +104,7 @@ fn slow_clients(lane: &Lane, world: &World, begun: &[u8]) -> Result<(), String> 
         client.send(begun);
     }
     for client in &mut clients {
-        let (replies, end) = client.to_end()?;
+        let (replies, end) = client.read_to_end()?;
         ensure(replies.iter().all(|r| r.status == 408) && end != End::Open, || format!("{replies:?} {end:?}"))?;
     }
     ensure(begin.elapsed() < CUT_BY, || format!("cut after {:?}", begin.elapsed()))?;
@@ -168,7 +168,7 @@ fn endless(lane: &Lane, world: &World, begin: &[u8], piece: &[u8], status: u16) 
         }
     }
     ensure(sent < MOST, || format!("{sent} bytes were taken"))?;
-    let (replies, end) = client.to_end()?;
+    let (replies, end) = client.read_to_end()?;
     // The reset that follows may overtake the answer; what came is ours.
     ensure(replies.iter().all(|r| r.status == status) && end != End::Open, || format!("{replies:?} {end:?}"))?;
     ensure(lane.engine.received() == 0, || "something reached the engine".into())

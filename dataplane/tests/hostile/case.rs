@@ -7,6 +7,9 @@ use crate::lane::{Lane, World};
 /// The body of most requests. A lane replaces the model names of the tables by its own, which are as long.
 pub(crate) const BODY: &str = r#"{"model":"mdl0","prompt":"x"}"#;
 
+/// A case of its own kind.
+pub(crate) type Check = Box<dyn Fn(&Lane, &World) -> Result<(), String> + Send + Sync>;
+
 /// One named case.
 pub(crate) struct Case {
     pub(crate) category: &'static str,
@@ -20,7 +23,7 @@ pub(crate) enum Kind {
     /// Doings of an engine, and what the client must see.
     Upstream(Upstream),
     /// Anything else.
-    Run(Box<dyn Fn(&Lane, &World) -> Result<(), String> + Send + Sync>),
+    Run(Check),
 }
 
 /// What must come of a client's bytes.
@@ -115,12 +118,12 @@ pub(crate) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<
 fn request(lane: &Lane, world: &World, bytes: &[u8], expect: &Expect) -> Result<(), String> {
     let mut client = Client::new(world.proxy);
     if bytes.starts_with(b"HEAD ") {
-        client = client.to_head();
+        client = client.asking_head();
     }
     client.send(bytes);
     match expect {
         Expect::Refused(statuses) => {
-            let (replies, end) = client.to_end()?;
+            let (replies, end) = client.read_to_end()?;
             only(&replies, statuses)?;
             ensure(end != End::Open, || "the connection stays open".into())?;
             ensure(replies[0].has("connection: close"), || format!("no close: {}", replies[0].head))?;
@@ -151,12 +154,12 @@ fn request(lane: &Lane, world: &World, bytes: &[u8], expect: &Expect) -> Result<
             let replies = client.replies(1)?;
             client.half_close();
             only(&replies, &[*status])?;
-            only(&client.to_end()?.0, &[*status])?;
+            only(&client.read_to_end()?.0, &[*status])?;
             untouched(lane)
         }
         Expect::Nothing => {
             client.half_close();
-            let (replies, end) = client.to_end()?;
+            let (replies, end) = client.read_to_end()?;
             ensure(replies.is_empty() && end != End::Open, || format!("an answer: {replies:?} {end:?}"))?;
             untouched(lane)
         }
@@ -170,7 +173,7 @@ fn served(lane: &Lane, client: &mut Client, count: usize) -> Result<(), String> 
         format!("not {count} answers: {replies:?}")
     })?;
     client.half_close();
-    let (all, end) = client.to_end()?;
+    let (all, end) = client.read_to_end()?;
     ensure(all.len() == count && end != End::Open, || format!("more answers: {all:?} {end:?}"))?;
     let got = lane.engine.requests();
     let bytes: usize = got.iter().map(|r| r.bytes.len()).sum();
@@ -213,10 +216,10 @@ fn upstream(lane: &Lane, world: &World, case: &Upstream) -> Result<(), String> {
         Seen::Whole(..) | Seen::BadGateway => {
             let replies = client.replies(1)?;
             // An answer of HTTP/1.0 kind ends with its connection.
-            if replies.iter().any(|r| r.until_close) { client.to_end()?.0 } else { replies }
+            if replies.iter().any(|r| r.until_close) { client.read_to_end()?.0 } else { replies }
         }
         Seen::Cut(..) => {
-            let (replies, end) = client.to_end()?;
+            let (replies, end) = client.read_to_end()?;
             ensure(end != End::Open, || format!("not cut: {replies:?}"))?;
             replies
         }
@@ -251,7 +254,7 @@ pub(crate) fn next_is_own(lane: &Lane, world: &World, reused: Option<bool>) -> R
         format!("the next client got {:?}", lossy(next.got()))
     })?;
     next.half_close();
-    let all = next.to_end()?.0;
+    let all = next.read_to_end()?.0;
     ensure(all.len() == 1, || format!("the next client got more: {:?}", lossy(next.got())))?;
     let last = lane.engine.requests().last().map_or(0, |r| r.connection);
     ensure(reused.is_none_or(|reused| (last == before) == reused), || {

@@ -64,7 +64,7 @@ impl Client {
     }
 
     /// The answers are to HEAD.
-    pub(crate) fn to_head(mut self) -> Self {
+    pub(crate) fn asking_head(mut self) -> Self {
         self.to_head = true;
         self
     }
@@ -116,7 +116,7 @@ impl Client {
     }
 
     /// Reads to the end of the connection.
-    pub(crate) fn to_end(&mut self) -> Result<(Vec<Reply>, End), String> {
+    pub(crate) fn read_to_end(&mut self) -> Result<(Vec<Reply>, End), String> {
         self.read_until(PATIENCE, |_| false);
         let mut replies = parse(&self.got, self.to_head)?;
         let end = self.end.unwrap_or(End::Open);

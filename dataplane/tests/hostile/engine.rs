@@ -49,6 +49,8 @@ impl Request {
 #[derive(Debug, Default)]
 struct State {
     banner: Vec<u8>,
+    /// Written once a request has begun, before its body was read; then the rest is left unread for a while.
+    early: Vec<u8>,
     scripts: VecDeque<Vec<Act>>,
     requests: Vec<Request>,
     received: usize,
@@ -94,6 +96,11 @@ impl Engine {
     /// Written to every new connection before anything is read.
     pub(crate) fn banner(&self, bytes: &[u8]) {
         self.state().banner = bytes.to_vec();
+    }
+
+    /// Answers the next request when its head has come, and reads no more of it.
+    pub(crate) fn early(&self, bytes: &[u8]) {
+        self.state().early = bytes.to_vec();
     }
 
     /// What the next requests get, in order; those after them are answered with their token.
@@ -150,6 +157,13 @@ impl Engine {
             let Ok(n @ 1..) = stream.read(&mut buf) else { return false };
             bytes.extend_from_slice(&buf[..n]);
             self.state().received += n;
+            let early = std::mem::take(&mut self.state().early);
+            if !early.is_empty() {
+                self.state().requests.push(Request { connection: id, bytes: Vec::new() });
+                drop(stream.write_all(&early));
+                std::thread::sleep(Duration::from_millis(300));
+                return false;
+            }
         }
         let acts = {
             let mut state = self.state();

@@ -33,7 +33,7 @@ fn ask(lane: &Lane, world: &World, body: &str) -> Result<(Vec<Reply>, End), Stri
     if replies.iter().any(|r| r.whole) {
         client.half_close();
     }
-    client.to_end()
+    client.read_to_end()
 }
 
 fn whole(lane: &Lane, world: &World, body: &str, expected: &[u8]) -> Result<(), String> {
@@ -134,7 +134,7 @@ fn every_byte(cases: &mut Vec<Case>) {
                 move |lane, world| {
                     let wire = chunked(RECORDED);
                     for at in (share..wire.len()).step_by(SHARES) {
-                        let end = if at / SHARES % 2 == 0 { Act::Shut } else { Act::Reset };
+                        let end = if (at / SHARES).is_multiple_of(2) { Act::Shut } else { Act::Reset };
                         let reset = matches!(end, Act::Reset);
                         lane.engine.script(vec![Act::Send(wire[..at].to_vec()), end]);
                         broken(lane, world, (body, &expected_again), (at, reset))
@@ -243,7 +243,7 @@ fn cut_forms(cases: &mut Vec<Case>) {
                 lane.engine.script(vec![Act::Send(piece.into()), Act::Shut]);
                 let mut client = Client::new(world.proxy);
                 client.send(&lane.own(&post_to(path, "", body)));
-                let (replies, end) = client.to_end()?;
+                let (replies, end) = client.read_to_end()?;
                 let start = format!("{sent}{ended}{expected}");
                 ensure(replies.len() == 1 && !replies[0].whole && replies[0].body.starts_with(start.as_bytes()), || {
                     format!("{end:?} {replies:?}")

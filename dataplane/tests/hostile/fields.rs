@@ -190,9 +190,7 @@ fn expectations(cases: &mut Vec<Case>) {
         "expect",
         "folded, on OPTIONS",
         &[400],
-        format!(
-            "OPTIONS /v1/completions HTTP/1.1\r\nhost: a\r\nexpect:\r\n 100-continue\r\ncontent-length: 5\r\n\r\nGET /"
-        ),
+        "OPTIONS /v1/completions HTTP/1.1\r\nhost: a\r\nexpect:\r\n 100-continue\r\ncontent-length: 5\r\n\r\nGET /",
     ));
     for value in ["100-continue", "100-Continue"] {
         let expect =

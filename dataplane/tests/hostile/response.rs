@@ -138,10 +138,30 @@ pub(crate) fn cases() -> Vec<Case> {
     ] {
         cases.push(upstream("bad answers", name, vec![text(&bytes), Act::Shut], Seen::BadGateway, false));
     }
+    early(&mut cases);
     good(&mut cases);
     poison(&mut cases);
     cut(&mut cases);
     cases
+}
+
+/// An answer before the request was read: relayed, and the connection with the rest of the request in it serves nobody.
+fn early(cases: &mut Vec<Case>) {
+    for (name, status) in [("a 403", 403), ("a 413", 413), ("a 200", 200)] {
+        cases.push(Case::run("early answers", name, move |lane, world| {
+            lane.engine.early(&answer(status, "{}"));
+            let inside = String::from_utf8_lossy(&post("x-token: smuggled\r\n", BODY)).into_owned();
+            let prompt = serde_json::Value::from(inside.repeat(40_000));
+            let body = lane.own(format!("{{\"model\":\"mdl0\",\"prompt\":{prompt}}}").as_bytes());
+            let mut client = crate::client::Client::new(world.proxy);
+            client.send(&post("", body));
+            let replies = client.replies(1)?;
+            crate::case::ensure(replies.len() == 1 && replies[0].status == status && replies[0].body == b"{}", || {
+                format!("{replies:?}")
+            })?;
+            crate::case::next_is_own(lane, world, Some(false))
+        }));
+    }
 }
 
 /// Odd, but clear: relayed.
