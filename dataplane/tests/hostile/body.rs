@@ -149,7 +149,7 @@ fn byte_for_byte(lane: &crate::lane::Lane, world: &crate::lane::World, body: &[u
     })?;
     let got = lane.engine.requests();
     ensure(got.len() == 1 && got[0].body() == body, || "the engine got another body".into())?;
-    ensure(begin.elapsed().as_secs() < 4, || format!("took {:?}", begin.elapsed()))
+    ensure(begin.elapsed() < crate::client::PATIENCE, || format!("took {:?}", begin.elapsed()))
 }
 
 /// Bodies that cost a careless reader its stack, its memory or its time.

@@ -43,7 +43,7 @@ pub(crate) struct Client {
 }
 
 /// A limit on every wait of the client: what takes longer is stuck.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Client {
     pub(crate) fn new(proxy: SocketAddr) -> Self {
