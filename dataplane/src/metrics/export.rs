@@ -47,6 +47,8 @@ pub fn encode(metrics: &Metrics, gauges: &Gauges) -> Vec<u8> {
     active_families(&metrics.active.list(), &mut families);
     plain_families(metrics, gauges.now_ms, &mut families);
     gauge_families(gauges, &mut families);
+    // The encoder refuses a family without a metric, which is what most are before the first request.
+    families.retain(|family| !family.get_metric().is_empty());
     let mut out = Vec::new();
     TextEncoder::new().encode(&families, &mut out).expect("writing to memory does not fail");
     out
@@ -342,6 +344,13 @@ mod tests {
     fn check(line: &str) {
         let text = text();
         assert!(text.lines().any(|l| l == line), "no line `{line}` in\n{text}");
+    }
+
+    #[test]
+    fn a_process_without_a_request_can_be_scraped() {
+        let text = String::from_utf8(encode(&Metrics::new(1), &Gauges::default())).unwrap();
+        assert!(text.contains("kthena_router_panics_total 0\n"), "{text}");
+        assert!(!text.contains("kthena_router_requests_total"), "{text}");
     }
 
     #[test]
