@@ -41,7 +41,7 @@ pub(crate) fn check(running: &Running, world: &World, lanes: &[Lane], base: &Bas
         ("serves", serves(world, lanes)),
         ("reservations", until(|| in_flight(running), 0)),
         ("buffered bytes", until(|| running.shared().buffered_bytes(), 0)),
-        ("connections", until(|| running.shared().cores.iter().map(|c| c.connections() as usize).sum(), 0)),
+        ("connections", until(|| running.shared().open_connections(), 0)),
         ("descriptors", descriptors(lanes, base)),
         ("memory", memory(base)),
         ("panics", panics(world)),
