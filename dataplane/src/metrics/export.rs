@@ -43,6 +43,8 @@ pub fn encode(metrics: &Metrics, gauges: &Gauges) -> Vec<u8> {
     active_families(&metrics.active.list(), &mut families);
     plain_families(metrics, &mut families);
     gauge_families(gauges, &mut families);
+    // The encoder refuses a family without a metric: before the first stream there is no gap between events.
+    families.retain(|family| !family.get_metric().is_empty());
     let mut out = Vec::new();
     TextEncoder::new().encode(&families, &mut out).expect("writing to memory does not fail");
     out
@@ -351,6 +353,12 @@ mod tests {
         check("kthena_router_active_downstream_requests{model=\"llama\"} 2");
         check("kthena_router_limit_hits_total{limit=\"body\"} 2");
         check("kthena_router_io_driver{driver=\"epoll\"} 1");
+    }
+
+    #[test]
+    fn a_process_that_has_served_nothing_has_metrics_too() {
+        let text = String::from_utf8(encode(&Metrics::new(1), &Gauges::default())).unwrap();
+        assert!(text.contains("kthena_router_prefix_cache_entries 0"), "{text}");
     }
 
     #[test]
