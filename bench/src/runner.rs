@@ -105,9 +105,11 @@ pub struct Results {
 
 /// Runs everything, writes `<date>-<name>.json` and `.md`, and returns the table.
 pub fn run(options: Options) -> anyhow::Result<String> {
+    // Before this process is pinned, for it counts the CPUs.
+    let machine = machine::look();
     child::pin_self(&options.other_cpus)?;
     let versions = options.contenders.iter().map(|one| (one.name.clone(), one.version())).collect();
-    let mut results = Results { machine: machine::look(), options: options.clone(), versions, rows: Vec::new() };
+    let mut results = Results { machine, options: options.clone(), versions, rows: Vec::new() };
     let scratch = Scratch::new()?;
     for &row in &options.rows {
         eprintln!("{}", row.title());

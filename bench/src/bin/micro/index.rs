@@ -6,9 +6,8 @@ use std::time::Instant;
 use api::id::EndpointKey;
 use api::limits::MARK_EVERY_BLOCKS;
 use dataplane_core::index::{Config, OwnerId, Query, Reader, Writer};
-use rustix::time::{ClockId, clock_gettime};
 
-use super::timing::{Beside, Page};
+use super::timing::{Beside, Page, thread_ns};
 
 const ENDPOINTS: usize = 16;
 /// Marks of the prompts that are looked up: 64 KB, 100,000 tokens, and as many as 100,000 blocks have.
@@ -67,21 +66,17 @@ fn chain(seed: u64, blocks: usize) -> Vec<u64> {
 /// Inserts keys one by one and tells the mean and the worst, which is an insert that rebuilt a segment. By the thread's own
 /// clock, so that other work on the machine does not count.
 fn fill(page: &Page, writer: &mut Writer, owners: &[OwnerId], keys: usize) {
-    let clock = || {
-        let now = clock_gettime(ClockId::ThreadCPUTime);
-        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-    };
     // Timed in groups: the clock is a system call.
     const GROUP: u64 = 16;
     let mut worst = 0;
-    let begin = clock();
+    let begin = thread_ns();
     let mut last = begin;
     for group in 0..keys as u64 / GROUP {
         for at in 0..GROUP {
             let key = xxhash_rust::xxh3::xxh3_64_with_seed(&(group * GROUP + at).to_le_bytes(), 5);
             writer.insert(owners[(at as usize) % owners.len()], key);
         }
-        let now = clock();
+        let now = thread_ns();
         worst = worst.max(now - last);
         last = now;
     }

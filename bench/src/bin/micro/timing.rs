@@ -1,7 +1,8 @@
 //! The least time of many runs, printed as rows of a table.
 
 use std::hint::black_box;
-use std::time::Instant;
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// Prints a row for each measurement.
 pub(crate) struct Page {
@@ -29,11 +30,11 @@ impl Page {
     /// The least nanoseconds of one call. Each run makes so many calls that the clock's own cost is lost in it.
     pub(crate) fn least<T>(&self, calls: usize, mut work: impl FnMut(usize) -> T) -> f64 {
         let one = |run: usize, work: &mut dyn FnMut(usize) -> T| {
-            let begin = Instant::now();
+            let begin = thread_ns();
             for call in 0..calls {
                 black_box(work(run * calls + call));
             }
-            begin.elapsed().as_nanos() as f64 / calls as f64
+            (thread_ns() - begin) as f64 / calls as f64
         };
         (0..self.runs).map(|run| one(run, &mut work)).fold(f64::INFINITY, f64::min)
     }
@@ -47,4 +48,10 @@ impl Page {
         };
         println!("| {what} | {us:.3} | {yardstick} | {ratio} | {budget} |");
     }
+}
+
+/// This thread's own CPU time, so that other work on the machine does not count.
+pub(crate) fn thread_ns() -> u64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
