@@ -7,6 +7,7 @@ pub mod machine;
 pub mod row;
 pub mod stats;
 pub mod table;
+pub mod warm;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -23,6 +24,10 @@ use crate::load::workload::Workload;
 use child::{Child, Cpus};
 use contender::{Contender, Setting};
 use row::{Row, Scale, Unit};
+use warm::Warm;
+
+/// The label of processes that are not measured for themselves: engines and this one.
+pub const OTHER: &str = "other";
 
 /// Everything that a run of the bench is.
 #[derive(Debug, Clone, Serialize)]
@@ -51,6 +56,8 @@ pub struct Options {
     pub proxy_cpus: Cpus,
     /// See `proxy_cpus`.
     pub other_cpus: Cpus,
+    /// Marks that our proxy's prefix table must have before it is measured.
+    pub marks: u64,
     /// Where results are written.
     pub results: PathBuf,
 }
@@ -77,6 +84,10 @@ pub struct RowResult {
     pub row: Row,
     /// Each with one sample per contender.
     pub rounds: Vec<Vec<Sample>>,
+    /// The load average before each round.
+    pub loads: Vec<String>,
+    /// The marks that each contender with a prefix table had before the first round.
+    pub marks: Vec<(String, u64)>,
 }
 
 /// All of it, as it is written to the raw file.
@@ -94,14 +105,16 @@ pub struct Results {
 
 /// Runs everything, writes `<date>-<name>.json` and `.md`, and returns the table.
 pub fn run(options: Options) -> anyhow::Result<String> {
+    // Before this process is pinned, for it counts the CPUs.
+    let machine = machine::look();
     child::pin_self(&options.other_cpus)?;
     let versions = options.contenders.iter().map(|one| (one.name.clone(), one.version())).collect();
-    let mut results = Results { machine: machine::look(), options: options.clone(), versions, rows: Vec::new() };
+    let mut results = Results { machine, options: options.clone(), versions, rows: Vec::new() };
     let scratch = Scratch::new()?;
     for &row in &options.rows {
         eprintln!("{}", row.title());
-        let rounds = run_row(&options, row, &scratch.0).with_context(|| format!("row {row:?}"))?;
-        results.rows.push(RowResult { row, rounds });
+        let result = run_row(&options, row, &scratch.0).with_context(|| format!("row {row:?}"))?;
+        results.rows.push(result);
         // After every row, so that an interrupted run leaves what it has.
         write(&results)?;
     }
@@ -135,29 +148,37 @@ impl Drop for Scratch {
     }
 }
 
-fn run_row(options: &Options, row: Row, scratch: &Path) -> anyhow::Result<Vec<Vec<Sample>>> {
+fn run_row(options: &Options, row: Row, scratch: &Path) -> anyhow::Result<RowResult> {
     let engines = start_engines(options, row, scratch)?;
-    let mut rounds = Vec::new();
-    if row.unit() == Unit::Idle {
-        // Memory is measured on a fresh process: what was freed by the last round would hide the growth.
-        for _ in 0..options.rounds {
-            let one = |index| {
-                let running = start(options, row, scratch, index)?;
-                Ok(sample(options, row, index, &running))
-            };
-            rounds.push((0..options.contenders.len()).map(one).collect::<anyhow::Result<_>>()?);
-        }
-    } else {
-        let indexes = 0..options.contenders.len();
-        let running: Vec<Running> =
-            indexes.clone().map(|index| start(options, row, scratch, index)).collect::<anyhow::Result<_>>()?;
-        for round in 0..options.rounds {
-            rounds.push(indexes.clone().map(|index| sample(options, row, index, &running[index])).collect());
-            eprintln!("  round {} of {}", round + 1, options.rounds);
+    let mut result = RowResult { row, rounds: Vec::new(), loads: Vec::new(), marks: Vec::new() };
+    let idle = row.unit() == Unit::Idle;
+    // The direct way has no process whose memory could be looked at.
+    let takes_part = |&index: &usize| !(idle && matches!(options.contenders[index].kind, contender::Kind::Direct));
+    let indexes: Vec<usize> = (0..options.contenders.len()).filter(takes_part).collect();
+    let mut running = Vec::new();
+    if !idle {
+        for &index in &indexes {
+            running.push(start(options, row, scratch, index)?);
         }
     }
-    drop(engines);
-    Ok(rounds)
+    let marks = |one: &Running| Some((options.contenders[one.index].name.clone(), one.marks?));
+    result.marks = running.iter().filter_map(marks).collect();
+    for round in 0..options.rounds {
+        result.loads.push(machine::load());
+        let mut samples = Vec::new();
+        for (at, &index) in indexes.iter().enumerate() {
+            if idle {
+                // Memory is measured on a fresh process: what was freed by the last round would hide the growth.
+                let fresh = start(options, row, scratch, index)?;
+                samples.push(sample(options, row, &Turn { round, running: &fresh, engines: &engines }));
+            } else {
+                samples.push(sample(options, row, &Turn { round, running: &running[at], engines: &engines }));
+            }
+        }
+        result.rounds.push(samples);
+        eprintln!("  round {} of {}", round + 1, options.rounds);
+    }
+    Ok(result)
 }
 
 fn start_engines(options: &Options, row: Row, scratch: &Path) -> anyhow::Result<Vec<Child>> {
@@ -166,7 +187,7 @@ fn start_engines(options: &Options, row: Row, scratch: &Path) -> anyhow::Result<
         args.extend(row.engine_args());
         args.extend(options.engine_args.iter().cloned());
         let log = scratch.join(format!("engine-{}.log", address.ip()));
-        let child = Child::start(&options.engine, &args, &options.other_cpus, &log)?;
+        let mut child = Child::start(&options.engine, &args, &options.other_cpus, &log)?;
         child.wait_ready(*address)?;
         Ok(child)
     };
@@ -175,9 +196,22 @@ fn start_engines(options: &Options, row: Row, scratch: &Path) -> anyhow::Result<
 
 /// A contender under test; the direct way has no process.
 struct Running {
+    index: usize,
     address: SocketAddr,
     child: Option<Child>,
+    /// In its prefix table, where that was filled.
+    marks: Option<u64>,
 }
+
+/// One contender's turn in a round.
+struct Turn<'a> {
+    round: usize,
+    running: &'a Running,
+    engines: &'a [Child],
+}
+
+/// Seeds of the prompts that fill a table lie apart from those that are measured.
+const FILLING: u64 = 1 << 32;
 
 fn start(options: &Options, row: Row, scratch: &Path, index: usize) -> anyhow::Result<Running> {
     let contender = &options.contenders[index];
@@ -190,36 +224,56 @@ fn start(options: &Options, row: Row, scratch: &Path, index: usize) -> anyhow::R
         streams: row.streams(),
     };
     let Some((program, args)) = contender.command(&setting)? else {
-        return Ok(Running { address: options.engines[0], child: None });
+        return Ok(Running { index, address: options.engines[0], child: None, marks: None });
     };
     let log = setting.dir.join("out.log");
-    let child = Child::start(&program, &args, &options.proxy_cpus, &log)?;
+    let mut child = Child::start(&program, &args, &options.proxy_cpus, &log)?;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     child.wait_ready(address).with_context(|| contender.name.clone())?;
-    Ok(Running { address, child: Some(child) })
+    // Connections that rest do not ask the table.
+    let fills = contender.fills(port).filter(|_| options.marks > 0 && row.unit() != Unit::Idle);
+    let marks = match fills {
+        Some(metrics) => {
+            let warm = Warm { target: address, metrics, model: &options.model, marks: options.marks, seed: FILLING };
+            let marks = warm::fill(&warm, &mut child).with_context(|| contender.name.clone())?;
+            eprintln!("  {} has {marks} marks", contender.name);
+            Some(marks)
+        }
+        None => None,
+    };
+    Ok(Running { index, address, child: Some(child), marks })
 }
 
 /// A failed measurement is a result too: it is shown, and the others go on.
-fn sample(options: &Options, row: Row, index: usize, running: &Running) -> Sample {
-    let name = options.contenders[index].name.clone();
-    measure(options, row, &name, running).unwrap_or_else(|error| Sample {
-        contender: name.clone(),
-        value: None,
-        p99_us: 0.0,
-        errors: 0,
-        detail: serde_json::json!({ "error": format!("{error:#}") }),
+fn sample(options: &Options, row: Row, turn: &Turn<'_>) -> Sample {
+    let name = &options.contenders[turn.running.index].name;
+    measure(options, row, turn).unwrap_or_else(|error| {
+        eprintln!("  {name} failed: {error:#}");
+        Sample {
+            contender: name.clone(),
+            value: None,
+            p99_us: 0.0,
+            errors: 0,
+            detail: serde_json::json!({ "error": format!("{error:#}") }),
+        }
     })
 }
 
-fn measure(options: &Options, row: Row, name: &str, running: &Running) -> anyhow::Result<Sample> {
+fn measure(options: &Options, row: Row, turn: &Turn<'_>) -> anyhow::Result<Sample> {
+    let running = turn.running;
+    let name = options.contenders[running.index].name.as_str();
     let mut plan = row.plan(running.address, &options.model, &options.scale);
-    let pid = running.child.as_ref().map(Child::pid);
-    plan.processes = pid.map(|pid| Process { label: name.to_owned(), pid }).into_iter().collect();
+    // No two samples of a row share a prompt, or a later round would find what an earlier one left in the table.
+    plan.seed = 1 + (turn.round * options.contenders.len() + running.index) as u64;
+    let own = running.child.as_ref().map(|child| Process { label: name.to_owned(), pid: child.pid() });
+    let others = turn.engines.iter().map(Child::pid).chain([std::process::id()]);
+    let others = others.map(|pid| Process { label: OTHER.to_owned(), pid });
+    plan.processes = own.into_iter().chain(others).collect();
     if row.unit() == Unit::Idle {
         return idle(&plan, name, options.scale.idle);
     }
     let report = load::run(&plan)?;
-    let process = report.processes.first();
+    let process = report.processes.iter().find(|one| one.label == name);
     let value = match row.unit() {
         Unit::PerRequest => process.map(|one| one.cpu_us_per_request),
         Unit::PerEvent => process.map(|one| one.cpu_us_per_event),
@@ -229,8 +283,10 @@ fn measure(options: &Options, row: Row, name: &str, running: &Running) -> anyhow
     let spread = if report.hop.count > 0 { report.hop } else { report.gap };
     let p99_us = if row.streams() { spread.p99_us } else { report.latency.p99_us };
     let (errors, detail) = (report.errors.total(), serde_json::to_value(&report)?);
-    // Nothing answered is not a cost of 0.
-    let value = value.filter(|_| report.requests + report.events > 0);
+    anyhow::ensure!(report.requests + report.events > 0, "nothing was answered: {:?}", report.errors);
+    if errors > 0 {
+        eprintln!("  {name}: {:?}", report.errors);
+    }
     Ok(Sample { contender: name.to_owned(), value, p99_us, errors, detail })
 }
 

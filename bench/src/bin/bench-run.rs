@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bench::runner::contender::{Contender, Kind, Profile};
-use bench::runner::row::{Row, Scale};
+use bench::runner::row::{Rates, Row, Scale};
 use bench::runner::{self, Options, table};
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Measures proxies side by side and writes `<date>-<name>.json` and `.md`.
 #[derive(Debug, Parser)]
@@ -29,6 +30,19 @@ struct Args {
     rounds: usize,
     #[arg(long, default_value_t = 16)]
     connections: usize,
+    /// Requests per second of the row `small`; 0 sends as fast as answers come. So do the next two.
+    #[arg(long, default_value_t = 4000.0)]
+    small_rate: f64,
+    #[arg(long, default_value_t = 2000.0)]
+    prompt_rate: f64,
+    #[arg(long, default_value_t = 3000.0)]
+    new_connection_rate: f64,
+    /// Streams at a time at full speed.
+    #[arg(long, default_value_t = 4)]
+    full_speed: usize,
+    /// Marks that our prefix table holds before it is measured; 0 measures it empty.
+    #[arg(long, default_value_t = 1_000_000)]
+    marks: u64,
     /// Streams at a time in the paced rows.
     #[arg(long, default_value_t = 200)]
     streams: usize,
@@ -69,6 +83,7 @@ struct Args {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    let descriptors = raise_descriptors()?;
     let beside = std::env::current_exe()?.parent().map(Path::to_path_buf).unwrap_or_default();
     let bin_dir = args.bin_dir.clone().unwrap_or(beside);
     let options = Options {
@@ -77,9 +92,12 @@ fn main() -> anyhow::Result<()> {
         rows: if args.rows.is_empty() { Row::ALL.to_vec() } else { args.rows },
         scale: Scale {
             connections: args.connections,
+            rates: Rates { small: args.small_rate, prompt: args.prompt_rate, new_connection: args.new_connection_rate },
             streams: args.streams,
+            full_speed: args.full_speed,
             half_load: args.half_load,
-            idle: args.idle,
+            // Each takes a descriptor here and one there; an engine connection may add a few.
+            idle: args.idle.min(usize::try_from(descriptors / 2).unwrap_or(usize::MAX).saturating_sub(500)),
             duration: Duration::from_millis(args.duration_ms),
             warmup: Duration::from_millis(args.warmup_ms),
         },
@@ -91,10 +109,18 @@ fn main() -> anyhow::Result<()> {
         first_port: args.first_port,
         proxy_cpus: args.proxy_cpus,
         other_cpus: args.other_cpus,
+        marks: args.marks,
         results: args.results,
     };
     println!("{}", runner::run(options)?);
     Ok(())
+}
+
+/// Takes all descriptors that this process may have; children inherit them.
+fn raise_descriptors() -> anyhow::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
 /// Who takes part: what is not installed is said and left out, only the floor is a must.

@@ -58,6 +58,9 @@ struct Args {
     /// Fast: no gaps, this many events in each write; overrides --gap-us.
     #[arg(long)]
     burst: Option<u32>,
+    /// Fast: events say when they were sent.
+    #[arg(long)]
+    stamp: bool,
     /// Threads; 1 runs everything on the calling one.
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -89,6 +92,7 @@ impl Args {
                 event_text_bytes: self.event_text_bytes,
                 unary_bytes: self.unary_bytes,
                 pace: fast_pace,
+                stamp: self.stamp,
             }),
             ..Config::default()
         }

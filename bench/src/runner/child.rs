@@ -48,16 +48,33 @@ impl Child {
     }
 
     /// Waits until it accepts connections.
-    pub fn wait_ready(&self, address: SocketAddr) -> anyhow::Result<()> {
+    pub fn wait_ready(&mut self, address: SocketAddr) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY;
         while TcpStream::connect_timeout(&address, READY).is_err() {
-            if Instant::now() >= deadline {
-                let said = std::fs::read_to_string(&self.log).unwrap_or_default();
-                anyhow::bail!("{} does not listen on {address} after {READY:?}: {said:.2000}", self.name);
-            }
+            self.check()?;
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "{} does not listen on {address} after {READY:?}: {}",
+                self.name,
+                self.said()
+            );
             std::thread::sleep(POLL);
         }
+        // It may be another program that listens there.
+        self.check()
+    }
+
+    /// That it has not ended.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        let ended = self.process.try_wait()?;
+        anyhow::ensure!(ended.is_none(), "{} has ended ({}): {}", self.name, ended.unwrap_or_default(), self.said());
         Ok(())
+    }
+
+    /// The end of what it printed.
+    fn said(&self) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&text[text.len().saturating_sub(2000)..]).into_owned()
     }
 }
 

@@ -33,11 +33,16 @@ pub fn look() -> Machine {
         cpu: cpu.trim_start_matches(['\t', ':', ' ']).to_owned(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         kernel: read("/proc/sys/kernel/osrelease"),
-        load: read("/proc/loadavg"),
+        load: load(),
         revision: said("git", &["describe", "--always", "--dirty"]),
         date: said("date", &["-u", "+%Y-%m-%d"]),
         command: std::env::args().collect(),
     }
+}
+
+/// The load average now.
+pub fn load() -> String {
+    fs::read_to_string("/proc/loadavg").map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
 }
 
 fn said(program: &str, args: &[&str]) -> String {

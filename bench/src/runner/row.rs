@@ -1,6 +1,6 @@
 //! The rows of the performance budget, as data.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -10,10 +10,14 @@ use crate::load::plan::{Arrival, Pace, Plan, Reuse, Shape};
 /// How large the rows are; the defaults suit two cores.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Scale {
-    /// Connections of closed loops.
+    /// Connections of closed loops, and of open ones at most.
     pub connections: usize,
+    /// Requests per second of the per-request rows.
+    pub rates: Rates,
     /// Streams at a time in the paced rows.
     pub streams: usize,
+    /// Streams at a time at full speed.
+    pub full_speed: usize,
     /// Requests per second of the latency row: about half of what the floor can do.
     pub half_load: f64,
     /// Idle connections.
@@ -22,6 +26,18 @@ pub struct Scale {
     pub duration: Duration,
     /// Before it.
     pub warmup: Duration,
+}
+
+/// Requests per second that are offered to every contender alike: a closed loop would load a slow one more than a fast one,
+/// and a loaded event loop does more for each system call. 0 makes the loop closed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rates {
+    /// 1 KB requests.
+    pub small: f64,
+    /// 64 KB prompts.
+    pub prompt: f64,
+    /// 1 KB requests, each on a new connection.
+    pub new_connection: f64,
 }
 
 /// What a row's number is.
@@ -129,8 +145,9 @@ impl Row {
     /// Flags of the simulated engine, whose answers must not be what limits the run.
     pub fn engine_args(self) -> Vec<String> {
         let pace: &[&str] = match self {
-            Self::Spread => &["--gap-us", "20000", "--spread"],
-            Self::Batch => &["--gap-us", "20000"],
+            Self::Spread => &["--gap-us", "20000", "--spread", "--stamp"],
+            Self::Batch => &["--gap-us", "20000", "--stamp"],
+            Self::FullSpeed => &["--burst", "1", "--stamp"],
             _ => &["--burst", "1"],
         };
         ["--fast", "--keep-alive-ms", "600000"].iter().chain(pace).map(|&word| word.to_owned()).collect()
@@ -143,8 +160,13 @@ impl Row {
         (plan.connections, plan.warmup, plan.duration) = (scale.connections, scale.warmup, scale.duration);
         plan.stream = self.streams();
         match self {
-            Self::Small | Self::Prompt | Self::Idle => {}
-            Self::FullSpeed => plan.max_tokens = 1000,
+            Self::Small => plan.pace = pace(scale.rates.small),
+            Self::Prompt => plan.pace = pace(scale.rates.prompt),
+            Self::Idle => {}
+            Self::FullSpeed => {
+                plan.connections = scale.full_speed;
+                plan.max_tokens = 1000;
+            }
             Self::Spread | Self::Batch => {
                 plan.connections = scale.streams;
                 // Streams last as long as the sample, so starts and ends weigh little.
@@ -152,10 +174,18 @@ impl Row {
                 plan.max_tokens = (seconds * 50.0).ceil().max(50.0) as u32;
                 plan.ramp = scale.warmup / 2;
             }
-            Self::NewConnection => plan.reuse = Reuse::NewConnection,
-            Self::HalfLoad => plan.pace = Pace::Open { rate: scale.half_load, arrival: Arrival::Poisson },
+            Self::NewConnection => {
+                (plan.reuse, plan.pace) = (Reuse::NewConnection, pace(scale.rates.new_connection));
+                // One address has too few ports for what waits in TIME_WAIT after some rounds.
+                plan.sources = (1..=16).map(|last| IpAddr::from([127, 0, 2, last])).collect();
+            }
+            Self::HalfLoad => plan.pace = pace(scale.half_load),
         }
         debug_assert!(matches!(plan.shape, Shape::Fixed { .. }), "prompts are distinct");
         plan
     }
+}
+
+fn pace(rate: f64) -> Pace {
+    if rate > 0.0 { Pace::Open { rate, arrival: Arrival::Poisson } } else { Pace::Closed }
 }

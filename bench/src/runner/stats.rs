@@ -35,6 +35,13 @@ pub fn ratios(rounds: &[Vec<Sample>], a: &str, b: &str, base: Option<&str>) -> V
     pairs.filter(|(_, below)| *below > 0.0).map(|(above, below)| above / below).collect()
 }
 
+/// The same of the 99th percentiles.
+pub fn p99_ratios(rounds: &[Vec<Sample>], a: &str, b: &str) -> Vec<f64> {
+    let of = |round: &[Sample], name: &str| round.iter().find(|one| one.contender == name).map(|one| one.p99_us);
+    let pairs = rounds.iter().filter_map(|round| Some((of(round, a)?, of(round, b)?)));
+    pairs.filter(|(above, below)| *above > 0.0 && *below > 0.0).map(|(above, below)| above / below).collect()
+}
+
 /// `a - b` round by round.
 pub fn differences(rounds: &[Vec<Sample>], a: &str, b: &str) -> Vec<f64> {
     values(rounds, a, Some(b))
@@ -79,5 +86,10 @@ mod tests {
         assert_eq!(differences(&rounds, "ours", "floor"), [2.0, 15.0]);
         assert_eq!(values(&rounds, "ours", None), [12.0, 45.0]);
         assert!(ratios(&rounds, "ours", "gone", None).is_empty());
+        // A failed sample has no percentile.
+        assert!(p99_ratios(&rounds, "ours", "floor").is_empty());
+        let slow = |p99_us| Sample { p99_us, ..round(&[("a", None)]).remove(0) };
+        let pair = vec![slow(30.0), Sample { contender: "b".to_owned(), ..slow(20.0) }];
+        assert_eq!(p99_ratios(&[pair], "a", "b"), [1.5]);
     }
 }

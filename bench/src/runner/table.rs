@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::contender::Kind;
 use super::row::Unit;
-use super::stats::{Spread, differences, ratios, spread, values};
-use super::{Results, RowResult};
+use super::stats::{Spread, differences, p99_ratios, ratios, spread, values};
+use super::{OTHER, Results, RowResult, Sample};
 
 /// The name that ratios are to.
 pub const FLOOR: &str = "floor";
@@ -41,13 +41,24 @@ pub fn markdown(results: &Results) -> String {
 
 fn section(out: &mut String, results: &Results, row: &RowResult) {
     let budget = row.row.budget();
+    let loads: Vec<&str> = row.loads.iter().filter_map(|load| load.split(' ').next()).collect();
+    let marks: Vec<String> = row.marks.iter().map(|(name, marks)| format!("{name} {marks}")).collect();
     let idle = row.row.unit() == Unit::Idle;
     let _ = writeln!(out, "\n## {}\n", row.row.title());
     let rival = budget.rival.map(|rival| format!(", and ≤ {rival:.2} × the better rival")).unwrap_or_default();
     let unit = if idle { "bytes" } else { "× the floor" };
     let _ = writeln!(out, "Budget: ≤ {:.2} {unit}{rival}.\n", budget.floor);
-    let _ = writeln!(out, "| contender | value | × floor | × better rival | p99 | errors | over random, µs |");
-    let _ = writeln!(out, "|---|---|---|---|---|---|---|");
+    let _ = writeln!(
+        out,
+        "Load average before each round: {}. Marks at the start: {}.\n",
+        loads.join(", "),
+        marks.join(", ")
+    );
+    let _ = writeln!(
+        out,
+        "| contender | value | × floor | × better rival | p99 | p99 × floor | admitted | own CPU, other CPU, % | errors | over random, µs |"
+    );
+    let _ = writeln!(out, "|---|---|---|---|---|---|---|---|---|---|");
     let base = (row.row.unit() == Unit::Latency).then_some(DIRECT);
     let better = better_rival(results, row, base);
     for contender in &results.options.contenders {
@@ -60,15 +71,20 @@ fn section(out: &mut String, results: &Results, row: &RowResult) {
         let samples = || row.rounds.iter().flatten().filter(|sample| sample.contender == name);
         let p99 = spread(samples().map(|sample| sample.p99_us).collect());
         let errors: u64 = samples().map(|sample| sample.errors).sum();
-        let failed = samples().filter(|sample| sample.value.is_none()).count();
+        let failed = samples().filter(|sample| sample.detail.get("error").is_some()).count();
+        let p99_floor = spread(p99_ratios(&row.rounds, name, FLOOR));
+        let admitted = samples().filter_map(|sample| sample.detail["concurrency"]["answering_peak"].as_u64()).min();
+        let admitted = admitted.map_or_else(|| "-".to_owned(), |least| least.to_string());
+        let [own, other] = [true, false].map(|own| busy(samples(), own));
         let failed = if failed > 0 { format!(" ({failed} rounds failed)") } else { String::new() };
         let _ = writeln!(
             out,
-            "| {name} | {} | {} | {} | {} | {errors}{failed} | {} |",
+            "| {name} | {} | {} | {} | {} | {} | {admitted} | {own}, {other} | {errors}{failed} | {} |",
             cell(value),
             cell(floor),
             cell(rival),
             cell(p99),
+            cell(p99_floor),
             cell(plain)
         );
     }
@@ -83,4 +99,16 @@ fn better_rival<'a>(results: &'a Results, row: &RowResult, base: Option<&str>) -
 
 fn cell(spread: Option<Spread>) -> String {
     spread.map_or_else(|| "-".to_owned(), |Spread { median, min, max }| format!("{median:.2} [{min:.2}, {max:.2}]"))
+}
+
+/// The most of a CPU that the contender, or all other processes of the run, took in any round: near 100, the rest of the run
+/// waited for them.
+fn busy<'a>(samples: impl Iterator<Item = &'a Sample>, own: bool) -> String {
+    let share = |sample: &Sample| {
+        let processes = sample.detail["processes"].as_array()?;
+        let of = processes.iter().filter(|process| (process["label"] != OTHER) == own);
+        let cpu_ns: f64 = of.filter_map(|process| process["cpu_ns"].as_f64()).sum();
+        Some(cpu_ns / 1e7 / sample.detail["seconds"].as_f64()?)
+    };
+    samples.filter_map(share).max_by(f64::total_cmp).map_or_else(|| "-".to_owned(), |share| format!("{share:.0}"))
 }

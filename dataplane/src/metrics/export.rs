@@ -366,6 +366,12 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_has_served_nothing_has_metrics_too() {
+        let text = String::from_utf8(encode(&Metrics::new(1), &Gauges::default())).unwrap();
+        assert!(text.contains("kthena_router_prefix_cache_entries 0"), "{text}");
+    }
+
+    #[test]
     fn buckets_are_cumulative() {
         let text = text();
         assert!(text.contains("le=\"0.025\"} 0"), "{text}");

@@ -1,0 +1,62 @@
+//! Snapshots, tables, decisions.
+
+use std::hint::black_box;
+
+use dataplane_core::load::{Answer, LiveRegistry};
+use dataplane_core::scheduler::{Matches, Request, Rng, schedule};
+use dataplane_core::table::Table;
+
+use super::timing::{Beside, Page};
+
+pub(crate) fn all(page: &Page) {
+    decide(page, 16);
+    decide(page, 10_000);
+    let json = snapshot_json(10_000);
+    let decode =
+        page.least(1, |_| api::json::snapshot_from_json(black_box(json.as_bytes())).map(|one| one.backends.len()));
+    page.row("snapshot of 10,000 endpoints, decode JSON", decode, Beside::None);
+    let snapshot = api::json::snapshot_from_json(json.as_bytes()).expect("it was made valid");
+    let bytes = prost::Message::encode_to_vec(&api::encode::snapshot(&snapshot));
+    let decode = page.least(1, |_| api::decode::snapshot_from_bytes(black_box(&bytes)).map(|one| one.backends.len()));
+    page.row("snapshot of 10,000 endpoints, decode protobuf", decode, Beside::None);
+    let fresh = page.least(1, |_| Table::compile(&snapshot, &mut LiveRegistry::new()));
+    page.row("Table::compile, 10,000 endpoints, all new", fresh, Beside::Budget(10_000.0));
+    let mut registry = LiveRegistry::new();
+    let first = Table::compile(&snapshot, &mut registry);
+    let known = page.least(1, |_| Table::compile(&snapshot, &mut registry));
+    page.row("Table::compile, 10,000 endpoints, all known", known, Beside::Budget(10_000.0));
+    drop(first);
+}
+
+fn snapshot_json(endpoints: usize) -> String {
+    let endpoint = |number: usize| {
+        let address = format!("10.{}.{}.1:8000", number >> 8, number & 255);
+        serde_json::json!({ "name": format!("ns/pod-{number}"), "address": address, "labels": { "app": "engine" } })
+    };
+    serde_json::json!({
+        "fleetSeed": "42",
+        "routes": [{
+            "name": "ns/route",
+            "model": "sim",
+            "rules": [{ "name": "all", "targets": [{ "backend": "ns/backend", "weight": 100 }] }],
+        }],
+        "backends": [{
+            "name": "ns/backend",
+            "engine": "VLLM",
+            "endpoints": (0..endpoints).map(endpoint).collect::<Vec<_>>(),
+        }],
+    })
+    .to_string()
+}
+
+fn decide(page: &Page, endpoints: usize) {
+    let snapshot = api::json::snapshot_from_json(snapshot_json(endpoints).as_bytes()).expect("it was made valid");
+    let table = Table::compile(&snapshot, &mut LiveRegistry::new());
+    table.refresh(1);
+    let backend = table.backends().next().expect("it has one").clone();
+    let request = Request { adapter: None, prompt_bytes: 1_024, answer: Answer::Stream, peers: 1 };
+    let (matches, mut rng) = (Matches { blocks: 16, ..Matches::default() }, Rng::new(1));
+    // The plan is dropped at once, and with it the place at the endpoint.
+    let ns = page.least(1_000, |_| schedule(black_box(&request), &backend, &matches, &mut rng, 1).is_ok());
+    page.row(&format!("schedule, {endpoints} endpoints"), ns, Beside::None);
+}
