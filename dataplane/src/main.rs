@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use dataplane::cli::{Cli, Command};
 use dataplane::{process, signals, snapshot_file};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,7 +25,6 @@ fn main() -> ExitCode {
         }
     };
     dataplane::logging::start();
-    raise_descriptors();
     let signals = signals::Signals::listen();
     let running = match process::start(config) {
         Ok(running) => running,
@@ -39,14 +37,6 @@ fn main() -> ExitCode {
     running.shutdown(|| signals.count() > 1);
     // The runtimes were left as they are, not dropped: the kernel may hold some of their buffers until we are gone.
     std::process::exit(0)
-}
-
-/// The soft limit is often 1,024, for the sake of programs that use select(2); two descriptors go into each request.
-fn raise_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
 }
 
 fn check(file: &std::path::Path) -> ExitCode {

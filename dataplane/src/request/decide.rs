@@ -91,6 +91,9 @@ impl Decided {
 
     /// A decision leaves its marks at once, so that the next one knows of it.
     fn mark(&self, worker: &Worker) {
+        if self.chain.is_empty() {
+            return;
+        }
         let Some(seat) = self.backend.slots[self.plan.endpoint.slot as usize].seat.map(Seat) else { return };
         let tokens_per_block = api::limits::BLOCK_BYTES as f32 / self.backend.live.bytes_per_token();
         let matched = self.plan.endpoint.matched_blocks;
@@ -173,6 +176,9 @@ async fn hash(
     ask: &Ask,
     target: &Target,
 ) -> Result<(Received, Vec<u64>, u32), Ended> {
+    if !target.backend.profile.asks_for_prefixes() {
+        return Ok((received, Vec::new(), 0));
+    }
     let model = target.served.as_ref().map_or(ask.model.as_str(), ModelName::as_str);
     let adapter = target.adapter.as_ref().map_or("", ModelName::as_str);
     let cache_salt = ask.cache_salt(received.body());
@@ -199,6 +205,9 @@ fn chain(inspected: &Inspected, body: &[u8], seed: u64) -> (Vec<u64>, u32) {
 fn look_up(worker: &Worker, chain: &[u64], backend: &BackendTable) -> Matches {
     let mut index = worker.index.borrow_mut();
     index.turn();
+    if chain.is_empty() {
+        return Matches::default();
+    }
     let query = Query { chain, now_ms: worker.now_ms(), tie: worker.rng.borrow_mut().next_u64() };
     let found = index.lookup(&query, |seat| backend.slot_of_seat(seat.0).is_some());
     let held =

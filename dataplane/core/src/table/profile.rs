@@ -18,6 +18,14 @@ impl Default for CompiledProfile {
 }
 
 impl CompiledProfile {
+    /// Whether a choice depends on what endpoints hold of the prompt.
+    pub fn asks_for_prefixes(&self) -> bool {
+        match &self.scorers {
+            Scorers::LocalityCost => true,
+            Scorers::Weighted(list) => list.iter().any(|(s, _)| matches!(s, Scorer::PrefixCache { .. })),
+        }
+    }
+
     /// An empty list of scorers chooses at random; `random` beside other scorers would only add noise and is removed.
     pub fn compile(profile: &Profile) -> Self {
         let scorers = match &profile.scorers {
