@@ -30,8 +30,9 @@ fn framing_and_reuse() {
     check("HTTP/1.0 200 OK\r\n\r\n", Ok((UntilClose, false)));
     // Triton answers an HTTP/1.0 client so.
     check("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n", Ok((Chunked, false)));
-    check("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", Ok((None, true)));
-    check("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", Ok((None, true)));
+    check("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", Ok((None, false)));
+    check("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", Ok((None, true)));
+    check("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", Ok((None, false)));
     check("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", Ok((None, true)));
     check("HTTP/1.1 304 Not Modified\r\n\r\n", Ok((None, true)));
     check("HTTP/1.1 100 Continue\r\n\r\n", Ok((None, true)));
