@@ -1,0 +1,274 @@
+//! Runs that must show something, each over processes of its own; a table on stdout, raw numbers in files.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use bench::engine::{self, Engine};
+use bench::load::hold::Hold;
+use bench::load::{self, process};
+use bench::show::client::Question;
+use bench::show::held::{self, Subject};
+use bench::show::prefix::{self, Hits};
+use bench::show::site::{self, Child, MODEL, locality};
+use bench::show::{Bound, Check, Outcome, Site, abort, client, drain, kill};
+use clap::{Parser, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::{Value, json};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const DRIVERS: [&str; 2] = ["uring", "epoll"];
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs what must be shown. Needs kthena-dataplane and engine-sim beside it.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Which runs; all by default.
+    runs: Vec<Run>,
+    /// Where results are written.
+    #[arg(long, default_value = "bench/results")]
+    results: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Run {
+    /// One of three engines is killed every 2 s at 500 requests/s.
+    Kill,
+    /// SIGTERM with 200 streams and 1,000 requests/s.
+    Drain,
+    /// 10,000 idle connections.
+    Idle,
+    /// 1,000 slow clients, 200 that read nothing.
+    Slow,
+    /// 1,200 clients leave.
+    Abort,
+    /// Conversations over four engines with small caches.
+    Prefix,
+}
+
+impl Run {
+    fn outcome(self, site: &Site) -> anyhow::Result<Outcome> {
+        let (name, (checks, numbers)) = match self {
+            Self::Kill => ("kill", runtime()?.block_on(kill_engines(site))?),
+            Self::Drain => ("drain", runtime()?.block_on(drain_proxy(site))?),
+            Self::Idle => ("idle", idle(site)?),
+            Self::Slow => ("slow", slow(site)?),
+            Self::Abort => ("abort", runtime()?.block_on(leave(site))?),
+            Self::Prefix => ("prefix", prefixes(site)?),
+        };
+        Ok(Outcome::new(name, checks, numbers))
+    }
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    raise_descriptors()?;
+    let runs = if args.runs.is_empty() { Run::value_variants() } else { &args.runs };
+    let mut met = true;
+    for run in runs {
+        let site = Site::new()?;
+        let outcome = run.outcome(&site).with_context(|| format!("{run:?}"))?;
+        outcome.write(&args.results)?;
+        print!("{}", outcome.table());
+        met &= outcome.met();
+    }
+    Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// 10,000 connections need as many descriptors here and in the proxy, which inherits the limit.
+fn raise_descriptors() -> anyhow::Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+}
+
+type Shown = anyhow::Result<(Vec<Check>, Value)>;
+
+fn question(target: std::net::SocketAddr, max_tokens: u32) -> Question {
+    Question { target, model: MODEL.to_owned(), stream: false, max_tokens, limit: PATIENCE }
+}
+
+/// Engine processes that are killed.
+struct Engines<'a> {
+    site: &'a Site,
+    addresses: Vec<std::net::SocketAddr>,
+    children: Vec<Option<Child>>,
+}
+
+impl<'a> Engines<'a> {
+    fn start(site: &'a Site, count: u8, args: &[&str]) -> anyhow::Result<Self> {
+        let addresses = site::addresses(count)?;
+        let child = |address: &std::net::SocketAddr| site.engine(*address, MODEL, args).map(Some);
+        let children = addresses.iter().map(child).collect::<anyhow::Result<_>>()?;
+        Ok(Self { site, addresses, children })
+    }
+}
+
+impl kill::Victims for Engines<'_> {
+    async fn kill(&mut self, n: usize) -> anyhow::Result<()> {
+        self.children[n] = None;
+        Ok(())
+    }
+
+    async fn restart(&mut self, n: usize) -> anyhow::Result<()> {
+        self.children[n] = Some(self.site.engine(self.addresses[n], MODEL, &[])?);
+        Ok(())
+    }
+}
+
+async fn kill_engines(site: &Site) -> Shown {
+    let mut engines = Engines::start(site, 3, &[])?;
+    let proxy = site.proxy(&site::snapshot(&[&engines.addresses], &locality(), 400_000), "auto")?;
+    let seconds = Duration::from_secs;
+    let plan = kill::Plan { rate: 500.0, time: seconds(30), every: seconds(2), down: seconds(1) };
+    let seen = kill::run(&question(proxy.listen, 8), plan, 3, &mut engines).await?;
+    let checks = vec![
+        Check::new("kills", seen.kills as f64, Bound::AtLeast(13.0)),
+        Check::new("requests", (seen.unary.sent + seen.streams.sent) as f64, Bound::AtLeast(14_900.0)),
+        Check::new("errors where no answer had begun", seen.failed() as f64, Bound::AtMost(0.0)),
+    ];
+    Ok((checks, json!({"plan": plan, "seen": seen})))
+}
+
+async fn drain_proxy(site: &Site) -> Shown {
+    let engines = Engines::start(site, 3, &[])?;
+    let mut proxy = site.proxy(&site::snapshot(&[&engines.addresses], &locality(), 400_000), "auto")?;
+    let plan = drain::Plan { streams: 200, stream_tokens: 500, rate: 1000.0, before: Duration::from_secs(2) };
+    let mut told = Ok(());
+    let terminate = || told = proxy.child.terminate();
+    let seen = drain::run(&question(proxy.listen, 1), proxy.metrics, plan, terminate).await;
+    told?;
+    let status = proxy.child.wait(PATIENCE)?;
+    let checks = vec![
+        Check::new("streams that outlived SIGTERM", seen.outlived as f64, Bound::AtLeast(200.0)),
+        Check::new("requests beside them", seen.requests.sent as f64, Bound::AtLeast(2_000.0)),
+        Check::new("dropped", seen.dropped() as f64, Bound::AtMost(0.0)),
+        Check::new("exit code", status.code().map_or(f64::NAN, f64::from), Bound::AtMost(0.0)),
+    ];
+    Ok((checks, json!({"plan": plan, "seen": seen})))
+}
+
+fn subject(proxy: &site::Proxy) -> Subject {
+    Subject { target: proxy.listen, pid: proxy.child.pid(), model: MODEL.to_owned() }
+}
+
+fn idle(site: &Site) -> Shown {
+    const CONNECTIONS: usize = 10_000;
+    let engines = Engines::start(site, 2, &["--fast"])?;
+    let (mut checks, mut numbers) = (Vec::new(), json!({}));
+    for driver in DRIVERS {
+        let proxy = site.proxy(&site::snapshot(&[&engines.addresses], &locality(), 400_000), driver)?;
+        held::warm_up(&subject(&proxy))?;
+        let report = held::hold(&subject(&proxy), Hold::Idle, CONNECTIONS, Duration::from_secs(3))?;
+        let kept = report.held - report.ended_by_peer;
+        checks.push(Check::new(format!("{driver}: connections held"), kept as f64, Bound::AtLeast(CONNECTIONS as f64)));
+        let kib = report.rss_bytes_per_connection / 1024.0;
+        checks.push(Check::new(format!("{driver}: KiB per idle connection"), kib, Bound::AtMost(1.5)));
+        numbers[driver] = json!(report);
+    }
+    Ok((checks, numbers))
+}
+
+fn slow(site: &Site) -> Shown {
+    const KINDS: [(Hold, &str, usize); 3] = [
+        (Hold::SlowHead, "slow heads", 1000),
+        (Hold::SlowBody, "slow bodies", 1000),
+        (Hold::NoRead, "readers that read nothing", 200),
+    ];
+    // Answers of 16 MiB: more than all socket buffers on the way hold.
+    let engines = Engines::start(site, 2, &["--fast", "--burst", "16", "--event-text-bytes", "4096"])?;
+    let (mut checks, mut numbers) = (Vec::new(), json!({}));
+    for driver in DRIVERS {
+        for (kind, name, count) in KINDS {
+            let proxy = site.proxy(&site::snapshot(&[&engines.addresses], &locality(), 400_000), driver)?;
+            held::warm_up(&subject(&proxy))?;
+            let beside = held::beside(&subject(&proxy), kind, count, Duration::from_secs(5))?;
+            let (quiet, during) = (beside.quiet.latency.p99_us, beside.during.latency.p99_us);
+            let say = |what: &str| format!("{driver}: {what}, {name}");
+            let errors = beside.during.errors.total() as f64;
+            let kib = beside.held.rss_bytes_per_connection / 1024.0;
+            checks.push(Check::new(say("connections"), beside.held.held as f64, Bound::AtLeast(count as f64)));
+            checks.push(Check::new(say("KiB each"), kib, Bound::AtMost(128.0)));
+            checks.push(Check::new(say("p99 of others over quiet"), during / quiet, Bound::AtMost(2.0)));
+            checks.push(Check::new(say("errors of others"), errors, Bound::AtMost(0.0)));
+            numbers[format!("{driver} {name}")] = json!(beside);
+        }
+    }
+    Ok((checks, numbers))
+}
+
+async fn leave(site: &Site) -> Shown {
+    const LANES: u8 = 4;
+    const EACH: usize = 300;
+    let mut engines = Vec::new();
+    for (n, listen) in site::addresses(LANES)?.into_iter().enumerate() {
+        let config = engine::Config { listen, model: format!("model-{n}"), ..engine::Config::default() };
+        engines.push(Engine::start(config).await?);
+    }
+    let lists: Vec<[std::net::SocketAddr; 1]> = engines.iter().map(|engine| [engine.addr]).collect();
+    let lists: Vec<&[std::net::SocketAddr]> = lists.iter().map(|list| &list[..]).collect();
+    let (mut checks, mut numbers) = (Vec::new(), json!({}));
+    for driver in DRIVERS {
+        let proxy = site.proxy(&site::snapshot(&lists, &locality(), 400_000), driver)?;
+        let lanes: Vec<abort::Lane<'_>> = (engines.iter().enumerate())
+            .map(|(n, engine)| abort::Lane { engine, model: format!("model-{n}") })
+            .collect();
+        let run = |n: usize| abort::lane(proxy.listen, &lanes[n], EACH, n as u64 + 1);
+        let (a, b, c, d) = tokio::join!(run(0), run(1), run(2), run(3));
+        let leaves = [a?, b?, c?, d?].concat();
+        let all = abort::Spread::of(leaves.iter());
+        checks.push(Check::new(format!("{driver}: clients that left"), all.count as f64, Bound::AtLeast(1000.0)));
+        checks.push(Check::new(format!("{driver}: ms until the engine saw it, p99"), all.p99_ms, Bound::AtMost(50.0)));
+        let silent = abort::Spread::of(leaves.iter().filter(|leave| leave.point != abort::Point::BetweenEvents));
+        checks.push(Check::new(format!("{driver}: the same, silent engine"), silent.p99_ms, Bound::AtMost(50.0)));
+        numbers[driver] = json!({"all": all, "silent": silent, "leaves": leaves});
+    }
+    Ok((checks, numbers))
+}
+
+/// One run of the conversations by this profile.
+fn conversations(site: &Site, profile: &Value) -> anyhow::Result<(load::Report, Hits)> {
+    let blocks = prefix::CACHE_BLOCKS.to_string();
+    let speed = prefix::PREFILL_TOKENS_PER_S.to_string();
+    let engines = Engines::start(site, 4, &["--cache-blocks", &blocks, "--prefill-tokens-per-s", &speed])?;
+    let tokens = prefix::CACHE_BLOCKS as u64 * u64::from(engine::text::BLOCK_TOKENS);
+    let proxy = site.proxy(&site::snapshot(&[&engines.addresses], profile, tokens), "auto")?;
+    let report = load::run(&prefix::plan(proxy.listen, MODEL, 40.0, Duration::from_secs(60)))?;
+    let mut hits = Hits::default();
+    for &address in &engines.addresses {
+        let (_, body) = runtime()?.block_on(client::get(address, "/sim/stats"))?;
+        let stats: Value = serde_json::from_slice(&body)?;
+        let number = |key: &str| stats[key].as_u64().unwrap_or(0);
+        hits.requests += number("requests");
+        hits.query_tokens += number("query_tokens");
+        hits.hit_tokens += number("hit_tokens");
+    }
+    let usage = process::usage(proxy.child.pid())?;
+    eprintln!("prefix: {} answers, {} errors, proxy {} KiB", report.requests, report.errors.total(), usage.rss_kib);
+    Ok((report, hits))
+}
+
+fn prefixes(site: &Site) -> Shown {
+    let random = json!({"weighted": {"scorers": [{"random": {}}]}});
+    let (mut checks, mut numbers) = (Vec::new(), json!({}));
+    let mut ttft = Vec::new();
+    for (name, profile) in [("locality", locality()), ("random", random)] {
+        let (report, hits) = conversations(site, &profile)?;
+        let pooled = prefix::pooled(&report.plan, 4, hits.requests)?;
+        let share = hits.share() / pooled.share();
+        ttft.push(report.ttft.p50_us);
+        if name == "locality" {
+            checks.push(Check::new("hits, share of one pooled cache's", share, Bound::AtLeast(0.97)));
+            checks.push(Check::new("errors", report.errors.total() as f64, Bound::AtMost(0.0)));
+        }
+        numbers[name] = json!({"hits": hits, "pooled": pooled, "share_of_pooled": share, "report": report});
+    }
+    checks.push(Check::new("median TTFT over random choice's", ttft[0] / ttft[1], Bound::AtMost(1.0)));
+    Ok((checks, numbers))
+}

@@ -1,0 +1,14 @@
+//! Runs that must show something: what users are promised, measured against a figure. The load of each is a function of
+//! addresses, so that tests run it small in one process, and `must-show` large over processes of their own.
+
+pub mod abort;
+pub mod client;
+pub mod drain;
+pub mod held;
+pub mod kill;
+pub mod outcome;
+pub mod prefix;
+pub mod site;
+
+pub use outcome::{Bound, Check, Outcome};
+pub use site::Site;

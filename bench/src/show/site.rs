@@ -1,0 +1,181 @@
+//! Processes of a run: the proxy and engines, each on free ports of loopback, killed when the run ends.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal};
+use serde_json::{Value, json};
+
+const READY: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(5);
+
+/// The model of backend 0, which is what most runs need.
+pub const MODEL: &str = "model-0";
+
+/// Where programs are and where a run's files go.
+#[derive(Debug)]
+pub struct Site {
+    programs: PathBuf,
+    dir: PathBuf,
+}
+
+impl Site {
+    /// Programs are those beside this one.
+    pub fn new() -> anyhow::Result<Self> {
+        let me = std::env::current_exe()?;
+        let programs = me.parent().context("a program lies in a folder")?.to_path_buf();
+        let dir = std::env::temp_dir().join(format!("must-show-{}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        Ok(Self { programs, dir })
+    }
+
+    /// Starts an engine and waits until it listens.
+    pub fn engine(&self, address: SocketAddr, model: &str, args: &[&str]) -> anyhow::Result<Child> {
+        let listen = address.to_string();
+        let own = ["--listen", &listen, "--model", model];
+        let child = self.start("engine-sim", own.into_iter().chain(args.iter().copied()), &listen)?;
+        child.wait_listening(address)?;
+        Ok(child)
+    }
+
+    /// Starts the proxy of one core on this snapshot and waits until it listens.
+    pub fn proxy(&self, snapshot: &Value, driver: &str) -> anyhow::Result<Proxy> {
+        let file = self.dir.join("snapshot.json");
+        std::fs::write(&file, serde_json::to_vec(snapshot)?)?;
+        let free = || Ok::<_, anyhow::Error>(free(Ipv4Addr::LOCALHOST)?);
+        let (listen, metrics, debug) = (free()?, free()?, free()?);
+        let port = |address: SocketAddr| address.port().to_string();
+        let (file, ports) = (file.display().to_string(), [port(listen), port(metrics), port(debug)]);
+        let args = ["--snapshot", &file, "--bind", "127.0.0.1", "--port", &ports[0], "--metrics-port", &ports[1]];
+        let more = ["--debug-port", &ports[2], "--cores", "1", "--io-driver", driver];
+        let child = self.start("kthena-dataplane", args.into_iter().chain(more), "proxy")?;
+        child.wait_listening(listen)?;
+        Ok(Proxy { child, listen, metrics })
+    }
+
+    fn start<'a>(&self, program: &str, args: impl Iterator<Item = &'a str>, log: &str) -> anyhow::Result<Child> {
+        let path = self.programs.join(program);
+        if !path.exists() {
+            bail!("{} is missing: cargo build --release -p dataplane -p bench", path.display());
+        }
+        let output = File::create(self.dir.join(format!("{log}.log")))?;
+        // It replaces itself by the program, and the kernel kills that when this process is killed.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(path).args(args);
+        command.env("ACCESS_LOG_OUTPUT", self.dir.join("access.log"));
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let process = command.spawn().with_context(|| format!("setpriv (util-linux) could not start {program}"))?;
+        Ok(Child { process, log: self.dir.join(format!("{log}.log")) })
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // A leftover in the temporary folder is no reason to fail a run that is over.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Its process.
+    pub child: Child,
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where readiness and metrics are.
+    pub metrics: SocketAddr,
+}
+
+/// A process that does not outlive this value.
+#[derive(Debug)]
+pub struct Child {
+    process: std::process::Child,
+    log: PathBuf,
+}
+
+impl Child {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("a child has an id")?;
+        Ok(rustix::process::kill_process(pid, Signal::TERM)?)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.process.try_wait()? {
+                Some(status) => return Ok(status),
+                None if Instant::now() > deadline => bail!("it has not ended after {limit:?}"),
+                None => std::thread::sleep(POLL),
+            }
+        }
+    }
+
+    fn wait_listening(&self, address: SocketAddr) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY;
+        while TcpStream::connect(address).is_err() {
+            if Instant::now() > deadline {
+                let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+                bail!("nothing listens on {address} after {READY:?}: {said:.2000}");
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is what is wanted here.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A free port of this address.
+pub fn free(host: Ipv4Addr) -> std::io::Result<SocketAddr> {
+    TcpListener::bind((host, 0))?.local_addr()
+}
+
+/// Free addresses for engines: 127.0.0.2, 127.0.0.3, and so on.
+pub fn addresses(count: u8) -> std::io::Result<Vec<SocketAddr>> {
+    (0..count).map(|n| free(Ipv4Addr::new(127, 0, 0, n + 2))).collect()
+}
+
+/// A snapshot in which backend `n`, with these endpoints, serves `model-n`.
+pub fn snapshot(backends: &[&[SocketAddr]], profile: &Value, cache_tokens: u64) -> Value {
+    let route = |n: usize| {
+        json!({"name": format!("show/{n}"), "model": format!("model-{n}"),
+            "rules": [{"name": "all", "targets": [{"backend": format!("show/{n}"), "weight": 1}]}]})
+    };
+    let endpoint = |address: &SocketAddr| json!({"name": format!("show/{}", address.ip()), "address": address.to_string(), "cacheTokens": cache_tokens.to_string()});
+    let backend = |(n, addresses): (usize, &&[SocketAddr])| {
+        json!({"name": format!("show/{n}"), "engine": "VLLM", "profile": "show",
+            "endpoints": addresses.iter().map(endpoint).collect::<Vec<_>>()})
+    };
+    let mut profile = profile.clone();
+    profile["name"] = json!("show");
+    json!({"profiles": [profile], "routes": (0..backends.len()).map(route).collect::<Vec<_>>(),
+        "backends": backends.iter().enumerate().map(backend).collect::<Vec<_>>()})
+}
+
+/// The default profile.
+pub fn locality() -> Value {
+    json!({"localityCost": {}})
+}
+
+/// Writes a snapshot for a test or a run in one process.
+pub fn write_snapshot(path: &Path, snapshot: &Value) -> anyhow::Result<()> {
+    Ok(std::fs::write(path, serde_json::to_vec(snapshot)?)?)
+}

@@ -1,0 +1,88 @@
+//! The clients that people have: the openai Python SDK and curl, against the quickstart's proxy and engines.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use bench::quickstart::{Options, Stage};
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/snapshot.json");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk.py");
+
+/// Runs `test` beside a proxy with two engines, then ends them.
+fn with_stage(name: &str, test: impl FnOnce(&Stage)) {
+    let mut text = std::fs::read_to_string(EXAMPLE).unwrap();
+    for host in ["127.0.0.2", "127.0.0.3"] {
+        let free: SocketAddr = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap();
+        text = text.replace(&format!("{host}:18001"), &free.to_string());
+    }
+    let snapshot = std::env::temp_dir().join(format!("sdk-{name}-{}.json", std::process::id()));
+    std::fs::write(&snapshot, text).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let options = Options { snapshot: snapshot.clone(), port: 0, gap: Duration::from_millis(2) };
+    let stage = runtime.block_on(Stage::start(&options)).unwrap();
+    test(&stage);
+    stage.stop(|| false);
+    let _ = std::fs::remove_file(snapshot);
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn the_openai_sdk_works() {
+    let Ok(python) = std::env::var("KTHENA_PYTHON") else {
+        assert!(std::env::var("CI").is_err(), "KTHENA_PYTHON is not set: CI runs the tests by `.ci/run test`");
+        println!("SKIPPED: set KTHENA_PYTHON to a Python that has openai >= 2, or run `.ci/run test`, which makes one");
+        return;
+    };
+    with_stage("openai", |stage| {
+        let url = format!("http://{}", stage.listen());
+        let output = Command::new(python).args([SCRIPT, &url, &stage.model, "sql-adapter"]).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 12, "{}", said(&output));
+        // Those whose client left were aborted, and nothing is left behind.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let stats = || stage.engines().iter().map(bench::engine::Running::stats);
+        while stats().map(|s| s.in_flight).sum::<u64>() > 0 {
+            assert!(Instant::now() < deadline, "requests run on: {:?}", stats().collect::<Vec<_>>());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(stats().map(|s| s.aborted).sum::<u64>(), 2);
+    });
+}
+
+#[test]
+fn curl_works() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        println!("SKIPPED: curl is not installed");
+        return;
+    }
+    with_stage("curl", |stage| {
+        let body = format!(
+            r#"{{"model":"{}","max_tokens":2,"messages":[{{"role":"user","content":"{}"}}]}}"#,
+            stage.model,
+            "x".repeat(5000)
+        );
+        let ask = |args: &[&str]| {
+            let url = format!("http://{}/v1/chat/completions", stage.listen());
+            let mut command = Command::new("curl");
+            command.args(["-sS", "-i", "--max-time", "20", "-H", "content-type: application/json", "-d", &body]);
+            let output = command.args(args).arg(url).output().unwrap();
+            assert!(output.status.success(), "{args:?}: {}", said(&output));
+            said(&output)
+        };
+        let check = |args: &[&str], begins: &str| {
+            let text = ask(args);
+            assert!(text.starts_with(begins), "{args:?}: {text}");
+            assert!(text.contains(r#""content":" the router""#), "{args:?}: {text}");
+        };
+        check(&[], "HTTP/1.1 200");
+        check(&["-H", "transfer-encoding: chunked"], "HTTP/1.1 200");
+        check(&["-H", "expect: 100-continue", "--expect100-timeout", "10"], "HTTP/1.1 100");
+        let old = ask(&["--http1.0"]);
+        assert!(old.starts_with("HTTP/1.") && old.contains(r#""content":" the router""#), "{old}");
+        assert!(!old.to_lowercase().contains("transfer-encoding"), "{old}");
+    });
+}
