@@ -43,6 +43,8 @@ pub fn encode(metrics: &Metrics, gauges: &Gauges) -> Vec<u8> {
     active_families(&metrics.active.list(), &mut families);
     plain_families(metrics, &mut families);
     gauge_families(gauges, &mut families);
+    // The encoder takes a family without a series for a mistake, and before the first request some have none.
+    families.retain(|family| !family.get_metric().is_empty());
     let mut out = Vec::new();
     TextEncoder::new().encode(&families, &mut out).expect("writing to memory does not fail");
     out
@@ -351,6 +353,12 @@ mod tests {
         check("kthena_router_active_downstream_requests{model=\"llama\"} 2");
         check("kthena_router_limit_hits_total{limit=\"body\"} 2");
         check("kthena_router_io_driver{driver=\"epoll\"} 1");
+    }
+
+    #[test]
+    fn before_the_first_request_there_is_something_to_scrape() {
+        let out = encode(&Metrics::new(1), &Gauges { driver: "epoll", ..Gauges::default() });
+        assert!(String::from_utf8(out).unwrap().contains("kthena_router_active_requests 0"));
     }
 
     #[test]
