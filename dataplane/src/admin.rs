@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dataplane_core::http::{HeadLimits, HeadScanner};
+use dataplane_core::http::{HeadLimits, HeadScanner, RequestFraming};
 use monoio::io::sink::SinkExt;
 use monoio::io::stream::Stream as _;
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt, PrefixedReadIo, Splitable};
@@ -30,7 +30,7 @@ use crate::rt::{self, Accepted, Listener, Post, StopToken};
 use crate::shared::Shared;
 use crate::tables::Tables;
 
-pub use answer::{Ask, Reply, View, answer, readyz};
+pub use answer::{Ask, Reply, View, answer};
 
 const CONNECTIONS: usize = 64;
 const HEAD: HeadLimits = HeadLimits { head_bytes: 16 << 10, fields: 100, uri_bytes: 8 << 10 };
@@ -65,9 +65,8 @@ pub fn start(shared: &Arc<Shared>, tables: &Arc<Tables>) -> Result<Admin, StartF
             // Nobody listens any more only if the start was given up.
             let _ = tell.send(Ok(addresses));
             let token = StopToken::new();
-            let open = Rc::new(Cell::new(0));
             for (listener, view) in [(metrics, View::Metrics), (debug, View::Debug)] {
-                let site = Site { shared: shared.clone(), tables: tables.clone(), view, open: open.clone() };
+                let site = Site { shared: shared.clone(), tables: tables.clone(), view, open: Rc::default() };
                 rt::spawn(listen(listener, site, token.clone()));
             }
             stopped.recv().await;
@@ -100,7 +99,7 @@ fn bind(shared: &Shared) -> Result<(Listener, Listener), StartFailure> {
     Ok((listen(shared.config.metrics)?, listen(shared.config.debug)?))
 }
 
-/// What one listener serves.
+/// What one listener serves, with its own count of connections: who floods one must not silence the other.
 #[derive(Clone)]
 struct Site {
     shared: Arc<Shared>,
@@ -171,7 +170,7 @@ async fn checked_head(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
         match scanner.request(&head, &HEAD) {
             Ok(Some(parsed)) => {
                 let alone = parsed.len as usize == head.len();
-                let bodiless = parsed.framing == dataplane_core::http::RequestFraming::None;
+                let bodiless = matches!(parsed.framing, RequestFraming::None | RequestFraming::Length(0));
                 return Ok((alone && bodiless).then_some(head));
             }
             Ok(None) if n > 0 => {}

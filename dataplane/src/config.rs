@@ -40,8 +40,6 @@ pub struct Config {
     pub expose: Expose,
     /// Whether usage is asked for on streams; a backend's own setting narrows it.
     pub usage_inject: api::snapshot::UsageInjection,
-    /// The zone and node this proxy runs in, if known.
-    pub node: Option<String>,
 }
 
 /// Which CPUs.
@@ -49,7 +47,7 @@ pub struct Config {
 pub enum Cores {
     /// All that `sched_getaffinity` allows, each thread pinned to its own.
     All,
-    /// The first so many of them.
+    /// So many threads, wherever the kernel puts them.
     First(usize),
 }
 
@@ -68,7 +66,7 @@ pub struct Limits {
     pub header_time: Duration,
     /// Between two reads of a body.
     pub body_idle: Duration,
-    /// How long a client may read nothing while an answer waits.
+    /// How long a client may take to read what was written at once, at most 64 KiB.
     pub write_idle: Duration,
     /// How long a connection may wait for its next request.
     pub keep_alive_idle: Duration,
@@ -181,7 +179,6 @@ impl Config {
             access_log: AccessLog { enabled: false, format: LogFormat::Text, output: LogOutput::Stdout },
             expose: Expose::default(),
             usage_inject: api::snapshot::UsageInjection::Always,
-            node: None,
         }
     }
 }

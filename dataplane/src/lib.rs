@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+mod escape;
 pub mod logging;
 pub mod metrics;
 pub mod offload;

@@ -8,7 +8,7 @@ mod series;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use cells::{Counter, Histogram, Level};
+pub use cells::{Counter, Heartbeat, Histogram, Level};
 pub use export::{Gauges, encode};
 pub use series::{Active, ActiveLabels, All, Labels, OfCore, Series};
 
@@ -128,8 +128,8 @@ pub struct PlainCells {
     pub connects: Counter,
     /// Engine connections found dead when they were to be used again.
     pub stale: Counter,
-    /// Panics contained.
-    pub panics: Counter,
+    /// The process's clock in ms when the core's sweep last ran.
+    pub heartbeat_ms: Heartbeat,
     /// Log records that found no room.
     pub records_dropped: Counter,
     /// How late the core's timer was.
@@ -148,7 +148,7 @@ impl Default for PlainCells {
             retries: Counter::default(),
             connects: Counter::default(),
             stale: Counter::default(),
-            panics: Counter::default(),
+            heartbeat_ms: Heartbeat::default(),
             records_dropped: Counter::default(),
             loop_lag: Histogram::new(&[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5]),
         }

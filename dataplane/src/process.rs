@@ -54,6 +54,7 @@ pub struct Running {
 
 /// Starts the proxy: reads the snapshot, listens on all cores, serves.
 pub fn start(config: Config) -> Result<Running, StartFailure> {
+    raise_descriptor_limit(config.limits.connections);
     let snapshot = snapshot_file::load(&config.snapshot).map_err(StartFailure::Snapshot)?;
     let driver = rt::probe(config.driver)?;
     let cpus = rt::cores().map_err(|e| StartFailure::System("on the CPUs of this process", e))?;
@@ -100,6 +101,7 @@ fn start_core(
 ) -> Result<(JoinHandle<()>, SocketAddr), StartFailure> {
     let (tell, told) = mpsc::sync_channel::<Result<SocketAddr, StartFailure>>(1);
     let driver = start.shared.driver;
+    let name = format!("core-{}", start.id);
     let main = move || {
         if let Some(cpu) = cpu
             && let Err(error) = rt::pin_to(cpu)
@@ -121,11 +123,32 @@ fn start_core(
             drop(failed.send(Err(error.into())));
         }
     };
-    let name = format!("core-{}", cpu.unwrap_or_default());
-    let thread = std::thread::Builder::new().name(name).spawn(main);
-    let thread = thread.map_err(|e| StartFailure::System("a core's thread", e))?;
+    let thread = vital(name, main).map_err(|e| StartFailure::System("a core's thread", e))?;
     let bound = told.recv().map_err(|_| StartFailure::System("a core", io::Error::other("its thread ended")))??;
     Ok((thread, bound))
+}
+
+/// Descriptors are limited to 1,024 by default, for programs that use select; the hard limit is what is meant.
+fn raise_descriptor_limit(connections: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let hard = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }) {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+    }
+    // A connection may need a descriptor on either side.
+    if hard.is_some_and(|hard| hard < 2 * connections as u64) {
+        tracing::warn!(open_files = hard, connections, "fewer files may be open than limits.connections needs");
+    }
+}
+
+/// A thread that the process cannot do without: a panic in it ends the process.
+pub(crate) fn vital(name: String, main: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(move || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(main)).is_err() {
+            tracing::error!("a thread that the process needs panicked");
+            std::process::abort();
+        }
+    })
 }
 
 fn random_seed() -> io::Result<u64> {
@@ -195,7 +218,7 @@ impl Running {
     }
 
     fn connections(&self) -> u64 {
-        self.shared.cores.iter().map(CoreSlot::connections).sum()
+        self.shared.open_connections() as u64
     }
 
     fn tell(&self, message: impl Fn() -> ToCore) {

@@ -4,9 +4,10 @@
 
 mod json;
 mod record;
+mod stamp;
 mod text;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Acquire};
@@ -19,11 +20,12 @@ use crossbeam::queue::ArrayQueue;
 use crate::config::{AccessLog, LogFormat, LogOutput};
 
 pub use record::{Durations, ErrorRecord, Record};
+use stamp::Stamp;
 
 /// Records that wait to be written. At 20k requests/s this is 0.8 s.
 const QUEUE: usize = 16_384;
-/// Requests whose decisions are remembered.
-const DECISIONS: usize = 1_024;
+/// Requests that are remembered.
+const LAST: usize = 1_024;
 const PERIOD: Duration = Duration::from_millis(5);
 
 /// The cores' end of the queue, and what the debug page reads.
@@ -31,12 +33,12 @@ const PERIOD: Duration = Duration::from_millis(5);
 pub struct Recorder {
     queue: ArrayQueue<Box<Record>>,
     stop: AtomicBool,
-    decisions: Mutex<Decisions>,
+    last: Mutex<VecDeque<Box<Record>>>,
 }
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { queue: ArrayQueue::new(QUEUE), stop: AtomicBool::new(false), decisions: Mutex::default() }
+        Self { queue: ArrayQueue::new(QUEUE), stop: AtomicBool::new(false), last: Mutex::default() }
     }
 }
 
@@ -46,10 +48,10 @@ impl Recorder {
         self.queue.push(record).is_ok()
     }
 
-    /// The record of a request, if it is among the last thousand.
-    pub fn find(&self, request_id: &str) -> Option<Arc<Record>> {
-        let decisions = self.decisions.lock().expect("no thread panics while it holds the decisions");
-        decisions.by_id.get(request_id).cloned()
+    /// Tells of a request's record, if it is among the last thousand.
+    pub fn find<T>(&self, request_id: &str, tell: impl FnOnce(&Record) -> T) -> Option<T> {
+        let last = self.last.lock().expect("no thread panics while it holds the records");
+        last.iter().rev().find(|r| &*r.request_id == request_id).map(|r| tell(r))
     }
 
     /// Starts the thread that writes. It ends after [`stop`](Self::stop), with the queue empty.
@@ -71,35 +73,20 @@ impl Recorder {
     }
 
     fn drain(&self, writer: &mut Writer) {
-        let mut any = false;
-        while let Some(record) = self.queue.pop() {
-            any = true;
+        if self.queue.is_empty() {
+            return;
+        }
+        let mut last = self.last.lock().expect("no thread panics while it holds the records");
+        // At most what fits, so that a flood cannot keep the lock.
+        for record in std::iter::from_fn(|| self.queue.pop()).take(QUEUE) {
             writer.write(&record);
-            self.decisions.lock().expect("no thread panics while it holds the decisions").add(record);
+            if last.len() == LAST {
+                last.pop_front();
+            }
+            last.push_back(record);
         }
-        if any {
-            writer.flush();
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Decisions {
-    order: VecDeque<Arc<str>>,
-    by_id: HashMap<Arc<str>, Arc<Record>>,
-}
-
-impl Decisions {
-    fn add(&mut self, record: Box<Record>) {
-        if self.order.len() == DECISIONS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.by_id.remove(&oldest);
-        }
-        let id: Arc<str> = record.request_id.as_str().into();
-        if self.by_id.insert(id.clone(), record.into()).is_none() {
-            self.order.push_back(id);
-        }
+        drop(last);
+        writer.flush();
     }
 }
 
@@ -108,6 +95,7 @@ struct Writer {
     out: Option<BufWriter<Box<dyn Write + Send>>>,
     format: LogFormat,
     line: Vec<u8>,
+    stamp: Stamp,
     failing: bool,
 }
 
@@ -120,15 +108,15 @@ impl Writer {
             (LogOutput::File(path), _) => Some(Box::new(OpenOptions::new().append(true).create(true).open(path)?)),
         };
         let out = out.map(|w| BufWriter::with_capacity(1 << 16, w));
-        Ok(Self { out, format: config.format, line: Vec::with_capacity(1024), failing: false })
+        Ok(Self { out, format: config.format, line: Vec::with_capacity(1024), stamp: Stamp::default(), failing: false })
     }
 
     fn write(&mut self, record: &Record) {
         let Some(out) = &mut self.out else { return };
         self.line.clear();
         match self.format {
-            LogFormat::Text => text::format(record, &mut self.line),
-            LogFormat::Json => json::format(record, &mut self.line),
+            LogFormat::Text => text::format(record, &mut self.stamp, &mut self.line),
+            LogFormat::Json => json::format(record, &mut self.stamp, &mut self.line),
         }
         self.line.push(b'\n');
         let result = out.write_all(&self.line);
@@ -166,23 +154,26 @@ mod tests {
         let recorder = Arc::new(Recorder::default());
         let thread = recorder.start(&config).unwrap();
         for n in 0..100 {
-            assert!(recorder.push(Box::new(Record { request_id: format!("id-{n}"), ..Record::sample() })));
+            assert!(recorder.push(Box::new(Record { request_id: format!("id-{n}").into(), ..Record::sample() })));
         }
         recorder.stop();
         thread.join().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(text.lines().count(), 100);
-        assert_eq!(recorder.find("id-7").unwrap().request_id, "id-7");
+        assert_eq!(recorder.find("id-7", |r| r.status), Some(200));
     }
 
     #[test]
-    fn only_the_last_decisions_are_remembered() {
-        let mut decisions = Decisions::default();
-        for n in 0..DECISIONS + 10 {
-            decisions.add(Box::new(Record { request_id: n.to_string(), ..Record::sample() }));
+    fn only_the_last_requests_are_remembered() {
+        let recorder = Recorder::default();
+        let off = AccessLog { enabled: false, format: LogFormat::Text, output: LogOutput::Stdout };
+        let mut writer = Writer::open(&off).unwrap();
+        for n in 0..LAST + 10 {
+            recorder.push(Box::new(Record { request_id: n.to_string().into(), ..Record::sample() }));
         }
-        assert_eq!((decisions.order.len(), decisions.by_id.len()), (DECISIONS, DECISIONS));
-        assert!(!decisions.by_id.contains_key("9") && decisions.by_id.contains_key("10"));
+        recorder.drain(&mut writer);
+        assert_eq!(recorder.find("9", |_| ()), None);
+        assert_eq!(recorder.find("10", |_| ()), Some(()));
     }
 }

@@ -152,15 +152,15 @@ impl Refusal {
     }
 
     /// For a client that took too long to send its request.
-    pub fn client_slow(what: &'static str, limit: Limit) -> Self {
-        Self::new(408, Reason::Limit, format!("The {what} did not arrive in time.")).limit(limit).close()
+    pub fn client_slow(what: &'static str) -> Self {
+        // The sweep has counted the limit.
+        Self::new(408, Reason::Limit, format!("The {what} did not arrive in time.")).close()
     }
 
     /// For an engine that took too long.
-    pub fn upstream_slow(limit: Limit) -> Self {
-        Self::new(504, Reason::UpstreamTimeout, "The model server did not answer in time.")
-            .code("upstream_timeout")
-            .limit(limit)
+    pub fn upstream_slow() -> Self {
+        // The sweep has counted the limit.
+        Self::new(504, Reason::UpstreamTimeout, "The model server did not answer in time.").code("upstream_timeout")
     }
 
     /// The whole answer.

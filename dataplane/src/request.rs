@@ -12,7 +12,7 @@ mod local;
 mod read;
 mod relay;
 
-use dataplane_core::http::{Downstream, Known, RequestHead, Version};
+use dataplane_core::http::{Downstream, Known, Method, RequestHead, Version};
 use dataplane_core::inspect::{ApiKind, api_kind};
 
 use crate::refusal::{Reason, Refusal};
@@ -42,13 +42,15 @@ pub(crate) struct Client {
     pub(crate) id: RequestId,
     pub(crate) version: Version,
     pub(crate) keep_alive: bool,
+    /// The request was HEAD: whatever answers it has no body.
+    pub(crate) to_head: bool,
 }
 
 impl Client {
     fn new(head: &RequestHead, bytes: &[u8], worker: &Worker) -> Self {
         let mut rng = worker.rng.borrow_mut();
         let id = RequestId::new(head.known(bytes, Known::RequestId), || (rng.next_u64(), rng.next_u64()));
-        Self { id, version: head.version, keep_alive: head.keep_alive }
+        Self { id, version: head.version, keep_alive: head.keep_alive, to_head: head.method == Method::Head }
     }
 
     /// What becomes of the connection after the answer, as far as it is known before it.
@@ -101,10 +103,10 @@ async fn run(connection: &mut Connection, flight: &mut Flight, client: &mut Opti
     }
     let received = read::body(connection, head).await?;
     flight.received(received.body.len());
-    let (received, ask) = ask::read(received, &worker).await?;
-    let (received, decided) = decide::decide(&worker, flight, received, &ask).await?;
+    let (received, ask) = ask::read(connection, received).await?;
+    let (received, decided) = decide::decide(connection, flight, received, &ask).await?;
     let answered = attempts::run(connection, flight, client, attempts::Outgoing { received, ask, decided }).await?;
-    Ok(relay::relay(connection, flight, client, answered).await)
+    relay::relay(connection, flight, client, answered).await
 }
 
 async fn refuse(connection: &mut Connection, flight: &mut Flight, client: Option<&Client>, refusal: &Refusal) -> After {
@@ -118,7 +120,8 @@ async fn refuse(connection: &mut Connection, flight: &mut Flight, client: Option
     let kept = client.map_or(Downstream::Close, |c| c.connection(&worker));
     let kept = if close { Downstream::Close } else { kept };
     let mut out = Vec::with_capacity(512);
-    refusal.write(&mut out, client.map(|c| c.id.as_str()), false, kept);
+    let to_head = client.is_some_and(|c| c.to_head);
+    refusal.write(&mut out, client.map(|c| c.id.as_str()), to_head, kept);
     match connection.write(out).await {
         true if kept == Downstream::Close => After::Close,
         true => After::Keep,

@@ -26,4 +26,4 @@ pub use posted::{PostedOutcome, PostedRead, ReadCanceller};
 pub use select::{Either, select2};
 pub use stop::StopToken;
 pub use stream::{Killer, ReadHalf, Stream, WriteHalf};
-pub use task::{Elapsed, drained, panics, sleep, spawn, timeout, yield_now};
+pub use task::{Elapsed, drained, panics, sleep, spawn, spawn_vital, timeout, yield_now};

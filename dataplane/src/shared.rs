@@ -47,11 +47,6 @@ impl CoreSlot {
         self.connections.load(Relaxed) + 4 * self.requests.load(Relaxed)
     }
 
-    /// Open connections.
-    pub fn connections(&self) -> u64 {
-        self.connections.load(Relaxed)
-    }
-
     pub(crate) fn connection(&self, by: i64) {
         self.connections.fetch_add(by as u64, Relaxed);
     }
@@ -220,6 +215,11 @@ impl Shared {
         admitted
     }
 
+    /// Connections that are open, or on their way from one core to another.
+    pub fn open_connections(&self) -> usize {
+        self.connections.load(Relaxed)
+    }
+
     /// The connection is gone.
     pub fn release_connection(&self) {
         self.connections.fetch_sub(1, Relaxed);
@@ -229,20 +229,9 @@ impl Shared {
     pub fn buffered_bytes(&self) -> usize {
         self.buffered.load(Relaxed)
     }
-
-    /// Room for a body, given back when the value is dropped; none when the process holds too much.
-    pub fn buffer(self: &Arc<Self>, bytes: usize) -> Option<Buffered> {
-        // Small bodies are bounded by the number of connections; counting them would only make cores contend.
-        let bytes = if bytes < 16 << 10 { 0 } else { bytes };
-        if bytes > 0 && self.buffered.fetch_add(bytes, Relaxed) + bytes > self.config.limits.buffered_bytes {
-            self.buffered.fetch_sub(bytes, Relaxed);
-            return None;
-        }
-        Some(Buffered { shared: self.clone(), bytes })
-    }
 }
 
-/// Room that a body takes of the process's.
+/// Room that a body takes of the process's, given back when the value is dropped.
 #[derive(Debug)]
 pub struct Buffered {
     shared: Arc<Shared>,
@@ -250,7 +239,24 @@ pub struct Buffered {
 }
 
 impl Buffered {
-    /// How many bytes; none are counted for a small body.
+    /// None yet.
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: shared.clone(), bytes: 0 }
+    }
+
+    /// Takes room up to so many bytes in all; false when the process holds too much.
+    pub fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let fits = self.shared.buffered.fetch_add(more, Relaxed) + more <= self.shared.config.limits.buffered_bytes;
+        if fits {
+            self.bytes += more;
+        } else {
+            self.shared.buffered.fetch_sub(more, Relaxed);
+        }
+        fits
+    }
+
+    /// How many bytes it is now.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

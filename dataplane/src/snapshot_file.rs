@@ -48,34 +48,37 @@ pub fn load(path: &Path) -> Result<Snapshot, Vec<String>> {
 /// Watches the file on a thread of its own until `stop`.
 pub fn watch(path: PathBuf, tables: Arc<Tables>, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("snapshot-file".into()).spawn(move || {
-        let mut seen = Stamp::of(&path).ok();
-        // The file may have changed between its first reading and the line above.
-        let mut settled = false;
+        let mut seen = None;
+        let mut good = true;
         while !stop.load(Acquire) {
-            std::thread::sleep(PERIOD);
-            let now = match Stamp::of(&path) {
-                Ok(now) => now,
-                Err(error) => {
-                    if seen.take().is_some() {
-                        tables.refuse(format!("{}: {error}", path.display()));
-                    }
-                    continue;
+            let before = Stamp::of(&path);
+            match before {
+                Err(error) if seen.take().is_some() || good => {
+                    good = false;
+                    tables.refuse(format!("{}: {error}", path.display()));
                 }
-            };
-            if seen == Some(now) && settled {
-                tables.confirm();
-                continue;
+                Err(_) => {}
+                Ok(now) if seen == Some(now) => {
+                    if good {
+                        tables.confirm();
+                    }
+                }
+                Ok(now) => {
+                    good = reload(&path, &tables);
+                    // If it changed while it was read, it is read again.
+                    seen = Stamp::of(&path).ok().filter(|after| *after == now);
+                }
             }
-            settled = seen == Some(now);
-            seen = Some(now);
-            reload(&path, &tables);
+            std::thread::sleep(PERIOD);
         }
     })
 }
 
-fn reload(path: &Path, tables: &Tables) {
-    match load(path) {
-        Ok(snapshot) => tables.install(&snapshot),
+fn reload(path: &Path, tables: &Tables) -> bool {
+    let loaded = load(path);
+    match &loaded {
+        Ok(snapshot) => tables.install(snapshot),
         Err(problems) => tables.refuse(problems.join("\n")),
     }
+    loaded.is_ok()
 }

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use api::id::EndpointKey;
 use api::snapshot::{Snapshot, Version};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use dataplane_core::index::{Config, Reader, Stats, Writer};
 use dataplane_core::load::LiveRegistry;
 use dataplane_core::table::Table;
 
+use crate::process::vital;
 use crate::shared::Shared;
 
 /// Between two looks at the rings: while marks come, and while none do.
@@ -50,7 +51,7 @@ impl Tables {
         let (installs, queue) = bounded(1);
         let tables = Arc::new(Self { shared, installs, stats: Mutex::default() });
         let state = State { tables: tables.clone(), writer, registry, known: HashSet::new(), held: None, queue, stop };
-        let thread = std::thread::Builder::new().name("tables".into()).spawn(move || run(state))?;
+        let thread = vital("tables".into(), move || run(state))?;
         Ok((tables, readers, thread))
     }
 
@@ -100,10 +101,10 @@ fn run(mut state: State) {
             refreshed = Instant::now();
             state.refresh(now_ms);
         }
-        match state.queue.recv_timeout(if drained > 0 { BUSY } else { IDLE }) {
+        match state.queue.try_recv() {
             Ok(install) => state.install(&install),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            // Parked rather than waiting in the channel, which would spin before each of a thousand waits a second.
+            Err(_) => std::thread::park_timeout(if drained > 0 { BUSY } else { IDLE }),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
@@ -40,6 +40,8 @@ pub(crate) struct Worker {
     pub(crate) index: RefCell<Reader>,
     pub(crate) rng: RefCell<Rng>,
     pub(crate) parking: RefCell<Parking>,
+    /// The answer to `GET /v1/models`, and the table that it was made from.
+    pub(crate) models: RefCell<Option<(Weak<Table>, Vec<u8>)>>,
     table: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
 }
 
@@ -72,6 +74,7 @@ impl Worker {
             index: RefCell::new(index),
             rng: RefCell::new(Rng::new(seed)),
             parking: RefCell::default(),
+            models: RefCell::default(),
             table: RefCell::new(Cache::new(shared.table.clone())),
             shared,
         };
@@ -86,12 +89,6 @@ impl Worker {
     /// The table in force. A request takes it once.
     pub(crate) fn table(&self) -> Arc<Table> {
         self.table.borrow_mut().load().clone()
-    }
-
-    /// A connection begins here.
-    pub(crate) fn opened(&self) {
-        self.metrics.plain.connections.up();
-        self.shared.cores[self.id].connection(1);
     }
 
     /// A connection ended here.
@@ -118,14 +115,14 @@ pub(crate) async fn run(start: Start, listener: Listener) {
     let worker = Rc::new(worker);
     let stop_accepting = StopToken::new();
     let stop_sweeping = StopToken::new();
-    rt::spawn(listener::run(listener, worker.clone(), stop_accepting.clone()));
-    rt::spawn(sweep::run(worker.clone(), stop_sweeping.clone()));
+    rt::spawn_vital(listener::run(listener, worker.clone(), stop_accepting.clone()));
+    rt::spawn_vital(sweep::run(worker.clone(), stop_sweeping.clone()));
     loop {
         match inbox.recv().await {
-            ToCore::Socket(fd, peer) => listener::keep_counted(fd, peer, &worker),
+            ToCore::Socket(fd, peer) => listener::adopt(fd, peer, &worker),
             ToCore::StopAccepting => {
                 stop_accepting.stop();
-                rt::spawn(kill_spent_until_gone(worker.clone()));
+                rt::spawn(kill_spent(worker.clone(), stop_sweeping.clone()));
             }
             ToCore::Finish => break,
         }
@@ -140,11 +137,9 @@ pub(crate) async fn run(start: Start, listener: Listener) {
 }
 
 /// While closing, a connection that becomes idle has had its last answer.
-async fn kill_spent_until_gone(worker: Rc<Worker>) {
-    // The listener takes what waits in its queue first.
-    rt::yield_now().await;
-    while worker.watches.len() > 0 {
+async fn kill_spent(worker: Rc<Worker>, stop: StopToken) {
+    while !stop.is_stopped() {
         worker.watches.kill_spent(worker.now_ms());
-        rt::sleep(Duration::from_millis(100)).await;
+        rt::sleep(Duration::from_millis(50)).await;
     }
 }

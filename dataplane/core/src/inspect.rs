@@ -142,6 +142,11 @@ impl Inspected {
         self.text_chars.div_ceil(4)
     }
 
+    /// Whether the text that is hashed is all that the engine sees: no tools, no media, no further prompts of a list.
+    pub fn is_all_text(&self) -> bool {
+        self.tools.is_none() && self.prompt.is_all_text()
+    }
+
     /// The messages of the prompt in the order in which they are rendered. Empty for a plain prompt.
     pub fn messages(&self) -> impl Iterator<Item = PromptMessage<'_>> {
         self.prompt.messages(self.source)

@@ -26,8 +26,8 @@ pub struct Plan {
     pub deadlines: Deadlines,
     /// What may be tried again.
     pub retry: RetryPolicy,
-    /// Why this endpoint.
-    pub decision: Decision,
+    /// Why this endpoint. Shared with whoever tells it, for it is large.
+    pub decision: Arc<Decision>,
     /// Slots that failed for this request. Fallbacks are all others, looked at afresh when one is needed.
     tried: SmallVec<[u32; 6]>,
 }
@@ -104,7 +104,7 @@ impl Plan {
                 total_at_ms: now_ms.saturating_add(timeouts.total.as_millis() as u64),
             },
             retry: RetryPolicy::new(backend),
-            decision,
+            decision: Arc::new(decision),
             tried: SmallVec::new(),
         }
     }
@@ -123,7 +123,7 @@ pub fn next(plan: &mut Plan, again: &Again<'_>, rng: &mut Rng, now_ms: u64) -> R
     let scene = Scene::new(again.request, again.backend, again.matches, now_ms);
     let (pick, decision) = scheduler::decide(&scene, &tried, rng)?;
     plan.endpoint = Chosen::new(again.backend, pick);
-    plan.decision = decision;
+    plan.decision = Arc::new(decision);
     plan.tried = tried;
     Ok(())
 }

@@ -5,7 +5,9 @@ use smallvec::SmallVec;
 
 use crate::http::{BadChunk, BodyReader, LAST_CHUNK, write_chunk_end, write_chunk_header};
 use crate::inspect::ApiKind;
-use crate::sse::{CutError, Place, Seen, Tap, Usage, UsageFilter, write_cut_event};
+use crate::sse::{
+    CutError, Place, Seen, TAIL_BYTES, Tap, Usage, UsageFilter, Watch, begins_as_error, last_usage, write_cut_event,
+};
 
 /// How the answer is delimited for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +50,29 @@ pub struct Step {
 pub struct Relay {
     body: BodyReader,
     outlet: Outlet,
-    tap: Option<Tap>,
+    watched: Watched,
     filter: Option<UsageFilter>,
     filtered: Vec<u8>,
+    /// Where in the stream of events the client stands once it has what was pushed.
+    place: Place,
 }
+
+/// How the answer is watched. A tap keeps the end of what passes; an answer that comes in one read needs none.
+#[derive(Debug)]
+enum Watched {
+    Not,
+    /// Nothing has come yet.
+    Fresh(Watch),
+    By(Tap),
+    /// It came whole.
+    Whole {
+        usage: Option<Usage>,
+        error: bool,
+    },
+}
+
+/// What the filter's buffer may keep between two reads.
+const SPARE: usize = 16 << 10;
 
 /// Data that passes: a range of the read, or of what the filter made.
 enum Piece {
@@ -61,22 +82,41 @@ enum Piece {
 
 impl Relay {
     /// Before the first byte of the body. The filter works only where the outlet is not [`Outlet::Same`].
-    pub fn new(body: BodyReader, outlet: Outlet, tap: Option<Tap>, filter: Option<UsageFilter>) -> Self {
-        Self { body, outlet, tap, filter, filtered: Vec::new() }
+    pub fn new(body: BodyReader, outlet: Outlet, watch: Option<Watch>, filter: Option<UsageFilter>) -> Self {
+        let watched = watch.map_or(Watched::Not, Watched::Fresh);
+        Self { body, outlet, watched, filter, filtered: Vec::new(), place: Place::Boundary }
     }
 
     /// Takes what was read and says what goes on.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Step, BadChunk> {
-        if self.outlet == Outlet::Same { self.same(bytes, out) } else { self.reframed(bytes, out) }
+        if self.outlet == Outlet::Same {
+            return self.same(bytes, out);
+        }
+        if self.filtered.capacity() > SPARE {
+            self.filtered = Vec::new();
+        }
+        let step = self.reframed(bytes, out)?;
+        self.place = self.watched.tap().map_or(Place::Boundary, Tap::place);
+        Ok(step)
     }
 
     fn same(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Step, BadChunk> {
-        let Self { body, tap, .. } = self;
+        let Self { body, watched, .. } = self;
+        if let (BodyReader::Length { left }, Watched::Fresh(Watch::Json)) = (&body, &watched)
+            && *left > 0
+            && *left <= bytes.len() as u64
+        {
+            let length = *left as usize;
+            *watched = whole(&bytes[..length]);
+            *body = BodyReader::None;
+            let seen = Seen { events: 1, first_event: true, done: false, error: false };
+            return Ok(Step { forward: Forward::AsIs(length), consumed: length, data: length, done: true, seen });
+        }
         let mut before = body.clone();
         let (mut data, mut seen) = (0, Seen::default());
         let scan = body.scan(bytes, |piece| {
             data += piece.len();
-            watch(tap, piece, &mut seen);
+            watch(watched, piece, &mut seen);
         })?;
         let forward = if scan.verbatim {
             Forward::AsIs(scan.consumed)
@@ -88,14 +128,14 @@ impl Relay {
     }
 
     fn reframed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Step, BadChunk> {
-        let Self { body, tap, filter, filtered, outlet } = self;
+        let Self { body, watched, filter, filtered, outlet, .. } = self;
         filtered.clear();
         let aligned = body.is_between_chunks();
         let (mut data, mut seen, mut edited) = (0, Seen::default(), false);
         let mut pieces: SmallVec<[Piece; 16]> = SmallVec::new();
         let scan = body.scan(bytes, |piece| {
             data += piece.len();
-            watch(tap, piece, &mut seen);
+            watch(watched, piece, &mut seen);
             let at = piece.as_ptr() as usize - bytes.as_ptr() as usize;
             let made = filtered.len();
             let passed = filter.as_mut().map(|f| f.push(piece, filtered));
@@ -151,39 +191,57 @@ impl Relay {
     /// The engine broke off inside a stream of events: appends the event that says so, where the client can be told.
     /// What was held back goes first. The connection must then be cut without an end.
     pub fn cut(&mut self, api: ApiKind, error: &CutError<'_>, out: &mut Vec<u8>) -> bool {
-        let Some(tap) = &self.tap else { return false };
-        if self.outlet == Outlet::Same {
+        if self.outlet == Outlet::Same || matches!(self.watched, Watched::Not) {
             return false;
         }
         let mut event = Vec::new();
         if let Some(filter) = &mut self.filter {
             filter.finish(&mut event);
         }
-        write_cut_event(api, tap.place(), error, &mut event);
+        write_cut_event(api, self.place, error, &mut event);
         write(self.outlet, std::iter::once(&event[..]), out);
         true
     }
 
     /// Events so far; 1 for an answer that is no stream, once it has begun.
     pub fn events(&self) -> u64 {
-        self.tap.as_ref().map_or(0, Tap::events)
+        match &self.watched {
+            Watched::Not | Watched::Fresh(_) => 0,
+            Watched::By(tap) => tap.events(),
+            Watched::Whole { .. } => 1,
+        }
     }
 
     /// Whether the engine reported an error inside the answer.
     pub fn has_error(&self) -> bool {
-        self.tap.as_ref().is_some_and(Tap::has_error)
+        match &self.watched {
+            Watched::Not | Watched::Fresh(_) => false,
+            Watched::By(tap) => tap.has_error(),
+            Watched::Whole { error, .. } => *error,
+        }
     }
 
     /// The usage that the answer reported.
     pub fn usage(&self) -> Option<Usage> {
         let removed = self.filter.as_ref().and_then(UsageFilter::usage);
-        removed.or_else(|| self.tap.as_ref().and_then(Tap::usage))
+        removed.or_else(|| match &self.watched {
+            Watched::Not | Watched::Fresh(_) => None,
+            Watched::By(tap) => tap.usage(),
+            Watched::Whole { usage, .. } => *usage,
+        })
     }
+}
 
-    /// Whether the stream ends between two events.
-    pub fn is_between_events(&self) -> bool {
-        self.tap.as_ref().is_none_or(|tap| tap.place() == Place::Boundary)
+impl Watched {
+    fn tap(&self) -> Option<&Tap> {
+        if let Self::By(tap) = self { Some(tap) } else { None }
     }
+}
+
+/// Looks at a JSON answer that is here from its first to its last byte.
+fn whole(body: &[u8]) -> Watched {
+    let tail = &body[body.len().saturating_sub(TAIL_BYTES)..];
+    Watched::Whole { usage: last_usage(tail), error: begins_as_error(body) }
 }
 
 impl Piece {
@@ -195,8 +253,11 @@ impl Piece {
     }
 }
 
-fn watch(tap: &mut Option<Tap>, piece: &[u8], seen: &mut Seen) {
-    let Some(tap) = tap else { return };
+fn watch(watched: &mut Watched, piece: &[u8], seen: &mut Seen) {
+    if let Watched::Fresh(watch) = watched {
+        *watched = Watched::By(Tap::new(*watch));
+    }
+    let Watched::By(tap) = watched else { return };
     let more = tap.push(piece);
     seen.events += more.events;
     seen.first_event |= more.first_event;

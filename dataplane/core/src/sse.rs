@@ -9,7 +9,7 @@ mod usage;
 
 pub use cut::{CutError, write_cut_event};
 pub use filter::{Passed, UsageFilter};
-pub use tap::{Place, Seen, Tap, Watch};
+pub use tap::{Place, Seen, Tap, Watch, begins_as_error};
 pub use usage::{Usage, last_usage};
 
 /// Bytes at the end of an answer that are kept to find usage in.

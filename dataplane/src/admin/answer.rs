@@ -5,6 +5,7 @@ use dataplane_core::plan::Decision;
 use dataplane_core::table::BackendTable;
 use serde_json::{Value, json};
 
+use crate::escape::unescaped;
 use crate::metrics::{self, Gauges};
 use crate::recorder::Record;
 use crate::shared::Shared;
@@ -73,8 +74,7 @@ fn unknown(ask: &Ask<'_>) -> Reply {
     Reply::json(404, &json!({"error": format!("nothing is served at {} {}", ask.method, ask.path)}))
 }
 
-/// Also what the data port says.
-pub fn readyz(shared: &Shared) -> Reply {
+fn readyz(shared: &Shared) -> Reply {
     let ready = shared.ready();
     let status = shared.table_status();
     let message = if ready { "router is ready" } else { "router is not ready" };
@@ -110,6 +110,8 @@ fn gauges(shared: &Shared, tables: &Tables) -> Gauges {
         prefix_evictions: index.evictions,
         prefix_marks_dropped: index.overflow,
         buffered_bytes: shared.buffered_bytes() as u64,
+        now_ms,
+        panics: crate::rt::panics(),
         ejected: ejected as u64,
     }
 }
@@ -188,19 +190,19 @@ fn endpoints(shared: &Shared) -> Value {
 }
 
 fn decision(shared: &Shared, query: &str) -> Reply {
-    let Some(id) = query.split('&').find_map(|pair| pair.strip_prefix("id=")) else {
+    let Some(id) = query.split('&').find_map(|pair| pair.strip_prefix("id=")).and_then(unescaped) else {
         return Reply::json(400, &json!({"error": "name the request: /debug/decision?id=<x-request-id>"}));
     };
-    match shared.recorder.find(id) {
-        Some(record) => Reply::json(200, &told(&record)),
+    match shared.recorder.find(&id, told) {
+        Some(told) => Reply::json(200, &told),
         None => Reply::json(404, &json!({"error": format!("request {id} is not among the last ones")})),
     }
 }
 
 fn told(r: &Record) -> Value {
     json!({
-        "request_id": r.request_id,
-        "model": r.model,
+        "request_id": &*r.request_id,
+        "model": &*r.model,
         "model_route": r.route.as_ref().map(RouteName::as_str),
         "backend": r.backend.as_ref().map(BackendName::as_str),
         "endpoint": r.endpoint.as_ref().map(|(name, address)| json!({"name": &**name, "address": address.to_string()})),
@@ -208,14 +210,16 @@ fn told(r: &Record) -> Value {
         "status": r.status,
         "blocks": r.blocks.0,
         "cached_blocks": r.blocks.1,
-        "decision": r.decision.as_ref().map(|(decision, backend)| considered(decision, backend)),
+        "decision": r.decision.as_ref().map(|(decision, backend)| considered(decision, backend.upgrade().as_deref())),
     })
 }
 
-fn considered(decision: &Decision, backend: &BackendTable) -> Value {
+/// Slots are told by number once their table is gone.
+fn considered(decision: &Decision, backend: Option<&BackendTable>) -> Value {
     let candidates = decision.candidates.iter().enumerate().map(|(n, c)| {
         json!({
-            "endpoint": &*backend.slots[c.slot as usize].endpoint.name,
+            "slot": c.slot,
+            "endpoint": backend.map(|b| &*b.slots[c.slot as usize].endpoint.name),
             "chosen": n == usize::from(decision.chosen),
             "matched_blocks": c.matched_blocks,
             "queued_tokens": c.queued_tokens,

@@ -43,8 +43,6 @@ pub struct Environment {
     pub access_log_output: Option<String>,
     /// `DRAIN_TIMEOUT`
     pub drain_timeout: Option<String>,
-    /// `NODE_NAME`
-    pub node_name: Option<String>,
 }
 
 impl Environment {
@@ -56,7 +54,6 @@ impl Environment {
             access_log_format: var("ACCESS_LOG_FORMAT"),
             access_log_output: var("ACCESS_LOG_OUTPUT"),
             drain_timeout: var("DRAIN_TIMEOUT"),
-            node_name: var("NODE_NAME"),
         }
     }
 }
@@ -71,7 +68,6 @@ pub struct Typed {
     metrics_port: Option<u16>,
     debug_port: Option<u16>,
     debug_bind: Option<IpAddr>,
-    node: Option<String>,
     cores: Option<usize>,
     io: TypedIo,
     limits: TypedLimits,
@@ -186,7 +182,6 @@ pub fn resolve(args: Args, env: Environment, typed: Typed) -> Result<Config, Vec
         access_log,
         expose: Expose { endpoint: typed.expose.endpoint, decision: typed.expose.decision },
         usage_inject,
-        node: typed.node.or(env.node_name),
     })
 }
 

@@ -41,6 +41,22 @@ impl Level {
     }
 }
 
+/// A point in time. Written by one thread only.
+#[derive(Debug, Default)]
+pub struct Heartbeat(AtomicU64);
+
+impl Heartbeat {
+    /// Now.
+    pub fn beat(&self, now_ms: u64) {
+        self.0.store(now_ms, Relaxed);
+    }
+
+    /// The last one.
+    pub fn last_ms(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 /// Observations by upper bound. Written by one thread only.
 #[derive(Debug)]
 pub struct Histogram {

@@ -30,6 +30,10 @@ pub struct Gauges {
     pub prefix_marks_dropped: u64,
     /// Bytes of bodies held now.
     pub buffered_bytes: u64,
+    /// The process's clock.
+    pub now_ms: u64,
+    /// Panics contained to one connection.
+    pub panics: u64,
     /// Endpoints that are ejected now.
     pub ejected: u64,
 }
@@ -41,7 +45,7 @@ pub fn encode(metrics: &Metrics, gauges: &Gauges) -> Vec<u8> {
     let mut families = Vec::new();
     request_families(&metrics.series.list(), &mut families);
     active_families(&metrics.active.list(), &mut families);
-    plain_families(metrics, &mut families);
+    plain_families(metrics, gauges.now_ms, &mut families);
     gauge_families(gauges, &mut families);
     // The encoder takes a family without a series for a mistake, and before the first request some have none.
     families.retain(|family| !family.get_metric().is_empty());
@@ -119,7 +123,7 @@ fn active_families(active: &[std::sync::Arc<Active>], out: &mut Vec<MetricFamily
     out.push(histograms("kthena_router_prefix_cache_match_ratio", "Best predicted share of the prompt.", ratio));
 }
 
-fn plain_families(metrics: &Metrics, out: &mut Vec<MetricFamily>) {
+fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     let sum = |read: &dyn Fn(&super::PlainCells) -> u64| metrics.cores.iter().map(|c| read(c)).sum::<u64>();
     let none = LabelSet::new;
     let mut limits = Sums::<u64>::default();
@@ -132,9 +136,11 @@ fn plain_families(metrics: &Metrics, out: &mut Vec<MetricFamily>) {
     }
     let mut lag = Sums::<Buckets>::default();
     let mut connections = Sums::<u64>::default();
+    let mut silent = Sums::<u64>::default();
     for (id, core) in metrics.cores.iter().enumerate() {
         lag.merge(vec![("core", id.to_string())], core.loop_lag.read());
         connections.add(vec![("core", id.to_string())], core.connections.value());
+        silent.add(vec![("core", id.to_string())], now_ms.saturating_sub(core.heartbeat_ms.last_ms()));
     }
     let one = |n: u64| Sums::<u64>::of(none(), n);
     out.push(gauges_of(
@@ -142,6 +148,7 @@ fn plain_families(metrics: &Metrics, out: &mut Vec<MetricFamily>) {
         "Requests inside the proxy.",
         one(sum(&|c| c.active_requests.value())),
     ));
+    out.push(gauges_of("kthena_router_core_silent_milliseconds", "Since a core's last sign of life.", silent));
     out.push(gauges_of("kthena_router_downstream_connections", "Client connections.", connections));
     out.push(counters(
         "kthena_router_connections_accepted_total",
@@ -167,11 +174,6 @@ fn plain_families(metrics: &Metrics, out: &mut Vec<MetricFamily>) {
         one(sum(&|c| c.stale.value())),
     ));
     out.push(counters(
-        "kthena_router_panics_total",
-        "Panics contained to one connection.",
-        one(sum(&|c| c.panics.value())),
-    ));
-    out.push(counters(
         "kthena_router_access_log_dropped_total",
         "Log records without room.",
         one(sum(&|c| c.records_dropped.value())),
@@ -194,6 +196,7 @@ fn gauge_families(g: &Gauges, out: &mut Vec<MetricFamily>) {
     out.push(gauge("kthena_router_prefix_cache_bytes", "Bytes of the prefix table.", g.prefix_bytes as f64));
     out.push(gauge("kthena_router_buffered_bytes", "Bytes of request bodies held.", g.buffered_bytes as f64));
     out.push(gauge("kthena_router_ejected_endpoints", "Endpoints ejected now.", g.ejected as f64));
+    out.push(counters("kthena_router_panics_total", "Panics contained.", Sums::<u64>::of(Vec::new(), g.panics)));
     let total = |n| Sums::<u64>::of(Vec::new(), n);
     let evictions = Sums::<u64>::of(vec![("model", "_all".into())], g.prefix_evictions);
     out.push(counters("kthena_router_prefix_cache_evictions_total", "Marks that made room.", evictions));

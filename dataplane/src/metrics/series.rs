@@ -240,6 +240,14 @@ impl<T> Default for All<T> {
     }
 }
 
+impl<T: Keyed> All<T> {
+    /// Whether there may be cells with these labels: another core has them, or they are not too many yet.
+    fn admit(&self, labels: &T::Labels<'_>) -> bool {
+        let known = self.list().iter().any(|cells| cells.is(labels));
+        known || self.count.fetch_update(Relaxed, Relaxed, |n| (n < MAX_SERIES).then_some(n + 1)).is_ok()
+    }
+}
+
 impl<T> All<T> {
     /// The cells of all cores, in no order.
     pub fn list(&self) -> Vec<Arc<T>> {
@@ -266,10 +274,9 @@ impl<T: Keyed> OfCore<T> {
         if let Some(cells) = self.find(labels) {
             return cells;
         }
-        if self.all.count.fetch_add(1, Relaxed) < MAX_SERIES {
+        if self.all.admit(labels) {
             return self.insert(labels);
         }
-        self.all.count.fetch_sub(1, Relaxed);
         let other = T::other(labels);
         self.find(&other).unwrap_or_else(|| self.insert(&other))
     }

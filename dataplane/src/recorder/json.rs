@@ -4,6 +4,7 @@ use api::id::{BackendName, ModelName, RouteName};
 use serde::Serialize;
 
 use super::record::Record;
+use super::stamp::Stamp;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -64,11 +65,12 @@ fn is_zero(n: &u64) -> bool {
 }
 
 /// Appends one object, without a line end.
-pub(super) fn format(r: &Record, out: &mut Vec<u8>) {
-    let start = jiff::Timestamp::try_from(r.start).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+pub(super) fn format(r: &Record, stamp: &mut Stamp, out: &mut Vec<u8>) {
+    let mut start = Vec::with_capacity(30);
+    stamp.write(r.start, &mut start);
     let ms = |d: std::time::Duration| d.as_millis() as u64;
     let line = Line {
-        timestamp: format!("{start:.9}"),
+        timestamp: String::from_utf8(start).unwrap_or_default(),
         method: &r.method,
         path: &r.path,
         protocol: r.protocol,
@@ -109,7 +111,7 @@ mod tests {
     #[test]
     fn a_line_is_one_object_with_the_references_names() {
         let mut out = Vec::new();
-        format(&Record { model: "a\n\"b".into(), ..Record::sample() }, &mut out);
+        format(&Record { model: "a\n\"b".into(), ..Record::sample() }, &mut Stamp::default(), &mut out);
         assert!(!out.contains(&b'\n'));
         let v: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(v["model_name"], "a\n\"b");

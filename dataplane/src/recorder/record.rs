@@ -1,7 +1,8 @@
 //! One request, as the access log and the debug page tell it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use api::id::{BackendName, ModelName, RouteName};
@@ -43,9 +44,9 @@ pub struct Record {
     /// The client.
     pub client: SocketAddr,
     /// As sent, at most 24 bytes.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// Without the query, at most 1 KiB of it.
-    pub path: String,
+    pub path: Cow<'static, str>,
     /// `HTTP/1.1` or `HTTP/1.0`.
     pub protocol: &'static str,
     /// What the client saw; 499 if it left before.
@@ -53,7 +54,7 @@ pub struct Record {
     /// What went wrong.
     pub error: Option<ErrorRecord>,
     /// As requested; empty if there was none.
-    pub model: String,
+    pub model: Arc<str>,
     /// `namespace/name`.
     pub route: Option<RouteName>,
     /// `namespace/name`.
@@ -63,7 +64,7 @@ pub struct Record {
     /// The endpoint that answered, or the last one tried.
     pub endpoint: Option<(Arc<str>, SocketAddr)>,
     /// `x-request-id`, the client's or ours.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// The engine's last status.
     pub upstream_status: Option<u16>,
     /// How often it was sent.
@@ -80,8 +81,8 @@ pub struct Record {
     pub durations: Durations,
     /// Bytes of the body from the client, and of the answer to it.
     pub bytes: (u64, u64),
-    /// The candidates with each term of their cost, and the table that their slots belong to.
-    pub decision: Option<(Decision, Arc<BackendTable>)>,
+    /// The candidates with each term of their cost, and the table that their slots belong to, while it is in use.
+    pub decision: Option<(Arc<Decision>, Weak<BackendTable>)>,
 }
 
 impl Record {
@@ -95,17 +96,17 @@ impl Record {
         Self {
             start: SystemTime::UNIX_EPOCH,
             client: SocketAddr::from(([0, 0, 0, 0], 0)),
-            method: String::new(),
-            path: String::new(),
+            method: Cow::Borrowed(""),
+            path: Cow::Borrowed(""),
             protocol: "HTTP/1.1",
             status: CLIENT_LEFT,
             error: None,
-            model: String::new(),
+            model: empty(),
             route: None,
             backend: None,
             upstream_model: None,
             endpoint: None,
-            request_id: String::new(),
+            request_id: empty(),
             upstream_status: None,
             attempts: 0,
             input_tokens: 0,
@@ -150,4 +151,10 @@ impl Record {
             decision: None,
         }
     }
+}
+
+/// One empty name for all records that have none yet.
+fn empty() -> Arc<str> {
+    static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
+    EMPTY.clone()
 }

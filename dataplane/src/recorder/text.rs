@@ -1,54 +1,81 @@
 //! The text form: the reference's fields in its order, then ours. Values are escaped, so that no client can forge a line.
+//! Written piece by piece rather than by format strings: this is a tenth of the proxy's own work at full load.
 
 use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use api::id::{BackendName, ModelName, RouteName};
 
 use super::record::Record;
+use super::stamp::Stamp;
 
 /// Appends one line, without its end.
-pub(super) fn format(r: &Record, out: &mut Vec<u8>) {
-    let start = jiff::Timestamp::try_from(r.start).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+pub(super) fn format(r: &Record, stamp: &mut Stamp, out: &mut Vec<u8>) {
     let mut line = Line { out };
-    line.raw(format_args!("[{start:.9}] \""));
+    line.text("[");
+    stamp.write(r.start, line.out);
+    line.text("] \"");
     line.escaped(&r.method);
-    line.raw(format_args!(" "));
+    line.text(" ");
     line.escaped(&r.path);
-    line.raw(format_args!(" {}\" {}", r.protocol, r.status));
+    line.text(" ");
+    line.text(r.protocol);
+    line.text("\" ");
+    line.number(r.status.into());
     if let Some(error) = &r.error {
-        line.raw(format_args!(" error={}:", error.kind));
+        line.text(" error=");
+        line.text(error.kind);
+        line.text(":");
         line.value(&error.message);
     }
-    line.field("model_name", Some(r.model.as_str()).filter(|m| !m.is_empty()));
-    line.field("model_route", r.route.as_ref().map(RouteName::as_str));
-    line.field("model_server", r.backend.as_ref().map(BackendName::as_str));
-    line.field("selected_pod", r.pod());
-    line.field("request_id", Some(&r.request_id));
-    line.field("backend_type", r.backend.as_ref().map(|_| "model_server"));
-    line.field("backend_name", r.backend.as_ref().map(BackendName::as_str));
-    line.field("upstream_model", r.upstream_model.as_ref().map(ModelName::as_str));
+    names(r, &mut line);
+    if r.input_tokens > 0 || r.output_tokens > 0 {
+        line.numbers(" tokens=", &[r.input_tokens, r.output_tokens], "/");
+    }
+    timings(r, &mut line);
+    ours(r, &mut line);
+}
+
+fn names(r: &Record, line: &mut Line<'_>) {
+    line.field(" model_name=", Some(&*r.model).filter(|m| !m.is_empty()));
+    line.field(" model_route=", r.route.as_ref().map(RouteName::as_str));
+    line.field(" model_server=", r.backend.as_ref().map(BackendName::as_str));
+    line.field(" selected_pod=", r.pod());
+    line.field(" request_id=", Some(&r.request_id));
+    line.field(" backend_type=", r.backend.as_ref().map(|_| "model_server"));
+    line.field(" backend_name=", r.backend.as_ref().map(BackendName::as_str));
+    line.field(" upstream_model=", r.upstream_model.as_ref().map(ModelName::as_str));
     if let Some(status) = r.upstream_status {
-        line.raw(format_args!(" upstream_status_code={status}"));
+        line.numbers(" upstream_status_code=", &[status.into()], "");
     }
     if r.attempts > 0 {
-        line.raw(format_args!(" upstream_attempts={}", r.attempts));
+        line.numbers(" upstream_attempts=", &[r.attempts.into()], "");
     }
-    line.field("error_origin", r.error.as_ref().map(|e| e.origin));
-    if r.input_tokens > 0 || r.output_tokens > 0 {
-        line.raw(format_args!(" tokens={}/{}", r.input_tokens, r.output_tokens));
-    }
+    line.field(" error_origin=", r.error.as_ref().map(|e| e.origin));
+}
+
+fn timings(r: &Record, line: &mut Line<'_>) {
+    let ms = |d: Duration| d.as_millis() as u64;
     let d = &r.durations;
-    let ms = |d: std::time::Duration| d.as_millis();
-    line.raw(format_args!(" timings={}ms({}+{}+{})", ms(d.total), ms(d.request), ms(d.upstream), ms(d.response)));
-    line.raw(format_args!(" client={}", r.client));
+    line.numbers(" timings=", &[ms(d.total)], "");
+    line.numbers("ms(", &[ms(d.request), ms(d.upstream), ms(d.response)], "+");
+    line.text(")");
+}
+
+fn ours(r: &Record, line: &mut Line<'_>) {
+    line.text(" client=");
+    line.address(&r.client);
     if let Some((_, address)) = &r.endpoint {
-        line.raw(format_args!(" endpoint={address}"));
+        line.text(" endpoint=");
+        line.address(address);
     }
     if let Some(ttft) = r.ttft {
-        line.raw(format_args!(" ttft={}ms", ms(ttft)));
+        line.numbers(" ttft=", &[ttft.as_millis() as u64], "");
+        line.text("ms");
     }
     if r.blocks.0 > 0 {
-        line.raw(format_args!(" cached_blocks={}/{}", r.blocks.1, r.blocks.0));
+        line.numbers(" cached_blocks=", &[r.blocks.1.into(), r.blocks.0.into()], "/");
     }
 }
 
@@ -57,13 +84,36 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn raw(&mut self, args: std::fmt::Arguments<'_>) {
-        self.out.write_fmt(args).expect("writing to memory does not fail");
+    fn text(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    fn number(&mut self, n: u64) {
+        self.text(itoa::Buffer::new().format(n));
+    }
+
+    fn numbers(&mut self, name: &str, numbers: &[u64], between: &str) {
+        self.text(name);
+        for (at, n) in numbers.iter().enumerate() {
+            if at > 0 {
+                self.text(between);
+            }
+            self.number(*n);
+        }
+    }
+
+    fn address(&mut self, address: &SocketAddr) {
+        let SocketAddr::V4(v4) = address else {
+            return write!(self.out, "{address}").expect("writing to memory does not fail");
+        };
+        let [a, b, c, d] = v4.ip().octets();
+        self.numbers("", &[a.into(), b.into(), c.into(), d.into()], ".");
+        self.numbers(":", &[v4.port().into()], "");
     }
 
     fn field(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
-            self.raw(format_args!(" {name}="));
+            self.text(name);
             self.value(value);
         }
     }
@@ -71,16 +121,19 @@ impl Line<'_> {
     /// Plain where that cannot be misread, else quoted.
     fn value(&mut self, value: &str) {
         if value.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
-            self.out.extend_from_slice(value.as_bytes());
+            self.text(value);
         } else {
-            self.raw(format_args!("\""));
+            self.text("\"");
             self.escaped(value);
-            self.raw(format_args!("\""));
+            self.text("\"");
         }
     }
 
     fn escaped(&mut self, value: &str) {
-        self.raw(format_args!("{}", value.escape_debug()));
+        if value.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+            return self.text(value);
+        }
+        write!(self.out, "{}", value.escape_debug()).expect("writing to memory does not fail");
     }
 }
 
@@ -91,7 +144,7 @@ mod tests {
 
     fn check(record: Record, expected: &str) {
         let mut out = Vec::new();
-        format(&record, &mut out);
+        format(&record, &mut Stamp::default(), &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 

@@ -1,6 +1,8 @@
 //! What a request asks for: the model and the few fields that routing and scheduling need, read from the body or from
 //! the path.
 
+use std::time::Duration;
+
 use dataplane_core::http::{Known, Method, RequestHead};
 use dataplane_core::inspect::{
     self, ApiKind, BodyKind, InspectError, Inspected, api_kind, body_kind, inspect_json, inspect_multipart,
@@ -8,10 +10,15 @@ use dataplane_core::inspect::{
 };
 
 use super::Ended;
+use super::forward::unless_gone;
 use super::read::Received;
 use crate::metrics::Limit;
 use crate::refusal::{Reason, Refusal};
-use crate::worker::Worker;
+use crate::rt;
+use crate::server::connection::Connection;
+
+/// How long a large body may wait for a helper thread.
+const OFFLOAD_TIME: Duration = Duration::from_secs(10);
 
 /// What is asked for.
 #[derive(Debug)]
@@ -56,12 +63,12 @@ pub(crate) fn check_head(head: &RequestHead, bytes: &[u8], path: &str) -> Result
 }
 
 /// Reads the request; a large body is read by a helper thread.
-pub(crate) async fn read(received: Received, worker: &Worker) -> Result<(Received, Ask), Ended> {
-    if received.body.len() <= worker.shared.config.limits.offload_bytes {
+pub(crate) async fn read(connection: &mut Connection, received: Received) -> Result<(Received, Box<Ask>), Ended> {
+    if received.body.len() <= connection.worker.shared.config.limits.offload_bytes {
         let ask = ask(&received)?;
         return Ok((received, ask));
     }
-    let (received, ask) = offload(worker, move || {
+    let (received, ask) = offload(connection, move || {
         let ask = ask(&received);
         (received, ask)
     })
@@ -71,27 +78,31 @@ pub(crate) async fn read(received: Received, worker: &Worker) -> Result<(Receive
 
 /// Runs a job on a helper thread, or refuses when they have too much to do.
 pub(crate) async fn offload<T: Send + 'static>(
-    worker: &Worker,
+    connection: &mut Connection,
     job: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Refusal> {
+) -> Result<T, Ended> {
     let busy = || {
         Refusal::new(503, Reason::Limit, "Too many large requests are read at once; try again.")
             .code("overloaded")
             .retry_after(1)
             .limit(Limit::Offload)
     };
-    let value = worker.shared.offload.run(job).map_err(|_| busy())?;
-    value
-        .value()
-        .await
-        .ok_or_else(|| Refusal::new(500, Reason::RequestParsing, "The request could not be read.").close())
+    // The client's time to send its body is over; ours is bounded.
+    connection.watch.nothing();
+    let pending = connection.worker.shared.offload.run(job).map_err(|_| busy())?;
+    let done = unless_gone(rt::timeout(OFFLOAD_TIME, pending.value()), &mut connection.reader).await;
+    match done.ok_or(Ended::Gone)? {
+        Ok(Some(value)) => Ok(value),
+        Ok(None) => Err(Refusal::new(500, Reason::RequestParsing, "The request could not be read.").close().into()),
+        Err(_) => Err(busy().into()),
+    }
 }
 
-fn ask(received: &Received) -> Result<Ask, Refusal> {
+fn ask(received: &Received) -> Result<Box<Ask>, Refusal> {
     let (path, body) = (received.path(), received.body());
     if let Some(named) = model_in_path(path) {
         let (api, model) = (named.api, named.model.into_owned());
-        return Ok(Ask { api, model, in_path: Some(named.at), inspected: Inspected::default() });
+        return Ok(Box::new(Ask { api, model, in_path: Some(named.at), inspected: Inspected::default() }));
     }
     let content_type = received.head.known(received.input.bytes(), Known::ContentType);
     let mut inspected = Inspected::default();
@@ -108,7 +119,7 @@ fn ask(received: &Received) -> Result<Ask, Refusal> {
         let text = "The request names no model; set `model`.";
         return Err(Refusal::new(404, Reason::RequestParsing, text).code("model_not_found").param("model"));
     }
-    Ok(Ask { api: api_kind(path), model, in_path: None, inspected })
+    Ok(Box::new(Ask { api: api_kind(path), model, in_path: None, inspected }))
 }
 
 fn nothing_here(path: &str) -> Refusal {

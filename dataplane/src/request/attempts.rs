@@ -1,11 +1,12 @@
 //! From a plan to an answer: attempts at engines, one after another, only while that is safe.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::snapshot::Engine;
 use dataplane_core::health::Event;
 use dataplane_core::http::{BodyReader, Method};
-use dataplane_core::plan::{Downstream, Failed, Failure as Kind, Refusal as Meaning};
+use dataplane_core::plan::{Chosen, Decision, Downstream, Failed, Failure as Kind, Refusal as Meaning};
 
 use super::ask::Ask;
 use super::compose::{Edits, compose, renamed_target};
@@ -14,6 +15,7 @@ use super::finish::Flight;
 use super::forward::{self, Answer, Attempt, Failure, Wire, unless_gone};
 use super::read::Received;
 use super::{Client, Ended};
+use crate::metrics::Limit;
 use crate::refusal::{Reason, Refusal};
 use crate::rt;
 use crate::server::connection::Connection;
@@ -21,15 +23,29 @@ use crate::server::connection::Connection;
 /// A request that is ready to go.
 pub(crate) struct Outgoing {
     pub(crate) received: Received,
-    pub(crate) ask: Ask,
-    pub(crate) decided: Decided,
+    pub(crate) ask: Box<Ask>,
+    pub(crate) decided: Box<Decided>,
 }
 
-/// A request that an engine answers.
+/// A request that an engine answers. Of the decision only what the answer needs is held: no table.
 pub(crate) struct Answered {
-    pub(crate) ask: Ask,
-    pub(crate) decided: Decided,
+    pub(crate) ask: Box<Ask>,
+    pub(crate) served: Served,
     pub(crate) answer: Answer,
+}
+
+/// By whom, and what is to be learned from it.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) endpoint: Chosen,
+    pub(crate) engine: Engine,
+    pub(crate) decision: Arc<Decision>,
+    pub(crate) attempts: u8,
+    pub(crate) idle: Duration,
+    pub(crate) usage_injected: bool,
+    pub(crate) prompt_bytes: u32,
+    /// The answer is no sign of illness.
+    pub(crate) healthy: bool,
 }
 
 /// Sends the request until an engine answers or no further attempt is allowed.
@@ -55,39 +71,81 @@ pub(crate) async fn run(
         };
         flight.attempt(&endpoint, decided.plan.endpoint.matched_blocks);
         let (result, back) = forward::attempt(connection, &attempt, wire).await;
-        let (failed, refusal) = match judge(connection, &decided, result).await {
-            Ok(answer) => {
-                flight.attempt_ended(Some(answer.head.status));
-                flight.answered();
-                observe(&decided, Event::Success, worker.now_ms());
-                return Ok(Answered { ask, decided, answer });
-            }
-            Err(Lost::Gone) => {
-                flight.attempt_ended(None);
-                abandon(connection, decided);
+        let lost = match judge(connection, &decided, result).await {
+            Ok(answer) => return Ok(answered(flight, ask, *decided, (answer, true))),
+            Err(lost) => lost,
+        };
+        let (kind, last) = match lost {
+            Lost::Gone { sent } => {
+                flight.attempt_failed(None);
+                let Decided { plan, backend, .. } = *decided;
+                if sent {
+                    abandon(connection, backend.engine, plan.endpoint);
+                }
                 return Err(Ended::Gone);
             }
-            Err(Lost::Failed(kind, lost)) => (kind, lost),
+            Lost::Refused(refusal) => return Err((*refusal).into()),
+            Lost::Failed(kind, last) => (kind, last),
         };
-        flight.attempt_ended(status_of(failed));
-        if failed.is_unhealthy() {
-            observe(&decided, Event::Failure, worker.now_ms());
+        flight.attempt_failed(status_of(kind));
+        if kind.is_unhealthy() {
+            decided.plan.endpoint.observe(Event::Failure, worker.now_ms());
         }
-        let again = Failed { failure: failed, downstream: Downstream::Untouched };
         match back {
-            Some(back) if decided.plan.retry.take(again) && decided.again(&worker, flight) => {
+            Some(back) if try_again(connection, flight, &mut decided, kind) => {
                 pause(connection, decided.plan.retry.interval).await?;
-                wire = back.for_rank(decided.plan.endpoint.endpoint.key.rank);
+                let rank = decided.plan.endpoint.endpoint.key.rank;
+                wire = if decided.backend.ranked { back.for_rank(rank) } else { back };
             }
-            _ => match refusal {
-                Outcome::Refuse(refusal) => return Err((*refusal).into()),
-                Outcome::Pass(answer) => {
-                    flight.answered();
-                    return Ok(Answered { ask, decided, answer: *answer });
-                }
-            },
+            _ => return settle(connection, flight, (ask, *decided), last),
         }
     }
+}
+
+/// Whether a further attempt is allowed; then it is decided.
+fn try_again(connection: &Connection, flight: &mut Flight, decided: &mut Decided, kind: Kind) -> bool {
+    let failed = Failed { failure: kind, downstream: Downstream::Untouched };
+    if !decided.plan.retry.may_retry(failed) {
+        return false;
+    }
+    if !decided.plan.retry.take(failed) {
+        connection.worker.metrics.hit(Limit::RetryBudget);
+        return false;
+    }
+    decided.again(&connection.worker, flight)
+}
+
+/// The last attempt failed: the client gets our answer, or the engine's.
+fn settle(
+    connection: &Connection,
+    flight: &mut Flight,
+    (ask, decided): (Box<Ask>, Decided),
+    last: Last,
+) -> Result<Answered, Ended> {
+    match last {
+        Last::Refuse(refusal) => {
+            if refusal.reason == Reason::UpstreamTimeout {
+                abandon(connection, decided.backend.engine, decided.plan.endpoint);
+            }
+            Err((*refusal).into())
+        }
+        Last::Pass(answer) => Ok(answered(flight, ask, decided, (*answer, false))),
+    }
+}
+
+fn answered(flight: &mut Flight, ask: Box<Ask>, decided: Decided, (answer, healthy): (Answer, bool)) -> Answered {
+    flight.answered(answer.head.status);
+    let served = Served {
+        engine: decided.backend.engine,
+        decision: decided.plan.decision.clone(),
+        attempts: decided.plan.attempts(),
+        idle: decided.plan.deadlines.idle,
+        usage_injected: decided.splices.usage_injected(),
+        prompt_bytes: decided.prompt_bytes(),
+        endpoint: decided.plan.endpoint,
+        healthy,
+    };
+    Answered { ask, served, answer }
 }
 
 fn compose_for(connection: &Connection, client: &Client, received: Received, (ask, decided): (&Ask, &Decided)) -> Wire {
@@ -102,7 +160,6 @@ fn compose_for(connection: &Connection, client: &Client, received: Received, (as
         id: client.id.as_str(),
         client: connection.peer.ip(),
         credentials: decided.backend.credentials,
-        plain_answer: ask.in_path.is_none(),
         ranked: decided.backend.ranked,
         target: target.as_deref(),
     };
@@ -111,12 +168,16 @@ fn compose_for(connection: &Connection, client: &Client, received: Received, (as
 
 /// Why an attempt is lost.
 enum Lost {
-    Gone,
-    Failed(Kind, Outcome),
+    Gone {
+        sent: bool,
+    },
+    /// For want of something here; no other engine would help.
+    Refused(Box<Refusal>),
+    Failed(Kind, Last),
 }
 
 /// What the client gets if this attempt was the last.
-enum Outcome {
+enum Last {
     /// An answer of ours.
     Refuse(Box<Refusal>),
     /// The engine's answer, an error that another engine might not have given.
@@ -128,15 +189,20 @@ async fn judge(
     decided: &Decided,
     result: Result<Answer, Failure>,
 ) -> Result<Answer, Lost> {
-    let refuse = |kind, refusal: Refusal| Lost::Failed(kind, Outcome::Refuse(Box::new(refusal)));
+    let refuse = |kind, refusal: Refusal| Lost::Failed(kind, Last::Refuse(Box::new(refusal)));
     let transport = |text: String| Refusal::new(502, Reason::UpstreamTransport, text).code("upstream_unreachable");
     match result {
         Ok(answer) if matches!(answer.head.status, 502..=504) => {
             let (answer, meaning) = meaning(connection, decided.backend.engine, answer).await?;
-            Err(Lost::Failed(Kind::Status(answer.head.status, meaning), Outcome::Pass(Box::new(answer))))
+            Err(Lost::Failed(Kind::Status(answer.head.status, meaning), Last::Pass(Box::new(answer))))
         }
         Ok(answer) => Ok(answer),
-        Err(Failure::Gone) => Err(Lost::Gone),
+        Err(Failure::Gone { sent }) => Err(Lost::Gone { sent }),
+        Err(Failure::Local(error)) => {
+            let text = format!("The proxy cannot open a connection: {error}.");
+            let refusal = Refusal::new(503, Reason::UpstreamTransport, text).code("overloaded").retry_after(1);
+            Err(Lost::Refused(Box::new(refusal)))
+        }
         Err(Failure::Connect(error)) => {
             Err(refuse(Kind::Connect, transport(format!("The model server cannot be reached: {error}."))))
         }
@@ -147,7 +213,7 @@ async fn judge(
         Err(Failure::Cut) => {
             Err(refuse(Kind::CutAnswer, transport("The model server broke off within its answer's head.".into())))
         }
-        Err(Failure::Slow(limit)) => Err(refuse(Kind::FirstByteTimeout, Refusal::upstream_slow(limit))),
+        Err(Failure::Slow) => Err(refuse(Kind::FirstByteTimeout, Refusal::upstream_slow())),
         Err(Failure::Malformed(bad)) => {
             let text = format!("The model server's answer is not valid HTTP: {bad}.");
             let refusal = Refusal::new(502, Reason::UpstreamResponse, text).code("upstream_malformed");
@@ -172,7 +238,7 @@ async fn meaning(connection: &mut Connection, engine: Engine, mut answer: Answer
             return Ok((answer, Meaning::of_503(engine, &body)));
         }
         let read = unless_gone(answer.stream.read(answer.bytes), &mut connection.reader).await;
-        let Some((result, bytes)) = read else { return Err(Lost::Gone) };
+        let Some((result, bytes)) = read else { return Err(Lost::Gone { sent: true }) };
         answer.bytes = bytes;
         if !matches!(result, Ok(n) if n > 0) {
             return Ok((answer, Meaning::of_503(engine, &body)));
@@ -187,10 +253,6 @@ fn status_of(kind: Kind) -> Option<u16> {
     }
 }
 
-fn observe(decided: &Decided, event: Event, now_ms: u64) {
-    decided.plan.endpoint.observe(event, now_ms);
-}
-
 async fn pause(connection: &mut Connection, interval: Duration) -> Result<(), Ended> {
     connection.watch.nothing();
     if interval.is_zero() {
@@ -199,13 +261,10 @@ async fn pause(connection: &mut Connection, interval: Duration) -> Result<(), En
     unless_gone(rt::sleep(interval), &mut connection.reader).await.ok_or(Ended::Gone)
 }
 
-/// The client left. An engine that does not notice stays counted for as long as it usually works.
-pub(crate) fn abandon(connection: &Connection, decided: Decided) {
-    let worker = &connection.worker;
-    let runs_on = matches!(decided.backend.engine, Engine::Triton | Engine::Torchserve);
-    let reservation = decided.plan.endpoint.reservation;
-    if runs_on {
-        let until = reservation.abandoned_until_ms();
-        worker.parking.borrow_mut().abandon_until(reservation, until);
+/// Nobody waits for the answer any more. An engine that does not notice stays counted for as long as it usually works.
+pub(crate) fn abandon(connection: &Connection, engine: Engine, endpoint: Chosen) {
+    if matches!(engine, Engine::Triton | Engine::Torchserve) {
+        let until = endpoint.reservation.abandoned_until_ms();
+        connection.worker.parking.borrow_mut().abandon_until(endpoint.reservation, until);
     }
 }

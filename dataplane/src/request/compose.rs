@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use api::snapshot::{Credentials, Endpoint};
-use dataplane_core::http::{RequestEdits, RequestFraming, write_request_head};
+use dataplane_core::http::{Known, RequestEdits, RequestFraming, write_request_head};
 use dataplane_core::inspect::{Splices, apply, spliced_len};
 
 use super::forward::Wire;
@@ -15,8 +15,6 @@ pub(crate) struct Edits<'a> {
     pub(crate) id: &'a str,
     pub(crate) client: IpAddr,
     pub(crate) credentials: Credentials,
-    /// The answer has to be read on its way.
-    pub(crate) plain_answer: bool,
     /// The engine has to be told the endpoint's rank.
     pub(crate) ranked: bool,
     /// Replaces the target.
@@ -39,10 +37,12 @@ pub(crate) fn compose(received: Received, splices: &Splices, endpoint: &Endpoint
         host: None,
         request_id: Some(edits.id.as_bytes()),
         forwarded_for: Some(client.as_bytes()),
-        forwarded_proto: Some(b"http"),
+        // A proxy in front of this one knows better.
+        forwarded_proto: head.known(input.bytes(), Known::ForwardedProto).is_none().then_some(b"http"),
         data_parallel_rank: edits.ranked.then_some(endpoint.key.rank.into()),
         strip_credentials: edits.credentials == Credentials::Strip,
-        strip_accept_encoding: edits.plain_answer,
+        // The answer is read on its way.
+        strip_accept_encoding: true,
         extra: &[],
     };
     let mut written = Vec::with_capacity(head.len as usize + 512);

@@ -21,6 +21,7 @@ use super::finish::Flight;
 use super::read::Received;
 use crate::metrics::Limit;
 use crate::refusal::{Reason, Refusal};
+use crate::server::connection::Connection;
 use crate::worker::Worker;
 
 /// What was decided: the plan, and what a further decision needs. Of the table only what the plan names is held.
@@ -48,15 +49,16 @@ struct Target {
 
 /// Decides. The request's body comes back.
 pub(crate) async fn decide(
-    worker: &Worker,
+    connection: &mut Connection,
     flight: &mut Flight,
     received: Received,
     ask: &Ask,
-) -> Result<(Received, Decided), Ended> {
+) -> Result<(Received, Box<Decided>), Ended> {
+    let worker = &*connection.worker.clone();
     let target = find(worker, flight, &received, ask)?;
     let usage = inject(worker, ask, &target.backend);
     let splices = plan_splices(&ask.inspected, received.body(), target.served.as_ref().map(ModelName::as_str), usage);
-    let (received, chain, prompt_bytes) = hash(worker, received, ask, &target).await?;
+    let (received, chain, prompt_bytes) = hash(connection, received, ask, &target).await?;
     flight.prompt(ask.inspected.token_estimate(), chain.len());
     let Target { backend, served, adapter, .. } = target;
     let answer = if ask.streams() { Answer::Stream } else { Answer::Unary };
@@ -66,7 +68,7 @@ pub(crate) async fn decide(
     let planned = schedule(&request, &backend, &matches, &mut worker.rng.borrow_mut(), worker.now_ms());
     let plan = planned.map_err(|none| no_endpoint(none, &backend))?;
     flight.decided(&plan.decision, &backend, begin.elapsed());
-    let decided = Decided { plan, backend, served, splices, adapter, chain, prompt_bytes, answer, matches };
+    let decided = Box::new(Decided { plan, backend, served, splices, adapter, chain, prompt_bytes, answer, matches });
     decided.mark(worker);
     Ok((received, decided))
 }
@@ -166,21 +168,21 @@ fn inject(worker: &Worker, ask: &Ask, backend: &BackendTable) -> bool {
 
 /// The chain of the prompt's blocks, and the bytes of its text.
 async fn hash(
-    worker: &Worker,
+    connection: &mut Connection,
     received: Received,
     ask: &Ask,
     target: &Target,
-) -> Result<(Received, Vec<u64>, u32), Refusal> {
+) -> Result<(Received, Vec<u64>, u32), Ended> {
     let model = target.served.as_ref().map_or(ask.model.as_str(), ModelName::as_str);
     let adapter = target.adapter.as_ref().map_or("", ModelName::as_str);
     let cache_salt = ask.cache_salt(received.body());
     let seed = seed(&Salt { fleet_seed: target.fleet_seed, model, adapter, cache_salt: &cache_salt });
-    if received.body.len() <= worker.shared.config.limits.offload_bytes {
+    if received.body.len() <= connection.worker.shared.config.limits.offload_bytes {
         let (chain, bytes) = chain(&ask.inspected, received.body(), seed);
         return Ok((received, chain, bytes));
     }
     let inspected = ask.inspected.clone();
-    ask::offload(worker, move || {
+    ask::offload(connection, move || {
         let (chain, bytes) = chain(&inspected, received.body(), seed);
         (received, chain, bytes)
     })

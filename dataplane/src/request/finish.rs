@@ -28,6 +28,8 @@ pub(crate) struct Flight {
     path_label: &'static str,
     model_label: Option<Arc<str>>,
     active: Option<Arc<Active>>,
+    /// An attempt is counted as under way.
+    attempting: bool,
     sent: Option<Instant>,
     answered: Option<Instant>,
     first_event: Option<Instant>,
@@ -50,6 +52,7 @@ impl Flight {
             path_label: "other",
             model_label: None,
             active: None,
+            attempting: false,
             sent: None,
             answered: None,
             first_event: None,
@@ -61,10 +64,15 @@ impl Flight {
 
     /// Its head is here.
     pub(crate) fn head(&mut self, head: Head<'_>) {
-        self.record.method = String::from_utf8_lossy(head.method).into_owned();
-        self.record.path = clipped(head.path);
+        self.record.method = match head.method {
+            b"POST" => "POST".into(),
+            b"GET" => "GET".into(),
+            other => String::from_utf8_lossy(other).into_owned().into(),
+        };
+        self.record.path =
+            if head.path == head.path_label { head.path_label.into() } else { clipped(head.path).into() };
         self.record.protocol = head.protocol;
-        self.record.request_id = head.id.as_str().to_owned();
+        self.record.request_id = head.id.shared();
         self.path_label = head.path_label;
     }
 
@@ -75,7 +83,7 @@ impl Flight {
 
     /// The model it asks for; `known` as the table holds it.
     pub(crate) fn model(&mut self, requested: &str, known: Option<&Arc<str>>) {
-        self.record.model = clipped(requested);
+        self.record.model = known.cloned().unwrap_or_else(|| clipped(requested).into());
         self.model_label = known.cloned();
     }
 
@@ -102,7 +110,7 @@ impl Flight {
     }
 
     /// It was decided; the decision took so long.
-    pub(crate) fn decided(&mut self, decision: &Decision, backend: &Arc<BackendTable>, took: Duration) {
+    pub(crate) fn decided(&mut self, decision: &Arc<Decision>, backend: &Arc<BackendTable>, took: Duration) {
         let best = decision.candidates.iter().map(|c| c.matched_blocks).max().unwrap_or(0);
         if let Some(active) = &self.active {
             active.schedule.observe(took);
@@ -111,7 +119,7 @@ impl Flight {
                 active.match_ratio.observe(Duration::from_secs_f64(share.min(1.0)));
             }
         }
-        self.record.decision = Some((decision.clone(), backend.clone()));
+        self.record.decision = Some((decision.clone(), Arc::downgrade(backend)));
     }
 
     /// An attempt begins.
@@ -122,23 +130,30 @@ impl Flight {
         if self.record.attempts > 1 {
             self.worker.metrics.plain.retries.add(1);
         }
-        if let Some(active) = &self.active {
-            active.upstream.up();
-        }
+        self.set_attempting(true);
         self.sent.get_or_insert_with(Instant::now);
     }
 
-    /// It ended, well or not.
-    pub(crate) fn attempt_ended(&mut self, status: Option<u16>) {
+    /// It failed.
+    pub(crate) fn attempt_failed(&mut self, status: Option<u16>) {
         self.record.upstream_status = status.or(self.record.upstream_status);
-        if let Some(active) = &self.active {
-            active.upstream.down();
-        }
+        self.set_attempting(false);
     }
 
-    /// The engine's head is here.
-    pub(crate) fn answered(&mut self) {
+    /// The engine's head is here; the attempt goes on until the answer has ended.
+    pub(crate) fn answered(&mut self, status: u16) {
+        self.record.upstream_status = Some(status);
         self.answered = Some(Instant::now());
+    }
+
+    fn set_attempting(&mut self, attempting: bool) {
+        let Some(active) = &self.active else { return };
+        match (self.attempting, attempting) {
+            (false, true) => active.upstream.up(),
+            (true, false) => active.upstream.down(),
+            _ => {}
+        }
+        self.attempting = attempting;
     }
 
     /// The status that the client sees.
@@ -149,17 +164,12 @@ impl Flight {
     /// Bytes of the answer's body went to the client, with so many events so far.
     pub(crate) fn relayed(&mut self, bytes: usize, events: u64) {
         self.record.bytes.1 += bytes as u64;
-        if events > self.events || self.first_event.is_none() {
+        if events > self.events {
             let now = Instant::now();
             self.first_event.get_or_insert(now);
             self.last_event = Some(now);
             self.events = events;
         }
-    }
-
-    /// Whether the answer's first event or byte went to the client.
-    pub(crate) fn has_first_event(&self) -> bool {
-        self.first_event.is_some()
     }
 
     /// The answer's tokens, as the engine counted them.
@@ -223,6 +233,7 @@ impl Drop for Flight {
     fn drop(&mut self) {
         let end = Instant::now();
         self.count(end);
+        self.set_attempting(false);
         let worker = &self.worker;
         if let Some(active) = &self.active {
             active.downstream.down();

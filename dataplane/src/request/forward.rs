@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dataplane_core::http::{BadResponse, HeadScanner, ResponseHead};
+use dataplane_core::http::{BadResponse, HeadLimits, HeadScanner, ResponseHead, parse_response};
 use memchr::memmem;
 
 use crate::metrics::Limit;
@@ -32,15 +32,16 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// The same request for another data-parallel rank, if ranks are told at all.
+    /// The same request for another data-parallel rank, where ranks are told.
     pub(crate) fn for_rank(mut self, rank: u16) -> Self {
-        const NAME: &[u8] = b"x-data-parallel-rank: ";
+        const NAME: &[u8] = b"\r\nx-data-parallel-rank: ";
         let head = &self.bytes[self.from..];
         let end = memmem::find(head, b"\r\n\r\n").unwrap_or(0);
         let lower = head[..end].to_ascii_lowercase();
         let Some(at) = memmem::find(&lower, NAME) else { return self };
         let start = self.from + at + NAME.len();
-        let stop = self.from + memmem::find(&head[at..], b"\r\n").map_or(end, |n| at + n);
+        let value = &head[at + NAME.len()..];
+        let stop = start + memmem::find(value, b"\r\n").unwrap_or(value.len());
         self.bytes.splice(start..stop, rank.to_string().into_bytes());
         self
     }
@@ -59,7 +60,7 @@ pub(crate) struct Attempt {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) stream: Stream,
-    pub(crate) head: ResponseHead,
+    pub(crate) head: Box<ResponseHead>,
     /// The head, and what came with it.
     pub(crate) bytes: Vec<u8>,
     /// The engine answered before it had the whole request; its connection is not used again.
@@ -69,8 +70,10 @@ pub(crate) struct Answer {
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The client left.
-    Gone,
+    /// The client left, before or after the request was sent.
+    Gone { sent: bool },
+    /// This process or machine lacks something: no fault of the engine.
+    Local(io::Error),
     /// No connection.
     Connect(io::Error),
     /// It broke before the first byte of an answer.
@@ -78,7 +81,7 @@ pub(crate) enum Failure {
     /// It broke inside the head.
     Cut,
     /// A limit ended it.
-    Slow(Limit),
+    Slow,
     /// The head is not HTTP.
     Malformed(BadResponse),
 }
@@ -102,6 +105,9 @@ pub(crate) async fn attempt(
                 Err(failure) => return (Err(failure), Some(wire)),
             },
         };
+        if connection.watch.fired() == Some(Limit::Total) {
+            return (Err(Failure::Slow), Some(wire));
+        }
         connection.watch.engine(Some(stream.killer()));
         connection.watch.wait(Waiting::FirstByte, worker.now_ms(), attempt.first_byte_ms);
         let (result, back) = exchange(connection, stream, attempt.to_head, wire).await;
@@ -122,8 +128,9 @@ async fn connect(connection: &mut Connection, attempt: &Attempt) -> Result<Strea
     connection.watch.nothing();
     let connecting = Stream::connect(attempt.address, attempt.connect);
     match unless_gone(connecting, &mut connection.reader).await {
-        None => Err(Failure::Gone),
+        None => Err(Failure::Gone { sent: false }),
         Some(Ok(stream)) => Ok(stream),
+        Some(Err(error)) if is_local(&error) => Err(Failure::Local(error)),
         Some(Err(error)) => {
             worker.pool.clear(attempt.address);
             if error.kind() == io::ErrorKind::TimedOut {
@@ -152,7 +159,7 @@ async fn exchange(
     let early = wrote.as_ref().is_none_or(|(result, _)| result.is_err());
     let back = wrote.map(|(_, bytes)| Wire { bytes, from, room });
     match step {
-        Step::Gone => (Err(Failure::Gone), None),
+        Step::Gone => (Err(Failure::Gone { sent: true }), None),
         Step::Read(result, bytes) => match broken(connection, result) {
             Some(failure) => (Err(failure), back),
             None => (head(connection, stream, bytes, (to_head, early)).await, back),
@@ -172,20 +179,28 @@ async fn write_and_read(
     let killer = stream.killer();
     let (read, write) = stream.sides();
     let mut writing = pin!(write.write_from(bytes, from));
-    let mut reading = pin!(read.read(Vec::with_capacity(FIRST_READ)));
     let mut wrote = None;
-    let step = poll_fn(|cx| {
-        if wrote.is_none()
-            && let Poll::Ready(done) = writing.as_mut().poll(cx)
-        {
-            wrote = Some(done);
+    let mut buf = Vec::with_capacity(FIRST_READ);
+    let step = loop {
+        let mut reading = pin!(read.read(buf));
+        let step = poll_fn(|cx| {
+            if wrote.is_none()
+                && let Poll::Ready(done) = writing.as_mut().poll(cx)
+            {
+                wrote = Some(done);
+            }
+            if let Poll::Ready((result, bytes)) = reading.as_mut().poll(cx) {
+                return Poll::Ready(Step::Read(result, bytes));
+            }
+            connection.reader.poll_left(cx).map(|()| Step::Gone)
+        })
+        .await;
+        match step {
+            // `100 Continue` is no reason to stop sending.
+            Step::Read(Ok(n), bytes) if n > 0 && wrote.is_none() && !has_final_head(&bytes) => buf = bytes,
+            step => break step,
         }
-        if let Poll::Ready((result, bytes)) = reading.as_mut().poll(cx) {
-            return Poll::Ready(Step::Read(result, bytes));
-        }
-        connection.reader.poll_left(cx).map(|()| Step::Gone)
-    })
-    .await;
+    };
     let lost = !matches!(&step, Step::Read(Ok(n), _) if *n > 0);
     if lost && wrote.is_none() {
         // The request may be sent again, so its bytes are wanted back from the write that cannot succeed any more.
@@ -195,6 +210,24 @@ async fn write_and_read(
     (step, wrote)
 }
 
+/// Whether more than interim heads has come: a final head, or what is none.
+fn has_final_head(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    loop {
+        match parse_response(rest, &HeadLimits::default(), false) {
+            Ok(Some(head)) if head.interim => rest = &rest[head.len as usize..],
+            Ok(None) => return false,
+            Ok(Some(_)) | Err(_) => return true,
+        }
+    }
+}
+
+/// Whether a connection failed for want of something here.
+fn is_local(error: &io::Error) -> bool {
+    let ours = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|code| ours.contains(&code))
+}
+
 /// Why a first read brought nothing, if it did not.
 fn broken(connection: &Connection, result: io::Result<usize>) -> Option<Failure> {
     let error = match result {
@@ -202,7 +235,7 @@ fn broken(connection: &Connection, result: io::Result<usize>) -> Option<Failure>
         Ok(_) => io::ErrorKind::UnexpectedEof.into(),
         Err(error) => error,
     };
-    Some(connection.watch.fired().map_or(Failure::Broken(error), Failure::Slow))
+    Some(connection.watch.fired().map_or(Failure::Broken(error), |_| Failure::Slow))
 }
 
 /// Reads on until the head is whole; interim heads are skipped.
@@ -222,14 +255,14 @@ async fn head(
                 scanner = HeadScanner::default();
                 continue;
             }
-            Ok(Some(head)) => return Ok(Answer { stream, head, bytes, early }),
+            Ok(Some(head)) => return Ok(Answer { stream, head: Box::new(head), bytes, early }),
             Ok(None) => {}
         }
         let read = unless_gone(stream.read(bytes), &mut connection.reader).await;
-        let Some((result, back)) = read else { return Err(Failure::Gone) };
+        let Some((result, back)) = read else { return Err(Failure::Gone { sent: true }) };
         bytes = back;
         if !matches!(result, Ok(n) if n > 0) {
-            return Err(connection.watch.fired().map_or(Failure::Cut, Failure::Slow));
+            return Err(connection.watch.fired().map_or(Failure::Cut, |_| Failure::Slow));
         }
     }
 }
@@ -240,7 +273,8 @@ pub(crate) async fn unless_gone<F: Future>(future: F, reader: &mut Reader) -> Op
     poll_fn(|cx| poll_unless_gone(future.as_mut(), reader, cx)).await
 }
 
-fn poll_unless_gone<F: Future>(
+/// One look at both.
+pub(crate) fn poll_unless_gone<F: Future>(
     future: Pin<&mut F>,
     reader: &mut Reader,
     cx: &mut Context<'_>,

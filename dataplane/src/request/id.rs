@@ -1,22 +1,28 @@
 //! `x-request-id`: the client's where it is sane, else one made here. It is sent upstream and returned.
 
+use std::sync::Arc;
+
 /// Bytes of a client's id that are accepted; a longer one is replaced.
 const MAX: usize = 128;
 
 /// A request's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RequestId(String);
+pub(crate) struct RequestId(Arc<str>);
 
 impl RequestId {
     /// The client's, if it consists of visible ASCII; else a random UUID (version 4) made from the two numbers.
     pub(crate) fn new(sent: Option<&[u8]>, random: impl FnOnce() -> (u64, u64)) -> Self {
         let sane = sent.filter(|id| (1..=MAX).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic));
         let kept = sane.and_then(|id| std::str::from_utf8(id).ok());
-        Self(kept.map_or_else(|| uuid(random()), str::to_owned))
+        Self(kept.map_or_else(|| uuid(random()).into(), Arc::from))
     }
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    pub(crate) fn shared(&self) -> Arc<str> {
+        self.0.clone()
     }
 }
 

@@ -1,11 +1,14 @@
 //! What the proxy answers itself on the data port: health for load balancers, and the models of the table.
 
+use std::sync::{Arc, Weak};
+
 use dataplane_core::http::{Downstream, LocalResponse, Method, RequestHead, write_local_response};
+use dataplane_core::table::Table;
 use serde_json::json;
 
 use super::Client;
 use super::finish::Flight;
-use crate::admin::readyz;
+use crate::escape::unescaped;
 use crate::server::connection::{After, Connection};
 use crate::worker::Worker;
 
@@ -24,10 +27,9 @@ pub(crate) fn answer(worker: &Worker, head: &RequestHead, path: &str) -> Option<
     }
     let (status, body) = match path {
         "/healthz" => (200, br#"{"message":"ok"}"#.to_vec()),
-        "/readyz" => {
-            let reply = readyz(&worker.shared);
-            (reply.status, reply.body)
-        }
+        // Without what the admin port tells: clients need not know of files and snapshots.
+        "/readyz" if worker.shared.ready() => (200, br#"{"message":"router is ready"}"#.to_vec()),
+        "/readyz" => (503, br#"{"message":"router is not ready"}"#.to_vec()),
         "/v1/models" | "/models" => (200, models(worker)),
         _ => model(worker, path.strip_prefix("/v1/models/")?),
     };
@@ -56,8 +58,21 @@ pub(crate) async fn send(connection: &mut Connection, flight: &mut Flight, clien
     }
 }
 
+/// The list is made once per table: with thousands of models it takes a while.
 fn models(worker: &Worker) -> Vec<u8> {
     let table = worker.table();
+    let mut cached = worker.models.borrow_mut();
+    match &*cached {
+        Some((of, body)) if Weak::ptr_eq(of, &Arc::downgrade(&table)) => body.clone(),
+        _ => {
+            let body = list(&table);
+            *cached = Some((Arc::downgrade(&table), body.clone()));
+            body
+        }
+    }
+}
+
+fn list(table: &Table) -> Vec<u8> {
     let data: Vec<_> = table.models().iter().map(|name| object(name)).collect();
     to_json(&json!({"object": "list", "data": data}))
 }
@@ -84,34 +99,4 @@ fn object(name: &str) -> serde_json::Value {
 
 fn to_json(value: &serde_json::Value) -> Vec<u8> {
     serde_json::to_vec(value).expect("a value is always JSON")
-}
-
-fn unescaped(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        if *first != b'%' {
-            bytes.push(*first);
-            rest = after;
-            continue;
-        }
-        let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &after[2..];
-    }
-    String::from_utf8(bytes).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_in_paths_are_unescaped() {
-        let check = |text, expected: Option<&str>| assert_eq!(unescaped(text).as_deref(), expected, "{text}");
-        check("meta%2Fllama", Some("meta/llama"));
-        check("meta/llama", Some("meta/llama"));
-        check("a%2", None);
-        check("%ff", None);
-    }
 }

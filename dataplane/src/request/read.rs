@@ -13,12 +13,18 @@ use crate::server::watch::Waiting;
 use crate::shared::Buffered;
 
 /// Bytes that are set aside for a body because its length was announced; more only as it arrives.
-const TRUSTED_LENGTH: usize = 1 << 20;
+const TRUSTED_LENGTH: usize = 64 << 10;
+/// Room of each further read of a chunked body.
+const CHUNKED_READ: usize = 16 << 10;
+/// Bodies that came in one read are counted from here on: smaller ones are bounded by the number of connections, and
+/// counting them would only make cores contend.
+const LARGE: usize = 16 << 10;
 
 /// A whole request: head and body in one buffer.
 pub(crate) struct Received {
     pub(crate) input: Input,
-    pub(crate) head: RequestHead,
+    /// Boxed, as all that is large and handed from phase to phase.
+    pub(crate) head: Box<RequestHead>,
     /// Of the input's bytes.
     pub(crate) body: Range<usize>,
     /// Held as long as the bytes are.
@@ -43,14 +49,14 @@ pub(crate) fn path<'b>(head: &RequestHead, bytes: &'b [u8]) -> &'b str {
 }
 
 /// Reads a head; its bytes stay in the reader.
-pub(crate) async fn head(connection: &mut Connection) -> Result<RequestHead, Ended> {
+pub(crate) async fn head(connection: &mut Connection) -> Result<Box<RequestHead>, Ended> {
     let limits = connection.worker.shared.config.limits.head;
     let header_ms = connection.worker.limits_ms.header_time;
     let mut scanner = HeadScanner::default();
     let mut waited = false;
     loop {
         match scanner.request(connection.reader.input().bytes(), &limits) {
-            Ok(Some(head)) => return Ok(head),
+            Ok(Some(head)) => return Ok(Box::new(head)),
             Err(bad) => return Err(Refusal::bad_head(&bad).into()),
             Ok(None) => {}
         }
@@ -66,44 +72,54 @@ pub(crate) async fn head(connection: &mut Connection) -> Result<RequestHead, End
 }
 
 /// Reads the body that follows the head in the reader.
-pub(crate) async fn body(connection: &mut Connection, head: RequestHead) -> Result<Received, Ended> {
+pub(crate) async fn body(connection: &mut Connection, head: Box<RequestHead>) -> Result<Received, Ended> {
+    let room = Buffered::new(&connection.worker.shared);
     match head.framing {
-        RequestFraming::None => {
-            let room = connection.worker.shared.buffer(0).ok_or_else(Refusal::memory_full)?;
-            Ok(received(connection, head, 0, room))
-        }
-        RequestFraming::Length(length) => of_length(connection, head, length).await,
-        RequestFraming::Chunked => chunked(connection, head).await,
+        RequestFraming::None => Ok(received(connection, head, 0, room)),
+        RequestFraming::Length(length) => of_length(connection, head, (length, room)).await,
+        RequestFraming::Chunked => chunked(connection, head, room).await,
     }
 }
 
-async fn of_length(connection: &mut Connection, head: RequestHead, length: u64) -> Result<Received, Ended> {
+async fn of_length(
+    connection: &mut Connection,
+    head: Box<RequestHead>,
+    (length, mut room): (u64, Buffered),
+) -> Result<Received, Ended> {
     let most = connection.worker.shared.config.limits.body_bytes;
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length > most {
         return Err(Refusal::body_too_large(most).into());
     }
-    let room = connection.worker.shared.buffer(length).ok_or_else(Refusal::memory_full)?;
     let end = head.len as usize + length;
-    let have = connection.reader.input().bytes().len();
+    let mut have = connection.reader.input().bytes().len();
     if have < end {
         expect(connection, &head).await?;
-        connection.reader.reserve((end - have).min(TRUSTED_LENGTH));
     }
-    loop {
-        let have = connection.reader.input().bytes().len();
-        if have >= end {
-            return Ok(received(connection, head, length, room));
-        }
+    while have < end {
+        // Room is taken as bytes arrive, doubling: an announced length costs its sender nothing.
+        let wanted = (end - have).min(have.max(TRUSTED_LENGTH));
+        hold(&mut room, have + wanted - head.len as usize)?;
+        connection.reader.reserve(wanted);
         wait(connection);
         if !connection.reader.more_of(end - have).await {
             return Err(ended(connection, "body", Limit::BodyIdle));
         }
+        have = connection.reader.input().bytes().len();
     }
+    if length >= LARGE {
+        hold(&mut room, length)?;
+    }
+    Ok(received(connection, head, length, room))
+}
+
+/// Takes room for so many bytes in all.
+fn hold(room: &mut Buffered, bytes: usize) -> Result<(), Refusal> {
+    if room.grow_to(bytes) { Ok(()) } else { Err(Refusal::memory_full()) }
 }
 
 /// The request as it lies in the reader; what follows it stays there.
-fn received(connection: &mut Connection, head: RequestHead, length: usize, room: Buffered) -> Received {
+fn received(connection: &mut Connection, head: Box<RequestHead>, length: usize, room: Buffered) -> Received {
     let mut input = connection.reader.take_input();
     let start = head.len as usize;
     let body = start..start + length;
@@ -113,17 +129,16 @@ fn received(connection: &mut Connection, head: RequestHead, length: usize, room:
 }
 
 /// Takes the chunks apart on the way: the request leaves with a length.
-async fn chunked(connection: &mut Connection, head: RequestHead) -> Result<Received, Ended> {
-    let shared = connection.worker.shared.clone();
-    let most = shared.config.limits.body_bytes;
-    let mut reader = BodyReader::request(head.framing, &shared.config.limits.head);
+async fn chunked(connection: &mut Connection, head: Box<RequestHead>, mut room: Buffered) -> Result<Received, Ended> {
+    let limits = connection.worker.shared.config.limits;
+    let most = limits.body_bytes;
+    let mut reader = BodyReader::request(head.framing, &limits.head);
     let mut raw = connection.reader.take_input();
     let start = head.len as usize;
     let mut input = Input::with_room(raw.bytes().len());
     input.0.extend_from_slice(&raw.bytes()[..start]);
     let mut from = start;
     let mut asked = false;
-    let mut room = shared.buffer(0).ok_or_else(Refusal::memory_full)?;
     loop {
         let scan = reader.scan(&raw.bytes()[from..], |data| input.0.extend_from_slice(data));
         let scan = scan.map_err(|bad| Refusal::bad_chunk(&bad))?;
@@ -131,10 +146,9 @@ async fn chunked(connection: &mut Connection, head: RequestHead) -> Result<Recei
         if length > most {
             return Err(Refusal::body_too_large(most).into());
         }
-        if length > room.bytes() {
+        if length > room.bytes() && (asked || length >= LARGE) {
             // Doubled, so that a body in small chunks does not ask for room with each of them.
-            drop(room);
-            room = shared.buffer((2 * length).min(most)).ok_or_else(Refusal::memory_full)?;
+            hold(&mut room, (2 * length).min(most))?;
         }
         if scan.done {
             connection.reader.put_back(raw.split_off(from + scan.consumed));
@@ -142,7 +156,10 @@ async fn chunked(connection: &mut Connection, head: RequestHead) -> Result<Recei
         }
         if !std::mem::replace(&mut asked, true) {
             expect(connection, &head).await?;
+            raw = Input::with_room(CHUNKED_READ);
         }
+        raw.clear();
+        connection.reader.put_back(raw);
         wait(connection);
         if !connection.reader.more().await {
             return Err(ended(connection, "body", Limit::BodyIdle));
@@ -168,7 +185,7 @@ fn wait(connection: &Connection) {
 /// Why no more bytes came.
 fn ended(connection: &Connection, what: &'static str, limit: Limit) -> Ended {
     match connection.watch.fired() {
-        Some(fired) if fired == limit => Refusal::client_slow(what, limit).into(),
+        Some(fired) if fired == limit => Refusal::client_slow(what).into(),
         _ => Ended::Gone,
     }
 }

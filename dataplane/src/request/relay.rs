@@ -1,38 +1,48 @@
 //! The engine's answer to the client: one read, one write for each batch of bytes, nothing held back. No read is posted
 //! until the write is done, so a client that reads slowly slows the engine, not this process's memory.
 
+use std::future::poll_fn;
+use std::pin::pin;
+
+use api::snapshot::Engine;
+use dataplane_core::health::Event;
 use dataplane_core::http::{
     BodyReader, Downstream, DownstreamFraming, ResponseEdits, ResponseFraming, Version, write_response_head,
 };
 use dataplane_core::inspect::ApiKind;
-use dataplane_core::relay::{Forward, Outlet, Relay};
-use dataplane_core::sse::{CutError, Tap, UsageFilter, Watch};
+use dataplane_core::relay::{Forward, Outlet, Relay, Step};
+use dataplane_core::sse::{CutError, UsageFilter, Watch};
 
-use super::Client;
 use super::ask::Ask;
-use super::attempts::{Answered, abandon};
-use super::decide::Decided;
+use super::attempts::{Answered, Served, abandon};
 use super::finish::Flight;
-use super::forward::{Answer, unless_gone};
+use super::forward::{Answer, poll_unless_gone};
+use super::{Client, Ended};
 use crate::metrics::StreamOutcome;
-use crate::refusal::Reason;
-use crate::rt::Stream;
+use crate::refusal::{Reason, Refusal};
+use crate::rt::{self, Stream};
 use crate::server::connection::{After, Connection};
 use crate::server::watch::Waiting;
 
 /// Room of a read: small while events trickle, for each stream holds it; grown while reads fill it.
 const ROOM: (usize, usize) = (4 << 10, 64 << 10);
+/// The same where what is read may be copied: a client that reads slowly holds both.
+const ROOM_REFRAMED: usize = 32 << 10;
+/// Reads in a row that need not wait, before others get the core.
+const IN_A_ROW: u32 = 64;
 
 /// What is relayed, apart from its bytes.
 struct Course {
     relay: Relay,
-    ask: Ask,
-    decided: Decided,
+    ask: Box<Ask>,
+    served: Served,
     stream: Stream,
     is_events: bool,
+    status: u16,
     kept: Downstream,
     /// The engine's connection can be used again if all ends well.
     reusable: bool,
+    room: usize,
 }
 
 /// Why the relaying ended before the answer did.
@@ -49,28 +59,34 @@ pub(crate) async fn relay(
     flight: &mut Flight,
     client: &Client,
     answered: Answered,
-) -> After {
-    let Answered { ask, decided, answer } = answered;
+) -> Result<After, Ended> {
+    let Answered { ask, served, answer } = answered;
     let worker = connection.worker.clone();
-    let mut kept = client.connection(&worker);
-    let (framing, outlet) = framing(&answer, client.version, is_events(&answer));
-    if outlet == Outlet::Close {
-        kept = Downstream::Close;
-    }
-    flight.status(answer.head.status);
+    let is_events = is_events(&answer);
+    let (framing, outlet) = framing(&answer, client.version, is_events);
+    let kept = if outlet == Outlet::Close { Downstream::Close } else { client.connection(&worker) };
     let mut out = Vec::with_capacity(answer.bytes.len() + 512);
-    write_head(connection, client, (&answer, &decided), (framing, kept), &mut out);
-    let (mut course, bytes, from) = course(connection, ask, decided, answer, (outlet, kept));
-    match run(connection, flight, &mut course, (out, bytes, from)).await {
+    write_head(connection, client, (&answer, &served), (framing, kept), &mut out);
+    let status = answer.head.status;
+    let (mut course, bytes, from) = course(connection, ask, served, answer, (outlet, kept));
+    // What came with the head is looked at before the head goes out: while nothing has, there is a right answer.
+    let Ok(first) = course.relay.push(&bytes[from..], &mut out) else {
+        course.served.endpoint.observe(Event::Failure, worker.now_ms());
+        let text = "The model server's answer is malformed.";
+        return Err(Refusal::new(502, Reason::UpstreamResponse, text).code("upstream_malformed").into());
+    };
+    flight.status(status);
+    let ended = run(connection, flight, &mut course, First { out, bytes, from, step: first }).await;
+    Ok(match ended {
         Ok(()) => succeed(connection, flight, course),
         Err(Broken::Client) => {
             flight.failed(Reason::ClientGone, "the client left", "router");
             flight.stream_if(course.is_events, StreamOutcome::ClientGone);
-            abandon(connection, course.decided);
+            abandon(connection, course.served.engine, course.served.endpoint);
             After::Cut
         }
         Err(Broken::Engine(sentence, reason)) => cut(connection, flight, course, sentence, reason).await,
-    }
+    })
 }
 
 /// How the answer is delimited for the client.
@@ -81,11 +97,12 @@ fn framing(answer: &Answer, version: Version, is_events: bool) -> (DownstreamFra
     };
     match answer.head.framing {
         ResponseFraming::None => (DownstreamFraming::Bodiless, Outlet::Same),
-        ResponseFraming::Length(length) => (DownstreamFraming::Length(length), Outlet::Same),
+        // An event stream of known length may lose an event, or end in one of ours.
+        ResponseFraming::Length(length) if !is_events => (DownstreamFraming::Length(length), Outlet::Same),
         ResponseFraming::Chunked if version == Version::Http11 && !is_events => {
             (DownstreamFraming::Chunked, Outlet::Same)
         }
-        ResponseFraming::Chunked | ResponseFraming::UntilClose => in_chunks,
+        ResponseFraming::Length(_) | ResponseFraming::Chunked | ResponseFraming::UntilClose => in_chunks,
     }
 }
 
@@ -97,7 +114,7 @@ fn is_events(answer: &Answer) -> bool {
 fn write_head(
     connection: &Connection,
     client: &Client,
-    (answer, decided): (&Answer, &Decided),
+    (answer, served): (&Answer, &Served),
     (framing, kept): (DownstreamFraming, Downstream),
     out: &mut Vec<u8>,
 ) {
@@ -105,11 +122,11 @@ fn write_head(
     let mut extra: Vec<(&str, &[u8])> = Vec::new();
     let (address, decision);
     if expose.endpoint {
-        address = decided.plan.endpoint.endpoint.address.to_string();
+        address = served.endpoint.endpoint.address.to_string();
         extra.push(("x-kthena-endpoint", address.as_bytes()));
     }
     if expose.decision {
-        decision = told(decided);
+        decision = told(served);
         extra.push(("x-kthena-decision", decision.as_bytes()));
     }
     let edits =
@@ -118,25 +135,25 @@ fn write_head(
 }
 
 /// The decision in one line.
-fn told(decided: &Decided) -> String {
-    let chosen = decided.plan.decision.chosen();
+fn told(served: &Served) -> String {
+    let chosen = served.decision.chosen();
     format!(
         "endpoint={} matched_blocks={} queued_tokens={} running={} cost_ms={:.3} score={} candidates={} attempts={}",
-        decided.plan.endpoint.endpoint.name,
+        served.endpoint.endpoint.name,
         chosen.matched_blocks,
         chosen.queued_tokens,
         chosen.running,
         chosen.cost * 1e3,
         chosen.score,
-        decided.plan.decision.candidates.len(),
-        decided.plan.attempts(),
+        served.decision.candidates.len(),
+        served.attempts,
     )
 }
 
 fn course(
     connection: &Connection,
-    ask: Ask,
-    decided: Decided,
+    ask: Box<Ask>,
+    served: Served,
     answer: Answer,
     (outlet, kept): (Outlet, Downstream),
 ) -> (Course, Vec<u8>, usize) {
@@ -146,14 +163,26 @@ fn course(
         (true, _) => Watch::Events,
         (false, _) => Watch::Json,
     };
-    let filter = is_events && decided.splices.usage_injected() && outlet != Outlet::Same;
+    let filter = is_events && served.usage_injected && outlet != Outlet::Same;
     let body = BodyReader::response(answer.head.framing, &connection.worker.shared.config.limits.head);
-    let relay = Relay::new(body, outlet, Some(Tap::new(watch)), filter.then(UsageFilter::new));
+    let relay = Relay::new(body, outlet, Some(watch), filter.then(UsageFilter::new));
+    let Answer { stream, head, bytes, early } = answer;
     // TorchServe resets a connection after an error, whatever its head says.
-    let resets = decided.backend.engine == api::snapshot::Engine::Torchserve && answer.head.status >= 400;
-    let reusable = answer.head.keep_alive && !answer.early && !resets;
-    let Answer { stream, head, bytes, early: _ } = answer;
-    (Course { relay, ask, decided, stream, is_events, kept, reusable }, bytes, head.len as usize)
+    let resets = served.engine == Engine::Torchserve && head.status >= 400;
+    let reusable = head.keep_alive && !early && !resets;
+    let room = if outlet == Outlet::Same { ROOM.1 } else { ROOM_REFRAMED };
+    let course = Course { relay, ask, served, stream, is_events, status: head.status, kept, reusable, room };
+    (course, bytes, head.len as usize)
+}
+
+/// What is there when relaying begins.
+struct First {
+    /// The head, and what the first push made.
+    out: Vec<u8>,
+    /// What was read; the body is from `from` on.
+    bytes: Vec<u8>,
+    from: usize,
+    step: Step,
 }
 
 /// Reads and writes until the answer is complete.
@@ -161,52 +190,68 @@ async fn run(
     connection: &mut Connection,
     flight: &mut Flight,
     course: &mut Course,
-    (mut out, mut bytes, mut from): (Vec<u8>, Vec<u8>, usize),
+    first: First,
 ) -> Result<(), Broken> {
-    let worker = connection.worker.clone();
-    let idle_ms = course.decided.plan.deadlines.idle.as_millis() as u64;
+    let First { mut out, mut bytes, from, mut step } = first;
+    if let Forward::AsIs(n) = step.forward {
+        out.extend_from_slice(&bytes[from..from + n]);
+        step.forward = Forward::Out;
+    }
+    let mut unread = from + step.consumed;
+    let idle_ms = course.served.idle.as_millis() as u64;
+    let mut in_a_row = 0;
     loop {
-        let pushed = course.relay.push(&bytes[from..], &mut out);
-        let malformed = |_| Broken::Engine("the model server's answer is malformed", Reason::UpstreamResponse);
-        let step = pushed.map_err(malformed)?;
-        if step.seen.first_event && !flight.has_first_event() {
-            course.decided.plan.endpoint.reservation.first_event(worker.now_ms());
+        if step.seen.first_event {
+            course.served.endpoint.reservation.first_event(connection.worker.now_ms());
         }
-        if from + step.consumed < bytes.len() {
-            course.reusable = false;
-        }
-        let written = match step.forward {
-            Forward::AsIs(n) if out.is_empty() && from == 0 => {
-                let room = bytes.capacity();
-                bytes.truncate(n);
-                let spare = send(connection, std::mem::take(&mut bytes)).await?;
-                bytes = resized(spare, n, room);
-                true
-            }
+        course.reusable &= unread == bytes.len();
+        let (length, capacity) = (bytes.len(), bytes.capacity());
+        match step.forward {
             Forward::AsIs(n) => {
-                out.extend_from_slice(&bytes[from..from + n]);
-                false
+                bytes.truncate(n);
+                bytes = send(connection, bytes).await?;
             }
-            Forward::Out => false,
-        };
-        if !written {
-            out = send(connection, std::mem::take(&mut out)).await?;
-            let (n, room) = (bytes.len(), bytes.capacity());
-            bytes = resized(bytes, n, room);
+            Forward::Out => out = send(connection, out).await?,
         }
         flight.relayed(step.data, course.relay.events());
         if step.done {
             return Ok(());
         }
-        (out, from) = (cleared(out), 0);
-        connection.watch.wait(Waiting::Stream, worker.now_ms(), idle_ms);
-        let read = unless_gone(course.stream.read(bytes), &mut connection.reader).await;
-        let (result, back) = read.ok_or(Broken::Client)?;
-        bytes = back;
-        if !matches!(result, Ok(n) if n > 0) {
-            return ended(connection, course, out).await;
+        out = spare(out);
+        bytes = resized(bytes, (length, capacity), course.room);
+        connection.watch.wait(Waiting::Stream, connection.worker.now_ms(), idle_ms);
+        let (arrived, waited) = read(connection, course, bytes).await;
+        in_a_row = if waited { 0 } else { in_a_row + 1 };
+        if in_a_row == IN_A_ROW {
+            // Both sides are so fast that nothing ever waits; the core's other connections must not.
+            in_a_row = 0;
+            rt::yield_now().await;
         }
+        let (result, back) = arrived.ok_or(Broken::Client)?;
+        bytes = back;
+        match result {
+            Ok(n) if n > 0 => {}
+            other => return ended(connection, course, out, other.is_ok()).await,
+        }
+        let malformed = |_| Broken::Engine("the model server's answer is malformed", Reason::UpstreamResponse);
+        step = course.relay.push(&bytes, &mut out).map_err(malformed)?;
+        unread = step.consumed;
     }
+}
+
+type Read = (std::io::Result<usize>, Vec<u8>);
+
+/// Reads once, unless the client leaves first; and whether that had to wait.
+async fn read(connection: &mut Connection, course: &mut Course, bytes: Vec<u8>) -> (Option<Read>, bool) {
+    let mut waited = false;
+    let mut reading = pin!(course.stream.read(bytes));
+    let read = poll_fn(|cx| {
+        let polled = poll_unless_gone(reading.as_mut(), &mut connection.reader, cx);
+        waited |= polled.is_pending();
+        polled
+    })
+    .await;
+    (read, waited)
 }
 
 async fn send(connection: &mut Connection, bytes: Vec<u8>) -> Result<Vec<u8>, Broken> {
@@ -216,51 +261,67 @@ async fn send(connection: &mut Connection, bytes: Vec<u8>) -> Result<Vec<u8>, Br
     connection.write_back(bytes).await.ok_or(Broken::Client)
 }
 
-fn cleared(mut bytes: Vec<u8>) -> Vec<u8> {
+/// An empty buffer; a large one is not kept, for most reads are small.
+fn spare(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.capacity() > ROOM_REFRAMED / 2 {
+        return Vec::new();
+    }
     bytes.clear();
     bytes
 }
 
 /// An empty buffer for the next read: larger after a read that filled it, small again after a small one.
-fn resized(bytes: Vec<u8>, read: usize, room: usize) -> Vec<u8> {
-    if read >= room && room < ROOM.1 {
-        Vec::with_capacity((room * 4).min(ROOM.1))
-    } else if read * 4 <= room && room > ROOM.0 {
+fn resized(mut bytes: Vec<u8>, (read, capacity): (usize, usize), most: usize) -> Vec<u8> {
+    if read >= capacity && capacity < most {
+        Vec::with_capacity((capacity * 4).min(most))
+    } else if read * 4 <= capacity && capacity > ROOM.0 {
         Vec::with_capacity(ROOM.0)
     } else {
-        cleared(bytes)
+        bytes.clear();
+        bytes
     }
 }
 
-/// The engine closed or failed.
-async fn ended(connection: &mut Connection, course: &mut Course, mut out: Vec<u8>) -> Result<(), Broken> {
+/// The engine closed, in order or not.
+async fn ended(
+    connection: &mut Connection,
+    course: &mut Course,
+    mut out: Vec<u8>,
+    in_order: bool,
+) -> Result<(), Broken> {
     course.reusable = false;
     if connection.watch.fired().is_some() {
         return Err(Broken::Engine("the model server went silent for too long", Reason::UpstreamTimeout));
     }
-    if !course.relay.closed(&mut out) {
+    // A reset is no end, also where closing would be one.
+    if !in_order || !course.relay.closed(&mut out) {
         return Err(Broken::Engine("the model server broke off its answer", Reason::UpstreamTransport));
     }
     send(connection, out).await.map(drop)
 }
 
 fn succeed(connection: &Connection, flight: &mut Flight, course: Course) -> After {
-    let Course { relay, ask, decided, stream, is_events, kept, reusable } = course;
+    let Course { relay, ask, served, stream, is_events, status, kept, reusable, room: _ } = course;
     let worker = &connection.worker;
     let now_ms = worker.now_ms();
     if let Some(usage) = relay.usage() {
         flight.usage(&usage);
-        // Tools are rendered by the engine's template, so their bytes would teach a wrong ratio.
-        if let (Some(tokens), None) = (usage.prompt, ask.inspected.tools) {
-            decided.backend.live.learn_bytes_per_token(decided.prompt_bytes().into(), tokens);
+        // Where the engine sees more than the text that was hashed, its count would teach a wrong ratio.
+        if let (Some(tokens), true) = (usage.prompt, ask.inspected.is_all_text()) {
+            served.endpoint.backend().learn_bytes_per_token(served.prompt_bytes.into(), tokens);
         }
     }
-    flight.stream_if(is_events, if relay.has_error() { StreamOutcome::InBandError } else { StreamOutcome::Ok });
-    if relay.has_error() {
+    // An error status says for itself what it is.
+    let in_band = relay.has_error() && status < 400;
+    flight.stream_if(is_events, if in_band { StreamOutcome::InBandError } else { StreamOutcome::Ok });
+    if in_band {
         flight.failed(Reason::UpstreamResponse, "the model server reported an error inside its answer", "upstream");
     }
-    let address = decided.plan.endpoint.endpoint.address;
-    decided.plan.endpoint.reservation.finish(now_ms);
+    if served.healthy {
+        served.endpoint.observe(Event::Success, now_ms);
+    }
+    let address = served.endpoint.endpoint.address;
+    served.endpoint.reservation.finish(now_ms);
     if reusable {
         worker.pool.put(address, stream, now_ms);
     }
@@ -278,13 +339,14 @@ async fn cut(
     let worker = connection.worker.clone();
     flight.failed(reason, sentence, "upstream");
     flight.stream_if(course.is_events, StreamOutcome::UpstreamError);
-    course.decided.plan.endpoint.observe(dataplane_core::health::Event::Failure, worker.now_ms());
+    course.served.endpoint.observe(Event::Failure, worker.now_ms());
     let mut out = Vec::new();
     let error = CutError { message: sentence, kind: "upstream_error", code: "stream_cut" };
-    if course.is_events && course.relay.cut(course.ask.api, &error, &mut out) && connection.write(out).await {
-        // Closed with FIN rather than a reset, which could destroy the event on its way; the missing last chunk shows
-        // that the answer was cut. A client of HTTP/1.0 can tell by the event alone.
-        return After::Close;
+    let told = course.is_events && course.relay.cut(course.ask.api, &error, &mut out) && connection.write(out).await;
+    if reason == Reason::UpstreamTimeout {
+        abandon(connection, course.served.engine, course.served.endpoint);
     }
-    After::Cut
+    // Closed with FIN rather than a reset, which could destroy the event on its way; the missing last chunk shows that
+    // the answer was cut. A client of HTTP/1.0 can tell by the event alone.
+    if told { After::Close } else { After::Cut }
 }

@@ -177,10 +177,14 @@ impl ReadHalf {
 
     /// See [`Stream::is_alive`].
     pub fn is_alive(&self) -> bool {
-        let mut byte = [0_u8; 1];
-        let peeked = rustix::net::recv(self.sock(), &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        matches!(peeked, Err(rustix::io::Errno::AGAIN))
+        is_quiet(self.sock())
     }
+}
+
+fn is_quiet(sock: &Sock) -> bool {
+    let mut byte = [0_u8; 1];
+    let peeked = rustix::net::recv(sock, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    matches!(peeked, Err(rustix::io::Errno::AGAIN))
 }
 
 /// Takes the low-water mark back when the wait ends, also when it is given up.
@@ -289,6 +293,11 @@ impl WriteHalf {
 }
 
 impl Killer {
+    /// Whether nothing waits to be read: no byte and no end.
+    pub fn is_quiet(&self) -> bool {
+        self.0.upgrade().is_some_and(|sock| is_quiet(&sock))
+    }
+
     /// Ends a pending read: it sees the peer's end. Writing goes on.
     pub fn end_read(&self) {
         self.shutdown(Shutdown::Read);

@@ -39,6 +39,21 @@ pub fn spawn(future: impl Future<Output = ()> + 'static) {
     });
 }
 
+/// Runs what a core cannot do without. A panic in it ends the process: a core whose listener or sweep is gone would hang
+/// its clients in silence.
+#[allow(clippy::disallowed_methods, reason = "the one place beside `spawn`")]
+pub fn spawn_vital(future: impl Future<Output = ()> + 'static) {
+    LIVE.set(LIVE.get() + 1);
+    monoio::spawn(async move {
+        let live = Live;
+        if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
+            tracing::error!(panic = message(&*panic), "a task that the core needs panicked");
+            std::process::abort();
+        }
+        drop(live);
+    });
+}
+
 struct Live;
 
 impl Drop for Live {

@@ -58,11 +58,18 @@ pub(crate) async fn serve(fd: OwnedFd, peer: SocketAddr, worker: Rc<Worker>) {
     let reader = Reader::new(read, watch.clone());
     let mut connection = Connection { reader, writer, watch, peer, worker };
     let mut waiting = Waiting::FirstRequest;
-    while connection.wait_for_request(waiting).await {
+    loop {
+        match connection.wait_for_request(waiting).await {
+            Next::Request => {}
+            Next::Gone => return,
+            Next::Enough => return connection.close().await,
+        }
         waiting = Waiting::Request;
         // Boxed, so that an idle connection holds none of the request's state.
         let after = Box::pin(request::serve(&mut connection)).await;
-        connection.watch.end_request();
+        if after == After::Keep {
+            connection.watch.end_request();
+        }
         match after {
             After::Keep => {}
             After::Close => return connection.close().await,
@@ -71,16 +78,26 @@ pub(crate) async fn serve(fd: OwnedFd, peer: SocketAddr, worker: Rc<Worker>) {
     }
 }
 
+/// What a connection waited for.
+enum Next {
+    Request,
+    /// The client left or idled too long.
+    Gone,
+    /// The process ends and owes the client nothing.
+    Enough,
+}
+
 impl Connection {
-    /// Waits for the first byte of a request; false when the client has left, idled too long, or has had its last
-    /// answer from a process that ends. A connection that was just accepted is served once even then.
-    async fn wait_for_request(&mut self, waiting: Waiting) -> bool {
+    /// Waits for the first byte of a request. A closing process serves what has arrived, and a connection that was just
+    /// accepted once.
+    async fn wait_for_request(&mut self, waiting: Waiting) -> Next {
         let worker = &self.worker;
-        if waiting == Waiting::Request && worker.shared.closing() {
-            return false;
+        let closing = waiting == Waiting::Request && worker.shared.closing();
+        if closing && !self.reader.has_input() {
+            return Next::Enough;
         }
         self.watch.wait(waiting, worker.now_ms(), worker.limits_ms.keep_alive_idle);
-        self.reader.next_request().await
+        if self.reader.next_request().await { Next::Request } else { Next::Gone }
     }
 
     /// Writes to the client, which has a limited time to read; false when it has left or does not read.
@@ -99,6 +116,10 @@ impl Connection {
     async fn close(mut self) {
         if self.writer.finish().is_err() {
             return;
+        }
+        if self.watch.fired().is_some() {
+            // Its reading side was shut down, so all that can be done for the answer is to wait.
+            return rt::sleep(LINGER_TIME).await;
         }
         let reader = &mut self.reader;
         let discard = async {

@@ -12,42 +12,71 @@ use crate::worker::{ToCore, Worker};
 /// Connections by which a core must be above the mean before it gives any away.
 const HAND_OFF_FROM: u64 = 4;
 
+/// Connections taken before the rest of the core gets a turn.
+const AT_ONCE: u32 = 64;
+
 /// Accepts until `stop`, then takes what waits in the queue, so that closing the listener resets nobody.
 pub(crate) async fn run(mut listener: Listener, worker: Rc<Worker>, stop: StopToken) {
+    let mut taken = 0;
     while let Accepted::Socket(fd, peer) = listener.accept(&stop).await {
         take(fd, peer, &worker);
+        taken += 1;
+        if taken % AT_ONCE == 0 {
+            rt::yield_now().await;
+        }
     }
-    for (fd, peer) in listener.drain() {
-        keep(fd, peer, &worker);
+    // Handshakes that were under way complete meanwhile.
+    for _ in 0..3 {
+        for (fd, peer) in listener.drain() {
+            keep(fd, peer, &worker);
+        }
+        rt::yield_now().await;
     }
 }
 
 fn take(fd: OwnedFd, peer: SocketAddr, worker: &Rc<Worker>) {
-    worker.metrics.plain.accepted.add(1);
-    if !worker.shared.admit_connection() {
-        worker.metrics.hit(Limit::Connections);
+    if !admit(worker) {
         return; // Dropping the socket closes it.
     }
-    let Some(other) = less_loaded(worker) else { return keep_counted(fd, peer, worker) };
-    match worker.shared.cores[other].post.post(ToCore::Socket(fd, peer)) {
+    let Some(other) = less_loaded(worker) else { return adopt_here(fd, peer, worker) };
+    // Counted there at once, or a burst would all go to the same core.
+    let slot = &worker.shared.cores[other];
+    slot.connection(1);
+    match slot.post.post(ToCore::Socket(fd, peer)) {
         Ok(()) => worker.metrics.plain.handed_off.add(1),
-        Err(ToCore::Socket(fd, peer)) => keep_counted(fd, peer, worker),
-        Err(_) => unreachable!("the queue gives back what it was given"),
+        Err(back) => {
+            slot.connection(-1);
+            if let ToCore::Socket(fd, peer) = back {
+                adopt_here(fd, peer, worker);
+            }
+        }
     }
 }
 
-/// Serves a socket here that no limit was asked for yet.
-fn keep(fd: OwnedFd, peer: SocketAddr, worker: &Rc<Worker>) {
-    if worker.shared.admit_connection() {
-        keep_counted(fd, peer, worker);
-    } else {
+fn admit(worker: &Worker) -> bool {
+    worker.metrics.plain.accepted.add(1);
+    let admitted = worker.shared.admit_connection();
+    if !admitted {
         worker.metrics.hit(Limit::Connections);
     }
+    admitted
 }
 
-/// Serves a socket here.
-pub(crate) fn keep_counted(fd: OwnedFd, peer: SocketAddr, worker: &Rc<Worker>) {
-    worker.opened();
+/// Serves a socket here, whatever the other cores have to do.
+fn keep(fd: OwnedFd, peer: SocketAddr, worker: &Rc<Worker>) {
+    if admit(worker) {
+        adopt_here(fd, peer, worker);
+    }
+}
+
+fn adopt_here(fd: OwnedFd, peer: SocketAddr, worker: &Rc<Worker>) {
+    worker.shared.cores[worker.id].connection(1);
+    adopt(fd, peer, worker);
+}
+
+/// Serves a socket that is counted as this core's.
+pub(crate) fn adopt(fd: OwnedFd, peer: SocketAddr, worker: &Rc<Worker>) {
+    worker.metrics.plain.connections.up();
     rt::spawn(connection::serve(fd, peer, worker.clone()));
 }
 

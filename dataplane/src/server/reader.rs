@@ -15,6 +15,8 @@ use crate::rt::{PostedOutcome, PostedRead, ReadHalf};
 pub(crate) const HEADROOM: usize = 1024;
 /// Room for a first read: most heads, and small bodies with them.
 const FIRST_READ: usize = 4096;
+/// Bytes of a body that are waited for at once. The limit on its pauses is thereby one on its pace too.
+const WAIT_FOR: usize = 64 << 10;
 /// Bytes of following requests that are taken while an answer is relayed; then the client has to wait.
 const AHEAD: usize = 16 << 10;
 
@@ -45,6 +47,11 @@ impl Input {
         next.0.extend_from_slice(tail);
         self.0.truncate(HEADROOM + at);
         next
+    }
+
+    /// Forgets the bytes and keeps their room.
+    pub(crate) fn clear(&mut self) {
+        self.0.truncate(HEADROOM);
     }
 
     fn is_unallocated(&self) -> bool {
@@ -94,16 +101,28 @@ impl Reader {
         self.input = input;
     }
 
-    /// Waits for the first bytes of the next request, which may be here already; false when the client has left.
+    /// Whether bytes of the next request are here.
+    pub(crate) fn has_input(&self) -> bool {
+        !self.input.bytes().is_empty() || self.ahead && matches!(self.side, Side::Posted(_))
+    }
+
+    /// Waits for the first bytes of the next request, which may be here already; false when the client has left. An
+    /// empty line alone is none: some clients send one after a body.
     pub(crate) async fn next_request(&mut self) -> bool {
-        if !self.input.bytes().is_empty() {
-            return true;
+        loop {
+            match self.input.bytes() {
+                b"\r\n" => self.input.clear(),
+                b"" => {}
+                _ => return true,
+            }
+            if let (true, Side::Posted(posted)) = (self.ahead, &self.side) {
+                // The read waits for more, but what it holds may be a whole request.
+                posted.cancel();
+            }
+            if !self.more().await {
+                return false;
+            }
         }
-        if let (true, Side::Posted(posted)) = (self.ahead, &self.side) {
-            // The read waits for more, but what it holds may be a whole request.
-            posted.cancel();
-        }
-        self.more().await
     }
 
     /// Waits for more bytes of the client; false when it has left. A wait that is given up stays posted.
@@ -115,7 +134,7 @@ impl Reader {
     pub(crate) async fn more_of(&mut self, missing: usize) -> bool {
         if let Side::Free(half) = &mut self.side {
             let room = self.input.0.capacity() - self.input.0.len();
-            if half.wait_bytes(missing.min(room)).await.is_err() {
+            if half.wait_bytes(missing.min(room).min(WAIT_FOR)).await.is_err() {
                 return false;
             }
         }
@@ -124,7 +143,11 @@ impl Reader {
 
     /// Makes room for so many more bytes.
     pub(crate) fn reserve(&mut self, bytes: usize) {
-        self.input.0.reserve_exact(bytes);
+        if self.input.is_unallocated() {
+            self.input = Input::with_room(bytes);
+        } else {
+            self.input.0.reserve_exact(bytes);
+        }
     }
 
     /// Ready when the client has left. Bytes that it sends meanwhile are kept for its next request, up to a bound

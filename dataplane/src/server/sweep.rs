@@ -21,6 +21,7 @@ pub(crate) async fn run(worker: Rc<Worker>, stop: StopToken) {
                 rt::yield_now().await;
             }
         }
+        worker.metrics.plain.heartbeat_ms.beat(worker.now_ms());
         worker.sweep();
     }
 }

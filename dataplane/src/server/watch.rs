@@ -81,6 +81,10 @@ impl Watch {
 
     /// Notes what the connection waits for from now on.
     pub(crate) fn wait(&self, what: Waiting, now_ms: u64, limit_ms: u64) {
+        // What ended an earlier wait is no reason for how this one ends; the limit on the whole request stays.
+        if self.fired.get() != Some(Limit::Total) {
+            self.fired.set(None);
+        }
         self.waiting.set(what);
         self.since_ms.set(now_ms);
         self.due_ms.set(now_ms.saturating_add(limit_ms));
@@ -123,7 +127,9 @@ impl Watch {
     /// Whether a closing process owes the connection nothing: it has had an answer, or had time to ask.
     fn is_spent(&self, now_ms: u64) -> bool {
         let waited_ms = now_ms.saturating_sub(self.since_ms.get());
-        self.is_idle() && (self.waiting.get() == Waiting::Request || waited_ms >= IDLE_MS)
+        let enough_ms = if self.waiting.get() == Waiting::Request { SPENT_MS } else { IDLE_MS };
+        // Bytes that wait to be read are a request, which is served.
+        self.is_idle() && waited_ms >= enough_ms && self.client.is_quiet()
     }
 
     /// Notes whether the read that is posted holds a buffer.
@@ -172,6 +178,8 @@ impl Watch {
 
 /// A connection that has idled so long gives its read buffer back.
 const IDLE_MS: u64 = 1_000;
+/// A connection that has had an answer from a closing process, which told it to go, is kept so long.
+const SPENT_MS: u64 = 200;
 
 /// The notes of all connections of a core.
 #[derive(Debug, Default)]

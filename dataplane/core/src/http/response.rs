@@ -85,7 +85,11 @@ pub(super) fn parse(buf: &[u8], parts: &HeadParts, limits: &HeadLimits, to_head:
     let framing = if bodiless { ResponseFraming::None } else { delimited };
     // RFC 9112 6.1: chunks from HTTP/1.0 are a faulty framing; what they delimit is clear, what follows is not.
     let doubtful = version == Version::Http10 && delimited == ResponseFraming::Chunked;
-    let keep_alive = keeps_alive(&fields, version) && !doubtful && framing != ResponseFraming::UntilClose;
+    // A body where there can be none may follow all the same, and would be read as the next answer. HEAD and 304 tell a
+    // length without sending it.
+    let unasked =
+        status == 204 && length.is_some_and(|n| n > 0) || bodiless && !to_head && delimited == ResponseFraming::Chunked;
+    let keep_alive = keeps_alive(&fields, version) && !doubtful && !unasked && framing != ResponseFraming::UntilClose;
     Ok(ResponseHead {
         len: parts.len as u32,
         version,

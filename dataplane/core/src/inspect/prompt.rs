@@ -85,6 +85,8 @@ pub(super) struct Prompt {
     slots: [Slot; 5],
     messages: Vec<Stored>,
     parts: Vec<Part>,
+    /// Something was passed over that an engine may render.
+    partial: bool,
 }
 
 impl Prompt {
@@ -92,10 +94,16 @@ impl Prompt {
         self.slots = [Slot::Absent; 5];
         self.messages.clear();
         self.parts.clear();
+        self.partial = false;
     }
 
     pub(super) fn set(&mut self, key: Key, slot: Slot) {
         self.slots[key as usize] = slot;
+    }
+
+    /// Whether all that was met is text, and none of it was passed over.
+    pub(super) fn is_all_text(&self) -> bool {
+        !self.partial && self.parts.iter().all(|part| matches!(part, Part::Text(_)))
     }
 
     fn slot(&self, key: Key) -> Slot {
@@ -198,6 +206,7 @@ impl Prompt {
                     slot = Slot::Parts(first_part, first_part + 1);
                 }
                 byte => {
+                    self.partial = true;
                     scanner.skip(2)?;
                     if leading && key != Key::Messages && (byte == b'[' || byte.is_ascii_digit()) {
                         slot = Slot::Tokens;
@@ -237,7 +246,10 @@ impl Prompt {
             Some(role) if message && has_content(&self.parts[first..]) && self.messages.len() < MAX_MESSAGES => {
                 self.messages.push(Stored { role: Role::Given(role), parts: (first, self.parts.len()) });
             }
-            _ => self.parts.truncate(first),
+            _ => {
+                self.partial = true;
+                self.parts.truncate(first);
+            }
         }
         Ok(())
     }
@@ -260,8 +272,9 @@ impl Prompt {
         let mut after = scanner.open(b']')?;
         while after == After::More {
             if scanner.peek()? == b'{' {
-                if let Some(part) = read_part(scanner, depth + 1)? {
-                    self.parts.push(part);
+                match read_part(scanner, depth + 1)? {
+                    Some(part) => self.parts.push(part),
+                    None => self.partial = true,
                 }
             } else {
                 scanner.skip(depth)?;

@@ -1,6 +1,5 @@
 use super::*;
 use crate::http::{HeadLimits, ResponseFraming};
-use crate::sse::Watch;
 
 fn body(framing: ResponseFraming) -> BodyReader {
     BodyReader::response(framing, &HeadLimits::default())
@@ -8,7 +7,7 @@ fn body(framing: ResponseFraming) -> BodyReader {
 
 fn events(outlet: Outlet, filter: bool) -> Relay {
     let filter = filter.then(UsageFilter::new);
-    Relay::new(body(ResponseFraming::Chunked), outlet, Some(Tap::new(Watch::Events)), filter)
+    Relay::new(body(ResponseFraming::Chunked), outlet, Some(Watch::Events), filter)
 }
 
 /// Pushes the wire in pieces of the given size and returns what the client gets.
@@ -99,8 +98,8 @@ fn a_client_of_http_1_0_gets_the_data_alone() {
 
 #[test]
 fn an_answer_until_close_is_chunked_and_ended() {
-    let tap = Some(Tap::new(Watch::Events));
-    let mut relay = Relay::new(body(ResponseFraming::UntilClose), Outlet::Chunks, tap, Some(UsageFilter::new()));
+    let watch = Some(Watch::Events);
+    let mut relay = Relay::new(body(ResponseFraming::UntilClose), Outlet::Chunks, watch, Some(UsageFilter::new()));
     let mut out = Vec::new();
     let step = relay.push(ANSWER.concat().as_bytes(), &mut out).unwrap();
     assert_eq!((step.forward, step.done), (Forward::Out, false));
@@ -131,4 +130,19 @@ fn other_chunks_are_forwarded_without_extensions_and_trailers() {
     let step = relay.push(b"5;x=1\r\nhello\r\n0\r\na: b\r\n\r\nX", &mut out).unwrap();
     assert_eq!(out, b"5\r\nhello\r\n0\r\n\r\n");
     assert_eq!((step.consumed, step.done), (26, true));
+}
+
+#[test]
+fn a_json_answer_says_the_same_whole_and_in_pieces() {
+    let ok = br#"{"id":"x","usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
+    let bad = br#" {"error":"the model failed"}"#;
+    for (answer, completion, error) in [(&ok[..], Some(4), false), (&bad[..], None, true)] {
+        for size in [1, 5, answer.len()] {
+            let length = BodyReader::Length { left: answer.len() as u64 };
+            let (sent, relay, done) = run(Relay::new(length, Outlet::Same, Some(Watch::Json), None), answer, size);
+            assert_eq!((&sent[..], done, relay.events()), (answer, true, 1));
+            assert_eq!(relay.usage().and_then(|u| u.completion), completion, "reads of {size}");
+            assert_eq!(relay.has_error(), error, "reads of {size}");
+        }
+    }
 }

@@ -241,6 +241,12 @@ impl Tap {
     }
 }
 
+/// Whether a JSON answer begins as an engine's error does.
+pub fn begins_as_error(answer: &[u8]) -> bool {
+    let answer = answer.trim_ascii_start();
+    is_error(&answer[..answer.len().min(PREFIX)])
+}
+
 /// Whether a JSON text begins as an engine's error does: its first key is `error` with a value, or its first member
 /// says that it is one.
 fn is_error(text: &[u8]) -> bool {
