@@ -117,7 +117,7 @@ fn rules_match_header_uri_and_body(leg: Leg) {
 fn weights_divide_the_traffic(leg: Leg) {
     let (a, b, c) = (Engine::named("a"), Engine::named("b"), Engine::named("c"));
     let targets = json!([
-        {"backend": "t/a", "weight": 150}, {"backend": "t/b", "weight": 50}, {"backend": "t/c", "weight": 0}
+        {"backend": "t/a", "weight": 90}, {"backend": "t/b", "weight": 30}, {"backend": "t/c", "weight": 0}
     ]);
     let routes = vec![json!({"name": "t/r", "model": "m", "rules": [{"targets": targets}]})];
     let backends = [("t/a", &a), ("t/b", &b), ("t/c", &c)].map(|(n, e)| backend(n, &[e.address])).to_vec();

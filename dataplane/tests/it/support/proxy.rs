@@ -139,11 +139,6 @@ impl Proxy {
     pub(crate) fn edit(&self, text: &str) {
         self.folder.put("snapshot.json", text);
     }
-
-    /// Takes the proxy for a shutdown of the test's own.
-    pub(crate) fn take(&mut self) -> Running {
-        self.running.take().expect("it is taken once")
-    }
 }
 
 impl Drop for Proxy {

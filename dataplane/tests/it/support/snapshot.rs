@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// A route of this model to one backend.
 pub(crate) fn route(model: &str, backend: &str) -> Value {
-    json!({"name": format!("t/{model}"), "model": model, "rules": [{"targets": [{"backend": backend}]}]})
+    json!({"name": format!("t/{}", model.replace('/', "-")), "model": model, "rules": [{"targets": [{"backend": backend}]}]})
 }
 
 /// A backend with these endpoints, named `t/<backend>-<n>`.
