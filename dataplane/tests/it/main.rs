@@ -1,0 +1,13 @@
+//! The proxy with real bytes on real sockets, on io_uring, on epoll, and where io_uring is denied.
+
+mod aborts;
+mod body;
+mod drain;
+mod engines;
+mod limits;
+mod operators;
+mod retries;
+mod routing;
+mod snapshot_file;
+mod streams;
+mod support;
