@@ -73,9 +73,7 @@ fn a_client_that_half_closes_has_left(leg: Leg) {
         client.rest();
     }
     proxy.settled();
-    until("both are counted", || {
-        proxy.metric("kthena_router_requests_total", &["error_type=\"client_gone\""]) == 2.0
-    });
+    until("both are counted", || proxy.metric("kthena_router_requests_total", &["error_type=\"client_gone\""]) == 2.0);
 }
 
 fn a_client_that_leaves_within_its_body_reaches_no_engine(leg: Leg) {
@@ -85,9 +83,7 @@ fn a_client_that_leaves_within_its_body_reaches_no_engine(leg: Leg) {
     request.truncate(request.len() - 1);
     proxy.client().send(&request).half_close();
     proxy.client().send(&request);
-    until("both are counted", || {
-        proxy.metric("kthena_router_requests_total", &["error_type=\"client_gone\""]) == 2.0
-    });
+    until("both are counted", || proxy.metric("kthena_router_requests_total", &["error_type=\"client_gone\""]) == 2.0);
     assert_eq!(engine.count(), 0);
     proxy.settled();
 }

@@ -6,8 +6,8 @@ use crate::support::engine::{Conn, Engine, Seen, Then};
 use crate::support::legs::{Leg, on_every_driver};
 use crate::support::proxy::Proxy;
 use crate::support::snapshot::{serving, serving_with};
-use crate::support::wire::{EVENTS, LAST, answer, chat, chunk, post, stream};
 use crate::support::until;
+use crate::support::wire::{EVENTS, LAST, answer, chat, chunk, post, stream};
 
 on_every_driver!(
     head_is_never_sent,
@@ -187,7 +187,11 @@ fn tritons_error_in_a_200_is_passed_and_counted(leg: Leg) {
     let event = "data: {\"error\":\"out of memory\"}\n\n";
     let engine = Engine::start(move |conn, seen| {
         let streams = seen.target().ends_with("_stream");
-        conn.write(if streams { format!("{EVENTS}{}{LAST}", chunk(event)) } else { answer("200 OK", r#"{"error":"x"}"#) });
+        conn.write(if streams {
+            format!("{EVENTS}{}{LAST}", chunk(event))
+        } else {
+            answer("200 OK", r#"{"error":"x"}"#)
+        });
         Then::Keep
     });
     let proxy = Proxy::start(leg, &serving_with(&[engine.address], json!({"engine": "TRITON"})));

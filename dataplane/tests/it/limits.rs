@@ -9,8 +9,8 @@ use crate::support::engine::{Engine, Then};
 use crate::support::legs::{Leg, on_every_driver};
 use crate::support::proxy::Proxy;
 use crate::support::snapshot::{serving, serving_with};
-use crate::support::wire::{CHAT, LAST, chat, chunk, get, post, post_with};
 use crate::support::until;
+use crate::support::wire::{CHAT, LAST, chat, chunk, get, post, post_with};
 
 on_every_driver!(
     sizes_are_bounded,

@@ -38,7 +38,8 @@ fn a_request_has_one_id_everywhere(leg: Leg) {
     assert_eq!((back.len(), back[0].len(), &back), (1, 36, &sent), "a made id is a UUID");
     let (again, _) = ids(&client.ask(chat("m")));
     assert_ne!(again, back);
-    let (odd, _) = ids(&client.ask(post_with(CHAT, &format!("X-Request-ID: {}\r\n", "x".repeat(500)), r#"{"model":"m"}"#)));
+    let (odd, _) =
+        ids(&client.ask(post_with(CHAT, &format!("X-Request-ID: {}\r\n", "x".repeat(500)), r#"{"model":"m"}"#)));
     assert_eq!(odd[0].len(), 36, "an id too long is replaced");
     let refused = client.ask(post_with(CHAT, "X-Request-ID: my-id-2\r\n", r#"{"model":"nobody"}"#));
     assert_eq!(refused.head.all("x-request-id"), ["my-id-2"]);
@@ -166,7 +167,8 @@ fn random_models_make_no_series(leg: Leg) {
         text.lines().count()
     });
     assert_eq!(sizes[0], sizes[1], "300 more models make no more series");
-    let unknown = proxy.metric("kthena_router_requests_total", &["model=\"unknown\"", "error_type=\"route_not_found\""]);
+    let unknown =
+        proxy.metric("kthena_router_requests_total", &["model=\"unknown\"", "error_type=\"route_not_found\""]);
     assert_eq!(unknown, 305.0);
 }
 
@@ -194,7 +196,10 @@ fn the_access_log_is_text_or_json(leg: Leg) {
                 assert_eq!((&first["model_server"], &first["upstream_attempts"]), (&json!("t/b"), &json!(1)));
                 assert_eq!(first["endpoint"], engine.address.to_string());
                 assert!(first["ttft_us"].is_u64() && first["bytes_in"] == 13, "{first}");
-                assert_eq!((&second["status_code"], &second["error"]["type"]), (&json!(404), &json!("route_not_found")));
+                assert_eq!(
+                    (&second["status_code"], &second["error"]["type"]),
+                    (&json!(404), &json!("route_not_found"))
+                );
                 assert_eq!(second["model_name"], "no\nbody \u{1b}[31m");
             }
             LogFormat::Text => {
@@ -222,7 +227,8 @@ fn admin_listeners_are_bounded(leg: Leg) {
         let mut client = Client::connect(address);
         let (bytes, _) = client.try_send(big).rest();
         assert!(!String::from_utf8_lossy(&bytes).starts_with("HTTP/1.1 200"), "a head of 17 KiB is refused");
-        let with_body = Client::connect(address).ask("POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}");
+        let with_body =
+            Client::connect(address).ask("POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}");
         assert_eq!(with_body.status(), 400);
         assert_eq!(Client::connect(address).ask(get("/healthz")).status(), 200);
     }

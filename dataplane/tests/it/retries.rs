@@ -89,7 +89,10 @@ fn when_all_fail_the_client_gets_502(leg: Leg) {
     let mut client = proxy.client();
     let reply = client.ask(chat("m"));
     let error = &reply.json()["error"];
-    assert_eq!((reply.status(), &error["code"], &error["type"]), (502, &json!("upstream_unreachable"), &json!("server_error")));
+    assert_eq!(
+        (reply.status(), &error["code"], &error["type"]),
+        (502, &json!("upstream_unreachable"), &json!("server_error"))
+    );
     let labels = ["status_code=\"502\"", "error_type=\"upstream_transport\"", "model=\"m\""];
     until("it is counted", || proxy.metric("kthena_router_requests_total", &labels) == 1.0);
     assert_eq!(client.ask(crate::support::wire::get("/healthz")).status(), 200, "the connection is still good");
@@ -126,7 +129,7 @@ fn the_retry_budget_holds(leg: Leg) {
         assert_eq!(client.ask(chat("m")).status(), 502);
     }
     let attempts = a.count() + b.count();
-    assert!((40..80).contains(&attempts), "{attempts} attempts for 40 requests");
+    assert_eq!(attempts, 40, "attempts for 40 requests");
     assert!(proxy.hits("retry_budget") >= 1.0);
     proxy.settled();
 }

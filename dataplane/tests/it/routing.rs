@@ -38,7 +38,10 @@ fn every_api_is_routed_by_its_model(leg: Leg) {
     let request = post("/v1/audio/transcriptions?x=1", form);
     let request = String::from_utf8(request).unwrap().replace("application/json", "multipart/form-data; boundary=b");
     assert_eq!(client.ask(request).status(), 200);
-    assert_eq!((engine.last().target(), engine.last().text()), ("POST /v1/audio/transcriptions?x=1".into(), form.into()));
+    assert_eq!(
+        (engine.last().target(), engine.last().text()),
+        ("POST /v1/audio/transcriptions?x=1".into(), form.into())
+    );
     assert_eq!(engine.connections(), 1, "one connection serves them all");
     proxy.settled();
 }
@@ -73,12 +76,11 @@ fn a_rename_touches_nothing_but_the_model(leg: Leg) {
     let routes = vec![with(route("m", "t/b"), json!({"adapters": ["lora-1"]}))];
     let proxy = Proxy::start(leg, &snapshot(routes, vec![served]));
     let mut client = proxy.client();
-    let odd = r#"{ "n":9007199254740993, "f":0.30000000000000004 ,"e":1E400,"model" : MODEL , "x":"\u00e9é\/", "z":[ ] } "#;
-    for (sent, expected) in [
-        (r#""m""#, r#""served \"name\"""#),
-        (r#""\u006d""#, r#""served \"name\"""#),
-        (r#""lora-1""#, r#""lora-1""#),
-    ] {
+    let odd =
+        r#"{ "n":9007199254740993, "f":0.30000000000000004 ,"e":1E400,"model" : MODEL , "x":"\u00e9é\/", "z":[ ] } "#;
+    for (sent, expected) in
+        [(r#""m""#, r#""served \"name\"""#), (r#""\u006d""#, r#""served \"name\"""#), (r#""lora-1""#, r#""lora-1""#)]
+    {
         assert_eq!(client.ask(post("/v1/embeddings", odd.replace("MODEL", sent))).status(), 200, "{sent}");
         assert_eq!(engine.last().text(), odd.replace("MODEL", expected));
         let length = engine.last().body.len().to_string();
@@ -152,7 +154,10 @@ fn what_has_no_route_is_refused_in_openais_form(leg: Leg) {
     let mut client = proxy.client();
     let unknown = client.ask(chat("nobody"));
     check_error(&unknown, 404, "not_found_error", "the model `nobody` does not exist");
-    assert_eq!((&unknown.json()["error"]["code"], &unknown.json()["error"]["param"]), (&json!("model_not_found"), &json!("model")));
+    assert_eq!(
+        (&unknown.json()["error"]["code"], &unknown.json()["error"]["param"]),
+        (&json!("model_not_found"), &json!("model"))
+    );
     check_error(&client.ask(post(CHAT, "{}")), 404, "not_found_error", "names no model");
     check_error(&client.ask(post(CHAT, r#"{"model":" "}"#)), 404, "not_found_error", "names no model");
     check_error(&client.ask(chat("h")), 404, "not_found_error", "route not found");
@@ -186,7 +191,8 @@ fn the_table_answers_for_models_and_health(leg: Leg) {
     check_error(&client.ask(get("/v1/models/nobody")), 404, "not_found_error", "`nobody` does not exist");
     assert_eq!(client.ask(get("/healthz")).status(), 200);
     let ready = client.ask(get("/readyz"));
-    assert_eq!(ready.status(), 200);
+    assert_eq!((ready.status(), ready.json()), (200, json!({"message": "router is ready"})));
+    let ready = proxy.admin("/readyz");
     assert_eq!(ready.json()["driver"].as_str().unwrap().starts_with("uring"), leg == Leg::Uring);
     let head = client.send("HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n").head();
     assert_eq!(head.status(), 200);

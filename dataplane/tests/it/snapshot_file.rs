@@ -40,7 +40,7 @@ fn a_bad_edit_keeps_the_last_good_table(leg: Leg) {
     ] {
         proxy.edit(&bad);
         until("the refusal is told", || {
-            let ready = client.ask(get("/readyz"));
+            let ready = proxy.admin("/readyz");
             let before = std::mem::replace(&mut refusal, ready.json()["table"]["refusal"].to_string());
             refusal != before && refusal.contains(says)
         });
@@ -50,7 +50,7 @@ fn a_bad_edit_keeps_the_last_good_table(leg: Leg) {
     }
     proxy.edit(&snapshot(vec![route("n", "t/b")], vec![backend("t/b", &[engine.address])]).to_string());
     until("the good edit is in force", || client.ask(chat("n")).status() == 200);
-    assert!(client.ask(get("/readyz")).json()["table"]["refusal"].is_null());
+    assert!(proxy.admin("/readyz").json()["table"]["refusal"].is_null());
     assert_eq!(client.ask(chat("m")).status(), 404);
 }
 

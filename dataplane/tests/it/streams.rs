@@ -7,8 +7,8 @@ use crate::support::engine::{Conn, Engine, Then};
 use crate::support::legs::{Leg, on_every_driver};
 use crate::support::proxy::Proxy;
 use crate::support::snapshot::{serving, serving_with};
-use crate::support::wire::{CHAT, EVENTS, LAST, chat, chunk, dechunk, post, stream};
 use crate::support::until;
+use crate::support::wire::{CHAT, EVENTS, LAST, chat, chunk, dechunk, post, stream};
 
 on_every_driver!(
     usage_is_asked_for_and_its_event_removed,
@@ -27,7 +27,8 @@ on_every_driver!(
 );
 
 const FIRST: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hé\"}}]}\n\n";
-const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"total_tokens\":10}}\n\n";
+const USAGE: &str =
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"total_tokens\":10}}\n\n";
 const DONE: &str = "data: [DONE]\n\n";
 
 /// An engine that sends this after the head of an event stream, in one write.

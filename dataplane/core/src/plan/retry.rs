@@ -91,13 +91,20 @@ pub struct RetryPolicy {
     pub attempts_left: u8,
     /// Pause before the next.
     pub interval: Duration,
+    /// Where no share of the requests may be retries, none is, also none of the first ones.
+    forbidden: bool,
     backend: Arc<BackendLive>,
 }
 
 impl RetryPolicy {
     pub(super) fn new(backend: &BackendTable) -> Self {
         let retry = &backend.retry;
-        Self { attempts_left: retry.attempts, interval: retry.interval, backend: Arc::clone(&backend.live) }
+        Self {
+            attempts_left: retry.attempts,
+            interval: retry.interval,
+            forbidden: retry.budget_percent == 0,
+            backend: Arc::clone(&backend.live),
+        }
     }
 
     /// Whether another attempt would be safe: nothing went to the client, and the engine cannot have run the request
@@ -116,7 +123,7 @@ impl RetryPolicy {
 
     /// Takes one attempt, from the plan and from the backend's budget; false where that is not allowed.
     pub fn take(&mut self, failed: Failed) -> bool {
-        if !self.may_retry(failed) || !self.backend.spend_retry() {
+        if !self.may_retry(failed) || self.forbidden || !self.backend.spend_retry() {
             return false;
         }
         self.attempts_left -= 1;
@@ -129,7 +136,12 @@ mod tests {
     use super::*;
 
     fn policy(attempts: u8) -> RetryPolicy {
-        RetryPolicy { attempts_left: attempts, interval: Duration::ZERO, backend: Arc::new(BackendLive::new()) }
+        RetryPolicy {
+            attempts_left: attempts,
+            interval: Duration::ZERO,
+            forbidden: false,
+            backend: Arc::new(BackendLive::new()),
+        }
     }
 
     fn check(failure: Failure, expected: bool) {
