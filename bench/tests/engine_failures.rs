@@ -1,4 +1,5 @@
 //! Failures on command look on the wire as they should, and a client that leaves is counted.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "engine/client.rs"]
 mod client;

@@ -1,4 +1,5 @@
 //! The engine's answers have the status, content type, keys and types of a recorded vLLM 0.32.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "engine/client.rs"]
 mod client;

@@ -1,4 +1,5 @@
 //! The server plays a trace as the model does in virtual time: the same hits, and mean TTFT within 5 %.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "engine/client.rs"]
 mod client;

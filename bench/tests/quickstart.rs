@@ -1,4 +1,5 @@
 //! The quickstart as a user runs it: the program, its output, its end.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr, TcpListener};

@@ -1,4 +1,5 @@
 //! The clients that people have: the openai Python SDK and curl, against the quickstart's proxy and engines.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};

@@ -1,4 +1,5 @@
 //! Small forms of the runs that must show something, in one process.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -50,7 +50,9 @@ pub async fn run(question: &Question, metrics: SocketAddr, plan: Plan, terminate
     let streams = Question { stream: true, max_tokens: plan.stream_tokens, ..question.clone() };
     let begun = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&begun);
-    let mut open = client::together(&streams, plan.streams, move || drop(count.fetch_add(1, Relaxed)));
+    let mut open = client::together(&streams, plan.streams, move || {
+        count.fetch_add(1, Relaxed);
+    });
     let mut counts = Counts { sent: plan.streams as u64, ..Counts::default() };
     while begun.load(Relaxed) < plan.streams - usize::try_from(counts.failed).unwrap_or(0) {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 /// An answer, its body de-chunked.
 #[derive(Debug)]
+#[allow(dead_code, reason = "not every test reads every field")]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) head: String,

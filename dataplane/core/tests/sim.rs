@@ -1,6 +1,7 @@
 //! A seeded simulation with a virtual clock: four engines with LRU prefix caches, prefill in order of arrival and a
 //! number of decode slots, and the real scheduler before them. The prefix knowledge is exact here, so what is tested
 //! is the decision. All numbers follow from the seeds.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod sim {
     pub(crate) mod engine;

@@ -1,4 +1,5 @@
 //! The proxy with real bytes on real sockets, on io_uring, on epoll, and where io_uring is denied.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod aborts;
 mod body;

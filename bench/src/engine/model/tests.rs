@@ -105,7 +105,9 @@ fn a_prompt_waits_until_pins_are_released() {
 #[test]
 fn cancel_frees_in_every_phase() {
     let mut model = Model::new(config());
-    (0..3).for_each(|n| drop(model.submit(0, job(&[n * 2, n * 2 + 1], 1_000)).unwrap()));
+    for n in 0..3 {
+        model.submit(0, job(&[n * 2, n * 2 + 1], 1_000)).unwrap();
+    }
     play(&mut model, 40);
     assert_eq!((model.totals().running, model.totals().waiting), (2, 1));
     assert!((0..3).all(|id| model.cancel(41, id)), "decode, prefill and queue");
