@@ -58,8 +58,18 @@ impl Health {
         now_ms < self.ejected_until_ms.load(Relaxed)
     }
 
-    /// Its part of a full share, 0 while ejected, then growing to 1 over the slow start.
+    /// Its part of a full share: 0 while ejected, then growing to 1 over the slow start, and little while its requests
+    /// fail. One that fails at once looks idle, and would draw all requests where it cannot be ejected.
     pub fn share(&self, ejection: &Ejection, now_ms: u64) -> f32 {
+        self.share_by_ejection(ejection, now_ms).min(self.share_by_failures())
+    }
+
+    fn share_by_failures(&self) -> f32 {
+        let failures = self.failures.load(Relaxed) as f32;
+        (1.0 / (1.0 + failures).powi(2)).max(FIRST_SHARE)
+    }
+
+    fn share_by_ejection(&self, ejection: &Ejection, now_ms: u64) -> f32 {
         let until_ms = self.ejected_until_ms.load(Relaxed);
         if until_ms == 0 {
             return 1.0;

@@ -55,6 +55,20 @@ fn the_share_grows_back() {
     let check = |now_ms, expected| assert_eq!(health.share(&ejection(), now_ms), expected, "at {now_ms}");
     check(999, 0.0);
     check(1_000, FIRST_SHARE);
+    // Nothing has gone well yet.
+    check(6_000, 1.0 / 16.0);
+    observe(&health, Event::Success, pool(4, 0), 6_000);
     check(6_000, 0.5);
     check(11_000, 1.0);
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_ejected_draws_little_while_it_fails() {
+    let health = Health::default();
+    for expected in [1.0, 0.25, 1.0 / 9.0, 1.0 / 16.0, FIRST_SHARE, FIRST_SHARE] {
+        assert_eq!(health.share(&ejection(), 0), expected);
+        observe(&health, Event::Failure, pool(3, 1), 0);
+    }
+    observe(&health, Event::Success, pool(3, 1), 0);
+    assert_eq!(health.share(&ejection(), 0), 1.0);
 }
