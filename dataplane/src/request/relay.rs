@@ -25,9 +25,8 @@ use crate::server::connection::{After, Connection};
 use crate::server::watch::Waiting;
 
 /// Room of a read: small while events trickle, for each stream holds it; grown while reads fill it.
-const ROOM: (usize, usize) = (4 << 10, 64 << 10);
-/// The same where what is read may be copied: a client that reads slowly holds both.
-const ROOM_REFRAMED: usize = 32 << 10;
+/// A client that reads slowly holds it, twice where the answer is re-framed.
+const ROOM: (usize, usize) = (4 << 10, 32 << 10);
 /// Reads in a row that need not wait, before others get the core.
 const IN_A_ROW: u32 = 64;
 
@@ -42,7 +41,6 @@ struct Course {
     kept: Downstream,
     /// The engine's connection can be used again if all ends well.
     reusable: bool,
-    room: usize,
 }
 
 /// Why the relaying ended before the answer did.
@@ -170,8 +168,7 @@ fn course(
     // TorchServe resets a connection after an error, whatever its head says.
     let resets = served.engine == Engine::Torchserve && head.status >= 400;
     let reusable = head.keep_alive && !early && !resets;
-    let room = if outlet == Outlet::Same { ROOM.1 } else { ROOM_REFRAMED };
-    let course = Course { relay, ask, served, stream, is_events, status: head.status, kept, reusable, room };
+    let course = Course { relay, ask, served, stream, is_events, status: head.status, kept, reusable };
     (course, bytes, head.len as usize)
 }
 
@@ -218,7 +215,7 @@ async fn run(
             return Ok(());
         }
         out = spare(out);
-        bytes = resized(bytes, (length, capacity), course.room);
+        bytes = resized(bytes, (length, capacity));
         connection.watch.wait(Waiting::Stream, connection.worker.now_ms(), idle_ms);
         let (arrived, waited) = read(connection, course, bytes).await;
         in_a_row = if waited { 0 } else { in_a_row + 1 };
@@ -263,7 +260,7 @@ async fn send(connection: &mut Connection, bytes: Vec<u8>) -> Result<Vec<u8>, Br
 
 /// An empty buffer; a large one is not kept, for most reads are small.
 fn spare(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.capacity() > ROOM_REFRAMED / 2 {
+    if bytes.capacity() > ROOM.1 / 2 {
         return Vec::new();
     }
     bytes.clear();
@@ -271,9 +268,9 @@ fn spare(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// An empty buffer for the next read: larger after a read that filled it, small again after a small one.
-fn resized(mut bytes: Vec<u8>, (read, capacity): (usize, usize), most: usize) -> Vec<u8> {
-    if read >= capacity && capacity < most {
-        Vec::with_capacity((capacity * 4).min(most))
+fn resized(mut bytes: Vec<u8>, (read, capacity): (usize, usize)) -> Vec<u8> {
+    if read >= capacity && capacity < ROOM.1 {
+        Vec::with_capacity((capacity * 4).min(ROOM.1))
     } else if read * 4 <= capacity && capacity > ROOM.0 {
         Vec::with_capacity(ROOM.0)
     } else {
@@ -301,7 +298,7 @@ async fn ended(
 }
 
 fn succeed(connection: &Connection, flight: &mut Flight, course: Course) -> After {
-    let Course { relay, ask, served, stream, is_events, status, kept, reusable, room: _ } = course;
+    let Course { relay, ask, served, stream, is_events, status, kept, reusable } = course;
     let worker = &connection.worker;
     let now_ms = worker.now_ms();
     if let Some(usage) = relay.usage() {

@@ -29,14 +29,15 @@ pub fn panics() -> u64 {
 #[allow(clippy::disallowed_methods, reason = "the one place that contains panics")]
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
     LIVE.set(LIVE.get() + 1);
-    monoio::spawn(async move {
-        let live = Live;
-        if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
+    let live = Live;
+    // Combined without an async block, which would hold the future twice: once as given, once as awaited.
+    monoio::spawn(AssertUnwindSafe(future).catch_unwind().map(move |ended| {
+        if let Err(panic) = ended {
             PANICS.fetch_add(1, Ordering::Relaxed);
             tracing::error!(panic = message(&*panic), "a task panicked");
         }
         drop(live);
-    });
+    }));
 }
 
 /// Runs what a core cannot do without. A panic in it ends the process: a core whose listener or sweep is gone would hang

@@ -62,7 +62,7 @@ pub(crate) async fn serve(fd: OwnedFd, peer: SocketAddr, worker: Rc<Worker>) {
         match connection.wait_for_request(waiting).await {
             Next::Request => {}
             Next::Gone => return,
-            Next::Enough => return connection.close().await,
+            Next::Enough => return Box::pin(connection.close()).await,
         }
         waiting = Waiting::Request;
         // Boxed, so that an idle connection holds none of the request's state.
@@ -72,7 +72,8 @@ pub(crate) async fn serve(fd: OwnedFd, peer: SocketAddr, worker: Rc<Worker>) {
         }
         match after {
             After::Keep => {}
-            After::Close => return connection.close().await,
+            // Boxed, as the request is: an idle connection holds the state of neither.
+            After::Close => return Box::pin(connection.close()).await,
             After::Cut => return connection.writer.set_reset_on_close(),
         }
     }

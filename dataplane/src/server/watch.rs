@@ -145,22 +145,23 @@ impl Watch {
         }
     }
 
-    fn sweep(&self, now_ms: u64) -> Option<Limit> {
+    fn sweep(&self, now_ms: u64) -> Swept {
         if now_ms >= self.total_due_ms.get() {
             self.total_due_ms.set(NEVER);
             return self.fire(Limit::Total);
         }
         if now_ms >= self.due_ms.get() {
             self.due_ms.set(NEVER);
-            return self.waiting.get().limit().and_then(|limit| self.fire(limit));
+            return self.waiting.get().limit().map_or(Swept::Nothing, |limit| self.fire(limit));
         }
         if self.is_idle() && self.holds_buffer.get() && now_ms.saturating_sub(self.since_ms.get()) >= IDLE_MS {
             self.posted.cancel();
+            return Swept::GivesBack;
         }
-        None
+        Swept::Nothing
     }
 
-    fn fire(&self, limit: Limit) -> Option<Limit> {
+    fn fire(&self, limit: Limit) -> Swept {
         self.fired.set(Some(limit));
         match limit {
             // The answer 408 still has to go out.
@@ -172,8 +173,16 @@ impl Watch {
                 }
             }
         }
-        Some(limit)
+        Swept::Hit(limit)
     }
+}
+
+/// What a look at a connection came to.
+enum Swept {
+    Nothing,
+    Hit(Limit),
+    /// Its read buffer is on its way back.
+    GivesBack,
 }
 
 /// A connection that has idled so long gives its read buffer back.
@@ -185,6 +194,8 @@ const SPENT_MS: u64 = 200;
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     list: RefCell<Vec<Rc<Watch>>>,
+    /// Read buffers given back since somebody asked.
+    given_back: Cell<usize>,
 }
 
 /// Connections looked at before others get the core: a look takes some ten nanoseconds.
@@ -211,8 +222,10 @@ impl Watches {
         let list = self.list.borrow();
         let end = list.len().min(from + SLICE);
         for watch in list.get(from..end).unwrap_or_default() {
-            if let Some(limit) = watch.sweep(now_ms) {
-                hit(limit);
+            match watch.sweep(now_ms) {
+                Swept::Nothing => {}
+                Swept::Hit(limit) => hit(limit),
+                Swept::GivesBack => self.given_back.set(self.given_back.get() + 1),
             }
         }
         (end < list.len()).then_some(end)
@@ -226,6 +239,11 @@ impl Watches {
     /// Ends all connections.
     pub(crate) fn kill_all(&self) {
         self.list.borrow().iter().for_each(|w| w.kill());
+    }
+
+    /// Read buffers given back since this was asked last.
+    pub(crate) fn take_given_back(&self) -> usize {
+        self.given_back.take()
     }
 
     /// How many connections there are.

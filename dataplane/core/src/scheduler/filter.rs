@@ -66,6 +66,11 @@ impl<'a> Admission<'a> {
         available::standing(live, self.scene, rng)
     }
 
+    /// How often the endpoint has failed in a row.
+    pub(super) fn failures(&self, slot: u32) -> u32 {
+        self.scene.backend.slots[slot as usize].live.health().failures()
+    }
+
     /// What to say when nobody can take the request; `best` is the best standing that was seen.
     pub(super) fn refusal(&self, best: Standing) -> NoEndpoint {
         match best {

@@ -75,7 +75,8 @@ fn random(admission: &Admission<'_>, target: usize, slots: &mut Slots, rng: &mut
     }
 }
 
-/// Fills up from a random slot on: small backends, rare adapters, and fleets in which few are ready. Where nobody is ready, those that failed lately are better than nobody.
+/// Fills up from a random slot on: small backends, rare adapters, and fleets in which few are ready. Where nobody is
+/// ready, those that failed lately are better than nobody.
 fn walk(admission: &Admission<'_>, target: usize, slots: &mut Slots, rng: &mut Rng) -> Result<Regard, NoEndpoint> {
     let mut unwell = Slots::new();
     let mut best = Standing::Out;
@@ -101,6 +102,9 @@ fn walk(admission: &Admission<'_>, target: usize, slots: &mut Slots, rng: &mut R
     if unwell.is_empty() {
         return Err(admission.refusal(best));
     }
+    // One in slow start has not failed since; one that fails looks idle, and would be scored best.
+    let fewest = unwell.iter().map(|slot| admission.failures(*slot)).min().unwrap_or(0);
+    unwell.retain(|slot| admission.failures(*slot) == fewest);
     *slots = unwell;
     Ok(Regard::Ignored)
 }
