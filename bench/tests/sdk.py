@@ -3,8 +3,12 @@
 import io
 import sys
 
-import httpx
 import openai
+
+try:  # The SDK speaks by httpx2 from its version 3 on.
+    import httpx2 as httpx
+except ImportError:
+    import httpx
 
 base_url, model, adapter = sys.argv[1:4]
 client = openai.OpenAI(base_url=base_url + "/v1", api_key="sk-test", max_retries=0, timeout=20)
