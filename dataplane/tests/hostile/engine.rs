@@ -55,6 +55,8 @@ struct State {
     requests: Vec<Request>,
     received: usize,
     flooded: usize,
+    /// Requests for which all was written.
+    played: usize,
     open: HashMap<u64, TcpStream>,
     connections: u64,
 }
@@ -122,6 +124,18 @@ impl Engine {
         self.state().flooded
     }
 
+    /// Waits until all was written that is to follow the first request.
+    pub(crate) fn wait_played(&self) -> Result<(), String> {
+        let end = Instant::now() + Duration::from_secs(5);
+        while self.state().played == 0 {
+            if Instant::now() > end {
+                return Err("the engine has not written all".to_owned());
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
     /// Connections open now.
     pub(crate) fn open(&self) -> usize {
         self.state().open.len()
@@ -171,7 +185,9 @@ impl Engine {
             state.requests.push(Request { connection: id, bytes });
             state.scripts.pop_front().unwrap_or_else(|| vec![Act::Send(answer)])
         };
-        acts.iter().all(|act| self.act(stream, id, act))
+        let goes_on = acts.iter().all(|act| self.act(stream, id, act));
+        self.state().played += 1;
+        goes_on
     }
 
     fn act(&self, stream: &mut TcpStream, id: u64, act: &Act) -> bool {
