@@ -2,7 +2,8 @@
 //! the relay sends holds the engine's data, whole, under every framing.
 
 use dataplane_core::http::{
-    BadChunk, BodyReader, ChunkFault, HeadLimits, LAST_CHUNK, ResponseFraming, Scan, write_chunk_end, write_chunk_header,
+    BadChunk, BodyReader, ChunkFault, HeadLimits, LAST_CHUNK, ResponseFraming, Scan, write_chunk_end,
+    write_chunk_header,
 };
 use dataplane_core::relay::{Forward, Outlet, Relay};
 
@@ -21,7 +22,9 @@ pub fn check(data: &[u8]) {
         rewritten_again(&whole, done);
     }
     own_chunks(data);
-    for framing in [ResponseFraming::Chunked, ResponseFraming::Length(data.len() as u64 / 2), ResponseFraming::UntilClose] {
+    for framing in
+        [ResponseFraming::Chunked, ResponseFraming::Length(data.len() as u64 / 2), ResponseFraming::UntilClose]
+    {
         for outlet in [Outlet::Same, Outlet::Chunks, Outlet::Close] {
             relay_keeps_the_data(data, framing, outlet);
         }
@@ -188,5 +191,8 @@ fn received(wire: &[u8], how: (ResponseFraming, Outlet), expected: (&[u8], bool)
     let scan = client.scan(wire, |piece| data.extend_from_slice(piece)).expect("the client reads what we send");
     assert_eq!(scan.consumed, wire.len());
     assert!(data == expected.0, "the client got other data under {how:?}");
-    assert!(client.ends_at_close() == expected.1 || framing == ResponseFraming::UntilClose, "the end is told as it was");
+    assert!(
+        client.ends_at_close() == expected.1 || framing == ResponseFraming::UntilClose,
+        "the end is told as it was"
+    );
 }

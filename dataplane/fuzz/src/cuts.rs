@@ -6,7 +6,8 @@ pub struct Dice(u64);
 impl Dice {
     /// Seeded by what is cut.
     pub fn of(data: &[u8]) -> Self {
-        let hash = data.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, b| (hash ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+        let hash =
+            data.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, b| (hash ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
         Self(hash | 1)
     }
 

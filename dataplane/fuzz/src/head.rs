@@ -45,7 +45,8 @@ fn request(data: &[u8], limits: &HeadLimits) -> Result<Option<RequestHead>, BadR
     };
     for ends in cuts::ways(data) {
         let mut scanner = HeadScanner::default();
-        let pieces = ends.iter().map(|end| scanner.request(&data[..*end], limits)).find(|answer| !matches!(answer, Ok(None)));
+        let pieces =
+            ends.iter().map(|end| scanner.request(&data[..*end], limits)).find(|answer| !matches!(answer, Ok(None)));
         assert_eq!(facts(&pieces.unwrap_or(Ok(None))), facts(&whole), "the cuts {ends:?} change what is found");
     }
     whole
@@ -96,7 +97,10 @@ fn response_as_httparse(data: &[u8], head: &ResponseHead) {
 /// Names that `Connection` lists.
 fn listed(fields: &Fields, buf: &[u8]) -> Vec<Vec<u8>> {
     let connections = fields.iter().filter(|f| f.known == Known::Connection);
-    connections.flat_map(|f| f.value(buf).split(|b| *b == b',')).map(|name| name.trim_ascii().to_ascii_lowercase()).collect()
+    connections
+        .flat_map(|f| f.value(buf).split(|b| *b == b','))
+        .map(|name| name.trim_ascii().to_ascii_lowercase())
+        .collect()
 }
 
 const OF_ONE_HOP: [Known; 5] =
@@ -113,7 +117,11 @@ fn fields_passed(before: (&Fields, &[u8]), after: (&Fields, &[u8]), ours: &[&[u8
             assert!(!of_one_hop, "{:?} must not pass", String::from_utf8_lossy(&name));
             continue;
         }
-        assert!(of_one_hop || named.contains(&name) && line.2 == Known::Other, "{:?} is lost", String::from_utf8_lossy(&name));
+        assert!(
+            of_one_hop || named.contains(&name) && line.2 == Known::Other,
+            "{:?} is lost",
+            String::from_utf8_lossy(&name)
+        );
     }
     assert_eq!(out.next(), None, "a field from nowhere");
 }
@@ -141,7 +149,10 @@ fn rewritten_request(data: &[u8], head: &RequestHead) {
     assert_eq!(query(again.query, &out), query(head.query, data));
     assert_eq!(again.host(&out), head.host(data).or(Some(b"engine")));
     assert_eq!(again.known(&out, Known::RequestId), Some(&b"id"[..]));
-    assert!(again.framing == head.framing || (head.framing, again.framing) == (RequestFraming::None, RequestFraming::Length(0)));
+    assert!(
+        again.framing == head.framing
+            || (head.framing, again.framing) == (RequestFraming::None, RequestFraming::Length(0))
+    );
     assert!(again.keep_alive && !again.expect_continue);
     let ours: &[&[u8]] = &[b"host", b"x-request-id", b"content-length", b"transfer-encoding"];
     fields_passed((&head.fields, data), (&again.fields, &out), ours);

@@ -55,7 +55,8 @@ fn same_values(body: &[u8], found: &Inspected, value: &Value) {
     assert_eq!(text(body, found.user), string("user"));
     assert_eq!(text(body, found.session), string("session_id").or_else(|| string("prompt_cache_key")));
     assert_eq!(text(body, found.previous_response), string("previous_response_id"));
-    let raw = |range: std::ops::Range<usize>| serde_json::from_slice::<Value>(&body[range]).expect("a span is one value");
+    let raw =
+        |range: std::ops::Range<usize>| serde_json::from_slice::<Value>(&body[range]).expect("a span is one value");
     match found.tools {
         Some(span) => assert_eq!(raw(span.range()), value["tools"]),
         None => assert_eq!(value["tools"], Value::Null),

@@ -16,7 +16,11 @@ pub fn check(data: &[u8]) {
     for watch in [Watch::Events, Watch::AnthropicEvents, Watch::Json] {
         let whole = watched(watch, std::iter::once(data));
         for ends in cuts::ways(data) {
-            assert_eq!(watched(watch, cuts::reads(data, &ends)), whole, "{watch:?}: the cuts {ends:?} change what is seen");
+            assert_eq!(
+                watched(watch, cuts::reads(data, &ends)),
+                whole,
+                "{watch:?}: the cuts {ends:?} change what is seen"
+            );
         }
         cut_short(watch, data);
     }
@@ -89,8 +93,8 @@ fn relayed(data: &[u8], ends: &[usize], expected: &Filtered) {
     }
     wire.extend_from_slice(LAST_CHUNK);
     let body = |framing| BodyReader::response(framing, &HeadLimits::default());
-    let (tap, filter) = (Some(Tap::new(Watch::Events)), Some(UsageFilter::new()));
-    let mut relay = Relay::new(body(ResponseFraming::Chunked), Outlet::Chunks, tap, filter);
+    let (watch, filter) = (Some(Watch::Events), Some(UsageFilter::new()));
+    let mut relay = Relay::new(body(ResponseFraming::Chunked), Outlet::Chunks, watch, filter);
     let (mut sent, mut done) = (Vec::new(), false);
     for read in cuts::reads(&wire, &cuts::ways(&wire)[1]) {
         let mut out = Vec::new();
@@ -128,7 +132,8 @@ fn is_usage(line: &[u8]) -> Option<bool> {
     if count(b"\"choices\"") == 0 || count(b"\"usage\"") == 0 {
         return Some(false);
     }
-    if payload.contains(&b'\\') || count(b"\"choices\"") > 1 || count(b"\"usage\"") > 1 || line.len() >= MAX_HELD_BYTES {
+    if payload.contains(&b'\\') || count(b"\"choices\"") > 1 || count(b"\"usage\"") > 1 || line.len() >= MAX_HELD_BYTES
+    {
         return None;
     }
     match serde_json::from_slice::<Value>(payload) {
