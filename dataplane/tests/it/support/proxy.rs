@@ -115,8 +115,9 @@ impl Proxy {
         self.metric("kthena_router_limit_hits_total", &[&format!("limit=\"{limit}\"")])
     }
 
-    /// How many streams ended in this way.
+    /// How many streams ended in this way, once none is open: the client can have its last byte before it is counted.
     pub(crate) fn streams(&self, outcome: &str) -> f64 {
+        self.settled();
         self.metric("kthena_router_streams_total", &[&format!("outcome=\"{outcome}\"")])
     }
 
