@@ -7,7 +7,7 @@ use dataplane::cli::{Cli, Command};
 use dataplane::{process, signals, snapshot_file};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: dataplane::sys::Allocator = dataplane::sys::Allocator;
 
 /// What sysexits.h calls a usage error.
 const USAGE: u8 = 64;

@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::offload::Offload;
 use crate::recorder::Recorder;
 use crate::rt::{Driver, Post};
+use crate::sys;
 
 /// What other threads tell a core.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ pub struct Shared {
     loaded: AtomicBool,
     connections: AtomicUsize,
     buffered: AtomicUsize,
-    started: Instant,
+    started_ms: u64,
 }
 
 /// What [`Shared::new`] is made from.
@@ -141,13 +142,13 @@ impl Shared {
             loaded: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             buffered: AtomicUsize::new(0),
-            started: now,
+            started_ms: sys::coarse_ms(),
         }
     }
 
-    /// Milliseconds since the start: the clock of every decision.
+    /// Milliseconds since the start: the clock of every decision and limit, read several times a request.
     pub fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
+        sys::coarse_ms() - self.started_ms
     }
 
     /// Puts a table in force.

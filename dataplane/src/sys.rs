@@ -1,12 +1,16 @@
 //! The only code that is allowed to be unsafe: each block says why it is sound.
 #![allow(unsafe_code)]
 
+mod allocator;
 mod bufs;
+mod clock;
 mod memory;
 mod seccomp;
 mod sock;
 
+pub use allocator::Allocator;
 pub(crate) use bufs::TwoBufs;
+pub(crate) use clock::coarse_ms;
 pub(crate) use memory::collect_memory;
 pub use seccomp::deny_io_uring;
 pub(crate) use sock::{Sock, set_receive_low_water};

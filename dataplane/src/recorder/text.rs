@@ -120,7 +120,7 @@ impl Line<'_> {
 
     /// Plain where that cannot be misread, else quoted.
     fn value(&mut self, value: &str) {
-        if value.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+        if is_plain(value) {
             self.text(value);
         } else {
             self.text("\"");
@@ -130,11 +130,16 @@ impl Line<'_> {
     }
 
     fn escaped(&mut self, value: &str) {
-        if value.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+        if is_plain(value) {
             return self.text(value);
         }
         write!(self.out, "{}", value.escape_debug()).expect("writing to memory does not fail");
     }
+}
+
+/// Whether a value needs neither quotes nor escapes. It looks at every byte, so that the compiler makes vector code of it.
+fn is_plain(value: &str) -> bool {
+    !value.bytes().fold(false, |odd, b| odd | !(0x21..0x7f).contains(&b) | (b == b'"') | (b == b'\\'))
 }
 
 #[cfg(test)]

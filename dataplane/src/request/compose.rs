@@ -1,5 +1,6 @@
 //! The bytes that go to the engine: the client's head edited, its body as it was but for splices, in one piece.
 
+use std::io::Write;
 use std::net::IpAddr;
 
 use api::snapshot::{Credentials, Endpoint};
@@ -25,7 +26,8 @@ pub(crate) struct Edits<'a> {
 /// room of the client's head.
 pub(crate) fn compose(received: Received, splices: &Splices, endpoint: &Endpoint, edits: &Edits<'_>) -> Wire {
     let Received { input, head, body, room } = received;
-    let client = edits.client.to_string();
+    let mut client = Vec::with_capacity(16);
+    write_address(edits.client, &mut client);
     let length = spliced_len(&input.bytes()[body.clone()], splices) as u64;
     let framing = match head.framing {
         RequestFraming::None => RequestFraming::None,
@@ -36,7 +38,7 @@ pub(crate) fn compose(received: Received, splices: &Splices, endpoint: &Endpoint
         target: edits.target,
         host: None,
         request_id: Some(edits.id.as_bytes()),
-        forwarded_for: Some(client.as_bytes()),
+        forwarded_for: Some(&client),
         // A proxy in front of this one knows better.
         forwarded_proto: head.known(input.bytes(), Known::ForwardedProto).is_none().then_some(b"http"),
         data_parallel_rank: edits.ranked.then_some(endpoint.key.rank.into()),
@@ -67,6 +69,19 @@ pub(crate) fn compose(received: Received, splices: &Splices, endpoint: &Endpoint
     }
 }
 
+/// The usual form of an address. The formatter of the standard library takes as long as all the rest of a head.
+fn write_address(address: IpAddr, out: &mut Vec<u8>) {
+    let IpAddr::V4(v4) = address else {
+        return write!(out, "{address}").expect("writing to memory does not fail");
+    };
+    for (place, octet) in v4.octets().into_iter().enumerate() {
+        if place > 0 {
+            out.push(b'.');
+        }
+        out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+    }
+}
+
 /// The target with another model in its path.
 pub(crate) fn renamed_target(path: &str, query: Option<&[u8]>, at: &std::ops::Range<usize>, model: &str) -> Vec<u8> {
     let mut target = path.as_bytes()[..at.start].to_vec();
@@ -87,6 +102,15 @@ pub(crate) fn renamed_target(path: &str, query: Option<&[u8]>, at: &std::ops::Ra
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_written_as_usual() {
+        for text in ["0.0.0.0", "10.200.3.255", "::1", "2001:db8::7"] {
+            let mut out = Vec::new();
+            write_address(text.parse().unwrap(), &mut out);
+            assert_eq!(out, text.as_bytes());
+        }
+    }
 
     #[test]
     fn a_model_in_a_path_is_replaced_and_escaped() {

@@ -1,6 +1,7 @@
 //! What happened to one request, kept while it runs and told once when it ends, however it ends: dropping it writes
 //! the metrics, the access log and the decision's record.
 
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -24,7 +25,7 @@ const LOGGED: usize = 1024;
 pub(crate) struct Flight {
     worker: Rc<Worker>,
     start: Instant,
-    record: Record,
+    record: Untold,
     path_label: &'static str,
     model_label: Option<Arc<str>>,
     active: Option<Arc<Active>>,
@@ -38,17 +39,35 @@ pub(crate) struct Flight {
     stream: Option<StreamOutcome>,
 }
 
+/// A record until it is told: boxed, for it is large and goes to another thread then.
+struct Untold(Option<Box<Record>>);
+
+impl Deref for Untold {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        self.0.as_ref().expect("a record is only taken when its flight is dropped")
+    }
+}
+
+impl DerefMut for Untold {
+    fn deref_mut(&mut self) -> &mut Record {
+        self.0.as_mut().expect("a record is only taken when its flight is dropped")
+    }
+}
+
 impl Flight {
     /// A request whose first byte is here.
     pub(crate) fn begin(connection: &Connection) -> Self {
         let worker = connection.worker.clone();
         worker.metrics.plain.active_requests.up();
         worker.shared.cores[worker.id].request(1);
-        let record = Record { start: SystemTime::now(), client: connection.peer, ..Record::empty() };
+        let mut record = Box::write(Box::new_uninit(), Record::empty());
+        (record.start, record.client) = (SystemTime::now(), connection.peer);
         Self {
             worker,
             start: Instant::now(),
-            record,
+            record: Untold(Some(record)),
             path_label: "other",
             model_label: None,
             active: None,
@@ -243,7 +262,7 @@ impl Drop for Flight {
         }
         worker.metrics.plain.active_requests.down();
         worker.shared.cores[worker.id].request(-1);
-        let record = &mut self.record;
+        let Some(mut record) = self.record.0.take() else { return };
         record.ttft = self.first_event.map(|first| first - self.start);
         let sent = self.sent.unwrap_or(end);
         let answered = self.answered.unwrap_or(end).max(sent);
@@ -253,8 +272,7 @@ impl Drop for Flight {
             upstream: answered - sent,
             response: end - answered,
         };
-        let record = std::mem::replace(record, Record::empty());
-        if !worker.shared.recorder.push(Box::new(record)) {
+        if !worker.shared.recorder.push(record) {
             worker.metrics.plain.records_dropped.add(1);
         }
     }

@@ -14,7 +14,7 @@ impl RequestId {
     pub(crate) fn new(sent: Option<&[u8]>, random: impl FnOnce() -> (u64, u64)) -> Self {
         let sane = sent.filter(|id| (1..=MAX).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic));
         let kept = sane.and_then(|id| std::str::from_utf8(id).ok());
-        Self(kept.map_or_else(|| uuid(random()).into(), Arc::from))
+        Self(kept.map_or_else(|| uuid(random()), Arc::from))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -26,19 +26,20 @@ impl RequestId {
     }
 }
 
-fn uuid((high, low): (u64, u64)) -> String {
+fn uuid((high, low): (u64, u64)) -> Arc<str> {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let high = high & !0xf000 | 0x4000;
     let low = low & !(0b11 << 62) | 0b10 << 62;
-    let number = u128::from(high) << 64 | u128::from(low);
-    let mut text = String::with_capacity(36);
-    for digit in 0..32 {
-        if matches!(digit, 8 | 12 | 16 | 20) {
-            text.push('-');
-        }
-        text.push(HEX[(number >> (124 - 4 * digit) & 15) as usize] as char);
+    let number = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (place, byte) in number.into_iter().enumerate() {
+        at += usize::from(matches!(place, 4 | 6 | 8 | 10));
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 15)];
+        at += 2;
     }
-    text
+    std::str::from_utf8(&text).expect("hexadecimal digits are ASCII").into()
 }
 
 #[cfg(test)]

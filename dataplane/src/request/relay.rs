@@ -7,7 +7,7 @@ use std::pin::pin;
 use api::snapshot::Engine;
 use dataplane_core::health::Event;
 use dataplane_core::http::{
-    BodyReader, Downstream, DownstreamFraming, ResponseEdits, ResponseFraming, Version, write_response_head,
+    BodyReader, Downstream, DownstreamFraming, Known, ResponseEdits, ResponseFraming, Version, write_response_head,
 };
 use dataplane_core::inspect::ApiKind;
 use dataplane_core::relay::{Forward, Outlet, Relay, Step};
@@ -105,7 +105,7 @@ fn framing(answer: &Answer, version: Version, is_events: bool) -> (DownstreamFra
 }
 
 fn is_events(answer: &Answer) -> bool {
-    let kind = answer.head.header(&answer.bytes, "content-type").unwrap_or_default();
+    let kind = answer.head.known(&answer.bytes, Known::ContentType).unwrap_or_default();
     kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
 }
 

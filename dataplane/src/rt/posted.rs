@@ -34,10 +34,12 @@ pub struct PostedRead {
 }
 
 /// The wish of another task that the posted wait of a connection end.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct CancelCell {
     wanted: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
+    /// Of the last read that nobody cancelled, for the next one: it holds a table that would be made anew.
+    spare: Cell<Option<Canceller>>,
 }
 
 /// Cancels the posted wait of a connection from another task of its core, such as the sweep.
@@ -52,6 +54,12 @@ impl ReadCanceller {
         if let Some(waker) = self.0.waiting.take() {
             waker.wake();
         }
+    }
+}
+
+impl fmt::Debug for CancelCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelCell").field("wanted", &self.wanted.get()).finish_non_exhaustive()
     }
 }
 
@@ -98,8 +106,9 @@ impl PostedRead {
 }
 
 async fn read(half: ReadHalf, buf: SliceMut<Vec<u8>>) -> (ReadHalf, PostedOutcome) {
-    let mut canceller = Some(Canceller::new());
-    let handle = canceller.as_ref().map(Canceller::handle).expect("it was made in the line above");
+    let spare = half.cancel.spare.take().unwrap_or_default();
+    let handle = spare.handle();
+    let mut canceller = Some(spare);
     let (result, buf) = {
         let mut reading = pin!(half.sock().recv_cancelable(buf, handle));
         poll_fn(|cx| {
@@ -112,10 +121,10 @@ async fn read(half: ReadHalf, buf: SliceMut<Vec<u8>>) -> (ReadHalf, PostedOutcom
         .await
     };
     let buf = buf.into_inner();
+    let cancelled = canceller.is_none();
+    half.cancel.spare.set(canceller);
     let outcome = match result {
-        Err(error) if canceller.is_none() && error.raw_os_error() == Some(libc::ECANCELED) => {
-            PostedOutcome::Cancelled(buf)
-        }
+        Err(error) if cancelled && error.raw_os_error() == Some(libc::ECANCELED) => PostedOutcome::Cancelled(buf),
         result => PostedOutcome::Read(result, buf),
     };
     (half, outcome)

@@ -65,8 +65,9 @@ pub(crate) async fn serve(fd: OwnedFd, peer: SocketAddr, worker: Rc<Worker>) {
             Next::Enough => return Box::pin(connection.close()).await,
         }
         waiting = Waiting::Request;
-        // Boxed, so that an idle connection holds none of the request's state.
-        let after = Box::pin(request::serve(&mut connection)).await;
+        // Boxed, so that an idle connection holds none of the request's state; written where it stays, for it is large.
+        let request = Box::write(Box::new_uninit(), request::serve(&mut connection));
+        let after = Box::into_pin(request).await;
         if after == After::Keep {
             connection.watch.end_request();
         }

@@ -62,10 +62,10 @@ pub struct PathModel<'a> {
 
 /// The API of a path; a query is ignored.
 pub fn api_kind(path: &str) -> ApiKind {
-    let path = without_query(path);
     if let Some((_, api)) = model_segment(path) {
         return api;
     }
+    let path = without_query(path);
     let versioned = path.strip_prefix("/v1/").or_else(|| path.strip_prefix("/v2/"));
     match versioned.or_else(|| path.strip_prefix('/')).unwrap_or(path) {
         "chat/completions" => ApiKind::Chat,
@@ -85,17 +85,23 @@ pub fn api_kind(path: &str) -> ApiKind {
 /// The model in the path of Triton, TorchServe and KServe v1 calls. None where the path is none of these, or names a
 /// model in a way that two programs could read differently: a slash, a control or a bad sequence behind percent signs.
 pub fn model_in_path(path: &str) -> Option<PathModel<'_>> {
-    let (at, api) = model_segment(without_query(path))?;
+    let (at, api) = model_segment(path)?;
     let model = percent_decoded(&path[at.clone()])?;
     Some(PathModel { model, at, api })
 }
 
 fn without_query(path: &str) -> &str {
-    &path[..path.find(['?', '#']).unwrap_or(path.len())]
+    &path[..memchr::memchr2(b'?', b'#', path.as_bytes()).unwrap_or(path.len())]
 }
 
-/// Where the model stands in the path.
+/// Where the model stands in the path; a query is ignored.
 fn model_segment(path: &str) -> Option<(std::ops::Range<usize>, ApiKind)> {
+    // Nearly all requests name their model in the body, and are asked this more than once.
+    const STARTS: [&str; 4] = ["/v2/models/", "/v1/models/", "/predictions/", "/explanations/"];
+    if !STARTS.iter().any(|start| path.starts_with(start)) {
+        return None;
+    }
+    let path = without_query(path);
     let mut parts = path.strip_prefix('/')?.split('/');
     let (first, second) = (parts.next()?, parts.next()?);
     if matches!(first, "predictions" | "explanations") {

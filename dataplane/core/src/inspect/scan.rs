@@ -248,8 +248,13 @@ fn special(body: &[u8], start: usize) -> std::result::Result<(usize, u8), usize>
         let quote = has_zero(word ^ (ONES * 0x22));
         let slash = has_zero(word ^ (ONES * 0x5c));
         let control = word.wrapping_sub(ONES * 0x20) & !word & TOPS;
-        if (quote | slash | control) != 0 {
-            break;
+        let found = quote | slash | control;
+        if found != 0 {
+            // A borrow can only mark bytes above a true match, so the lowest mark is exact.
+            let before = found.trailing_zeros() / 8;
+            let bits = fold_bits(seen | word & !(u64::MAX << (8 * before)));
+            at += before as usize;
+            return if body[at] < 0x20 { Err(at) } else { Ok((at, bits)) };
         }
         seen |= word;
         at += 8;

@@ -1,7 +1,5 @@
 //! Token counts as engines report them.
 
-use memchr::memmem;
-
 /// Tokens of one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
@@ -32,14 +30,12 @@ const MAX_DEPTH: usize = 8;
 /// of the key would be escaped, so content is never taken for usage.
 pub fn last_usage(text: &[u8]) -> Option<Usage> {
     const KEY: &[u8] = b"\"usage\"";
-    let mut end = text.len();
-    loop {
-        let at = memmem::rfind(&text[..end], KEY)?;
-        if let Some(usage) = object_at(&text[at + KEY.len()..]) {
-            return Some(usage);
-        }
-        end = at;
-    }
+    /// Its rarest letter in JSON and prose, and the place of that.
+    const RARE: (u8, usize) = (b'g', 4);
+    memchr::memrchr_iter(RARE.0, text).find_map(|rare| {
+        let at = rare.checked_sub(RARE.1)?;
+        object_at(text[at..].strip_prefix(KEY)?)
+    })
 }
 
 /// The usage object behind its key; none when it is null, cut off or without a count.
