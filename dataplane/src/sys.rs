@@ -13,4 +13,4 @@ pub(crate) use bufs::TwoBufs;
 pub(crate) use clock::coarse_ms;
 pub(crate) use memory::collect_memory;
 pub use seccomp::deny_io_uring;
-pub(crate) use sock::{Sock, set_receive_low_water};
+pub(crate) use sock::{Sock, set_receive_low_water, set_unsent_low_water};

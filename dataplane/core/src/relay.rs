@@ -71,6 +71,8 @@ enum Watched {
     },
 }
 
+/// Room for a chunk's header and end, and for the last chunk.
+const CHUNK_FRAME: usize = 32;
 /// What the filter's buffer may keep between two reads.
 const SPARE: usize = 16 << 10;
 
@@ -271,6 +273,8 @@ fn write<'a>(outlet: Outlet, pieces: impl Iterator<Item = &'a [u8]> + Clone, out
     if total == 0 {
         return;
     }
+    // Grown by doubling, a buffer that a slow reader holds would be twice as large.
+    out.reserve_exact(total + CHUNK_FRAME);
     if outlet == Outlet::Chunks {
         write_chunk_header(out, total);
     }

@@ -208,7 +208,13 @@ async fn run(
                 bytes.truncate(n);
                 bytes = send(connection, bytes).await?;
             }
-            Forward::Out => out = send(connection, out).await?,
+            Forward::Out => {
+                if capacity > ROOM.0 {
+                    // A client that reads slowly would hold both buffers.
+                    bytes = Vec::new();
+                }
+                out = send(connection, out).await?;
+            }
         }
         flight.relayed(step.data, course.relay.events());
         if step.done {

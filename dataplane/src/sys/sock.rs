@@ -78,12 +78,18 @@ impl std::fmt::Debug for Sock {
 
 /// Sets SO_RCVLOWAT: readiness is reported from so many bytes on.
 pub(crate) fn set_receive_low_water(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
-    let bytes = libc::c_int::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+    set_number(fd, (libc::SOL_SOCKET, libc::SO_RCVLOWAT), bytes)
+}
+
+/// Sets TCP_NOTSENT_LOWAT: writes wait while the kernel holds so many bytes that it has not sent.
+pub(crate) fn set_unsent_low_water(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    set_number(fd, (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT), bytes)
+}
+
+fn set_number(fd: BorrowedFd<'_>, (level, name): (libc::c_int, libc::c_int), number: usize) -> io::Result<()> {
+    let number = libc::c_int::try_from(number).map_err(|_| io::ErrorKind::InvalidInput)?;
     let size = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the call reads `size` bytes at the address of `bytes`, which lives until it returned.
-    let result = unsafe {
-        let value = (&raw const bytes).cast();
-        libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, value, size)
-    };
+    // SAFETY: the call reads `size` bytes at the address of `number`, which lives until it returned.
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const number).cast(), size) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -181,3 +181,21 @@ fn a_stopped_accept_leaves_no_connection_behind() {
         }
     });
 }
+
+#[test]
+fn a_client_that_does_not_read_makes_the_kernel_hold_little() {
+    /// Unbounded, the kernel takes 2.5 MiB or more for such a client.
+    const MOST: usize = 1 << 20;
+    on_each_driver(|| async {
+        let (mut stream, _client) = pair().await;
+        let mut written = 0;
+        loop {
+            match timeout(Duration::from_millis(200), stream.write_all(vec![0; 16 << 10])).await {
+                Ok((result, _)) => result.unwrap(),
+                Err(_) => break,
+            }
+            written += 16 << 10;
+            assert!(written <= MOST, "{written} bytes were taken");
+        }
+    });
+}
