@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         }
     };
     dataplane::logging::start();
+    small_pages();
     let signals = signals::Signals::listen();
     let running = match process::start(config) {
         Ok(running) => running,
@@ -44,6 +45,14 @@ fn main() -> ExitCode {
     running.shutdown(|| signals.count() > 1);
     // The runtimes were left as they are, not dropped: the kernel may hold some of their buffers until we are gone.
     std::process::exit(0)
+}
+
+/// Memory comes in pages of 4 KiB from here on. In pages of 2 MiB the process takes twice as much for idle connections, and
+/// three times as much at rest; the tables are too small to miss them.
+fn small_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay on: idle connections take more memory");
+    }
 }
 
 fn check(file: &std::path::Path) -> ExitCode {
