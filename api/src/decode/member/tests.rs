@@ -1,4 +1,10 @@
+use std::collections::HashSet;
+
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::TestRunner;
+
 use crate::json::snapshot_from_json;
+use crate::sample;
 use crate::snapshot::Snapshot;
 
 /// Backends `d/0`, `d/1`, … with these endpoints; one without an address has `10.0.0.1:80`.
@@ -124,4 +130,16 @@ fn handles_that_are_left_out_are_the_lowest_free_ones_in_order() {
     handles(&[&[a, b, c, d]], &[&[2, 1, 3, 4]]);
     handles(&[&[a, b], &[c, a, d], &[d]], &[&[2, 1], &[3, 2, 4], &[4]]);
     handles(&[&[r#""name": "b""#, a], &[b]], &[&[1, 2], &[1]]);
+}
+
+/// The properties of decoding, encoding and deltas say nothing of shared endpoints if no sample has any.
+#[test]
+fn many_samples_have_an_endpoint_in_two_backends() {
+    let mut runner = TestRunner::deterministic();
+    let shared = |snapshot: &Snapshot| {
+        let mut keys = HashSet::new();
+        !snapshot.backends.iter().flat_map(|b| &b.endpoints).all(|e| keys.insert(e.key.clone()))
+    };
+    let edits: Vec<_> = (0..200).map(|_| sample::edit().new_tree(&mut runner).unwrap().current()).collect();
+    assert!(edits.iter().filter(|(old, new)| shared(old) && shared(new) && old != new).count() > 20);
 }

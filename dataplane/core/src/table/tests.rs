@@ -149,7 +149,7 @@ fn an_endpoint_of_two_backends_has_one_cell_and_one_seat_and_a_slot_in_each() {
 #[test]
 fn a_pattern_is_compiled_as_the_decoder_does() {
     let mut registry = LiveRegistry::new();
-    for pattern in ["^u[0-9]+$", "\\w{100}", "(?-u:\\xff)"] {
+    for pattern in ["^u[0-9]+$", "\\w{10}", "(?-u:\\xff)"] {
         assert!(api::decode::compile(pattern).is_ok(), "{pattern}");
         assert!(registry.pattern(pattern).is_some(), "{pattern}");
     }
