@@ -83,8 +83,20 @@ fn give_handles(backends: &mut [Backend]) {
 /// What is the endpoint's own is the same wherever it is a member.
 fn agree(problems: &mut Problems, place: Place, (found, other): (&Endpoint, &Endpoint), first: Place) {
     // Those left aside are how a backend sees its member.
-    let Endpoint { key: _, labels: _, role: _, group: _, revision: _, handle, name, address, node, zone, adapters, cache_tokens } =
-        found;
+    let Endpoint {
+        key: _,
+        labels: _,
+        role: _,
+        group: _,
+        revision: _,
+        handle,
+        name,
+        address,
+        node,
+        zone,
+        adapters,
+        cache_tokens,
+    } = found;
     let mut agreement = Agreement { problems, place, first };
     agreement.check("handle", Some(handle), Some(&other.handle));
     agreement.check("name", Some(name), Some(&other.name));

@@ -27,9 +27,20 @@ fn durations_are_read() {
 
 #[test]
 fn what_is_no_duration_is_refused() {
-    for text in
-        ["--9223372036854775808s", "--1s", "+1s", "s", "-s", ".5s", "1.s", "1.+5s", "1.-5s", "1.5.5s", "1 s", "\u{662}s"]
-    {
+    for text in [
+        "--9223372036854775808s",
+        "--1s",
+        "+1s",
+        "s",
+        "-s",
+        ".5s",
+        "1.s",
+        "1.+5s",
+        "1.-5s",
+        "1.5.5s",
+        "1 s",
+        "\u{662}s",
+    ] {
         refused(text, "digits stand before the `s`, and on both sides of a point");
     }
     for text in ["", "-", "1", "1m", "1S"] {

@@ -33,7 +33,10 @@ fn syntax_errors_say_where() {
     );
     check_says("{\"version\": 1, \"version\": 2}", "duplicate field `version`");
     check_says("{\"backends\": [{\"engine\": \"vllm\"}]}", "unknown variant `vllm`, expected one of `VLLM`");
-    check_says("{\"backends\": [{\"timeouts\": {\"connect\": \"1m\"}}]}", "\"1m\" is no duration: it is in seconds and ends in `s`");
+    check_says(
+        "{\"backends\": [{\"timeouts\": {\"connect\": \"1m\"}}]}",
+        "\"1m\" is no duration: it is in seconds and ends in `s`",
+    );
 }
 
 fn examples(folder: &Path, found: &mut Vec<PathBuf>) {

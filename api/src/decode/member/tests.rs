@@ -33,8 +33,7 @@ fn refused(backends: &[&[&str]], expected: &str) {
 /// The handles by backend.
 fn handles(backends: &[&[&str]], expected: &[&[u32]]) {
     let found = read(backends).unwrap();
-    let found: Vec<Vec<u32>> =
-        found.backends.iter().map(|b| b.endpoints.iter().map(|e| e.handle).collect()).collect();
+    let found: Vec<Vec<u32>> = found.backends.iter().map(|b| b.endpoints.iter().map(|e| e.handle).collect()).collect();
     assert_eq!(found, expected, "{backends:?}");
 }
 
@@ -83,8 +82,7 @@ fn each_contradiction_is_told_and_attributed_to_the_later_backend() {
     let problems = snapshot_from_json(file(&[&[one], &[two], &[one], &[two]]).as_bytes()).unwrap_err();
     let found: Vec<_> = problems.iter().map(|p| (p.path.as_str(), p.object.clone())).collect();
     let of = |name: &str| Some(crate::decode::Object::Backend(name.into()));
-    let expected =
-        [("backends[1].endpoints[0].zone", of("d/1")), ("backends[3].endpoints[0].zone", of("d/3"))];
+    let expected = [("backends[1].endpoints[0].zone", of("d/1")), ("backends[3].endpoints[0].zone", of("d/3"))];
     assert_eq!(found, expected);
 }
 
@@ -95,14 +93,16 @@ fn a_backend_has_each_endpoint_once() {
     let e = r#""name": "e""#;
     refused(&[&[e, e]], &twice("backends[0].endpoints[1]", "backends[0].endpoints[0]"));
     refused(&[&[e], &[e, e]], &twice("backends[1].endpoints[1]", "backends[0].endpoints[0]"));
-    for other in [r#""name": "e", "rank": 1"#, r#""name": "e", "uid": "u""#, r#""name": "e", "address": "10.0.0.1:81""#] {
+    for other in [r#""name": "e", "rank": 1"#, r#""name": "e", "uid": "u""#, r#""name": "e", "address": "10.0.0.1:81""#]
+    {
         assert_eq!(read(&[&[e, other]]).err(), None);
     }
 }
 
 #[test]
 fn a_handle_names_one_endpoint() {
-    let twice = "backends[1].endpoints[0]: the handle 7 is used twice, first by backends[0].endpoints[0]: each must be unique";
+    let twice =
+        "backends[1].endpoints[0]: the handle 7 is used twice, first by backends[0].endpoints[0]: each must be unique";
     refused(&[&[r#""name": "e", "handle": 7"#], &[r#""name": "f", "handle": 7"#]], twice);
     refused(&[&[r#""name": "e", "handle": 7"#], &[r#""name": "e", "handle": 7, "rank": 1"#]], twice);
 }
@@ -112,7 +112,8 @@ fn a_handle_names_one_endpoint() {
 fn a_refused_address_is_told_alone() {
     let bad = r#""name": "e", "address": "host:80""#;
     let told = |at: &str| {
-        let text = "has a host name: endpoints are IP:port, write the address that the name stands for (IPv6 in brackets)";
+        let text =
+            "has a host name: endpoints are IP:port, write the address that the name stands for (IPv6 in brackets)";
         format!("{at}.address: \"host:80\" {text}")
     };
     refused(
