@@ -8,7 +8,7 @@ use api::{encode, proto};
 use dataplane_core::load::LiveRegistry;
 use dataplane_core::table::Table;
 use prost::Message as _;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const HELD: &str = include_str!("../../../api/src/json/golden.json");
 
@@ -32,13 +32,13 @@ pub fn check(data: &[u8]) {
 /// Files that are good but for this as a duration, an address, a pattern or the place of a store. A duration of
 /// `--9223372036854775808s` once overflowed.
 fn files_with(text: &str) -> [String; 4] {
-    let route = |more: Value| json!({"routes": [{"name": "d/r", "model": "m", "rules": more["rules"], "rateLimit": more["limit"]}]});
-    let backend = |more: Value| json!({"backends": [more]});
+    let rule = json!({"targets": [{"backend": "d/b"}], "uri": {"regex": text}});
+    let limit = json!({"inputTokens": 1, "redis": {"address": text}});
     [
-        backend(json!({"name": "d/b", "timeouts": {"connect": text}})),
-        backend(json!({"name": "d/b", "endpoints": [{"name": "e", "address": text}]})),
-        route(json!({"rules": [{"targets": [{"backend": "d/b"}], "uri": {"regex": text}}]})),
-        route(json!({"rules": [], "limit": {"inputTokens": 1, "redis": {"address": text}}})),
+        json!({"backends": [{"name": "d/b", "timeouts": {"connect": text}}]}),
+        json!({"backends": [{"name": "d/b", "endpoints": [{"name": "e", "address": text}]}]}),
+        json!({"routes": [{"name": "d/r", "model": "m", "rules": [rule]}]}),
+        json!({"routes": [{"name": "d/r", "model": "m", "rateLimit": limit}]}),
     ]
     .map(|file| file.to_string())
 }
