@@ -17,7 +17,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut config = prost_build::Config::new();
     // Sorted maps make equal messages equal bytes, which the content hash needs.
-    config.btree_map(["."]).compile_well_known_types().extern_path(".google.protobuf", "::pbjson_types");
+    config.btree_map(["."]).compile_well_known_types();
+    config.extern_path(".google.protobuf.Duration", "crate::duration::Duration");
     #[cfg(any(feature = "client", feature = "server"))]
     config.service_generator(
         tonic_prost_build::configure()

@@ -9,10 +9,12 @@ mod backend;
 mod endpoint;
 mod field;
 mod kthena;
+mod member;
 pub(crate) mod path;
 mod pattern;
 mod problem;
 mod profile;
+mod rate;
 mod route;
 #[cfg(test)]
 mod tests;

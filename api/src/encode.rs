@@ -1,5 +1,6 @@
 //! Domain to wire. What the decoder would take as a default is written out, so that a snapshot shows its values.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::decode::{Object, Problem};
@@ -39,12 +40,35 @@ pub fn refusals(problems: &[Problem]) -> Vec<proto::Refusal> {
 }
 
 pub(crate) fn route(route: &snapshot::Route) -> proto::Route {
-    let snapshot::Route { name, model, adapters, rules } = route;
+    let snapshot::Route { name, model, adapters, rules, rate_limit } = route;
     proto::Route {
         name: name.to_string(),
         model: text(model.as_ref()),
         adapters: adapters.iter().map(ToString::to_string).collect(),
         rules: rules.iter().map(rule).collect(),
+        rate_limit: rate_limit.as_ref().map(rate_limit_of),
+    }
+}
+
+fn rate_limit_of(limit: &snapshot::RateLimit) -> proto::RateLimit {
+    use proto::rate_limit::Unit;
+    let snapshot::RateLimit { tokens, unit, store } = limit;
+    let unit = match unit {
+        snapshot::RateUnit::Second => Unit::Second,
+        snapshot::RateUnit::Minute => Unit::Minute,
+        snapshot::RateUnit::Hour => Unit::Hour,
+        snapshot::RateUnit::Day => Unit::Day,
+        snapshot::RateUnit::Month => Unit::Month,
+    };
+    let redis = match store {
+        snapshot::RateStore::Local => None,
+        snapshot::RateStore::Redis(address) => Some(proto::RedisStore { address: address.to_string() }),
+    };
+    proto::RateLimit {
+        input_tokens: tokens.input().map(NonZeroU32::get),
+        output_tokens: tokens.output().map(NonZeroU32::get),
+        unit: unit.into(),
+        redis,
     }
 }
 
@@ -187,7 +211,7 @@ fn ejection_of(ejection: &snapshot::Ejection) -> proto::Ejection {
     }
 }
 
-fn duration(value: Duration) -> Option<pbjson_types::Duration> {
+fn duration(value: Duration) -> Option<crate::duration::Duration> {
     Some(value.into())
 }
 

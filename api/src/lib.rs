@@ -4,6 +4,7 @@
 
 pub mod decode;
 pub mod delta;
+pub mod duration;
 pub mod encode;
 pub mod hash;
 pub mod id;

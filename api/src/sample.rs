@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,10 +39,26 @@ pub fn edit() -> impl Strategy<Value = (Snapshot, Snapshot)> {
         if mix & 2 == 0 {
             new.backends.clone_from(&old.backends);
             new.profiles.clone_from(&old.profiles);
-            new.backends.reverse();
+            edit_backends(&mut new.backends, mix >> 2);
         }
         (old, new)
     })
+}
+
+/// What happens to endpoints that may be shared: the backends change places, one of them leaves, the pod moves, one backend
+/// sees it in another way.
+fn edit_backends(backends: &mut Vec<Backend>, mix: u64) {
+    if mix & 1 == 0 {
+        backends.reverse();
+    }
+    let Some(key) = backends.iter().flat_map(|b| &b.endpoints).map(|e| e.key.clone()).next() else { return };
+    let members = backends.iter_mut().flat_map(|b| &mut b.endpoints).filter(|e| e.key == key);
+    match mix >> 1 & 3 {
+        0 => drop(backends.remove(mix as usize % backends.len())),
+        1 => members.for_each(|member| Arc::make_mut(member).node = Some("elsewhere".into())),
+        2 => members.take(1).for_each(|member| Arc::make_mut(member).role = Role::Decode),
+        _ => {}
+    }
 }
 
 fn name_profiles(backends: &mut [Backend], profiles: &[Profile], pick: u64) {
@@ -60,14 +77,28 @@ fn label() -> impl Strategy<Value = Option<Arc<str>>> {
 }
 
 fn routes() -> impl Strategy<Value = Vec<Route>> {
-    let body = (option::of(model()), vec(model(), 0..3), vec(rule(), 0..3), model());
+    let body = (option::of(model()), vec(model(), 0..3), vec(rule(), 0..3), model(), option::of(rate_limit()));
     btree_map("[ab]/[a-f]{1,2}", body, 0..6).prop_map(|map| {
-        let named = map.into_iter().map(|(name, (model, adapters, rules, other))| {
+        let named = map.into_iter().map(|(name, (model, adapters, rules, other, rate_limit))| {
             let model = if adapters.is_empty() { model.or(Some(other)) } else { model };
-            Route { name: name.into(), model, adapters, rules }
+            Route { name: name.into(), model, adapters, rules, rate_limit }
         });
         named.collect()
     })
+}
+
+fn rate_limit() -> impl Strategy<Value = RateLimit> {
+    use RateUnit::{Day, Hour, Minute, Month, Second};
+    let count = || any::<NonZeroU32>();
+    let tokens = prop_oneof![
+        count().prop_map(TokenLimit::Input),
+        count().prop_map(TokenLimit::Output),
+        (count(), count()).prop_map(|(input, output)| TokenLimit::Both { input, output }),
+    ];
+    let unit = prop::sample::select(vec![Second, Minute, Hour, Day, Month]);
+    let redis = ("[a-z]{1,6}(\\.[a-z]{1,3})?|\\[fd00::1\\]", 1u16..).prop_map(|(host, port)| format!("{host}:{port}"));
+    let store = prop_oneof![Just(RateStore::Local), redis.prop_map(|address| RateStore::Redis(address.into()))];
+    (tokens, unit, store).prop_map(|(tokens, unit, store)| RateLimit { tokens, unit, store })
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
@@ -91,7 +122,27 @@ fn string_match() -> impl Strategy<Value = StringMatch> {
     ]
 }
 
+/// Some endpoints are members of two backends or more, which see them differently.
 fn backends() -> impl Strategy<Value = Vec<Backend>> {
+    let shares = vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), endpoint()), 0..4);
+    (unshared_backends(), shares).prop_map(|(mut backends, shares)| {
+        for (to, which, seen) in shares {
+            let all: Vec<_> = backends.iter().flat_map(|b| &b.endpoints).collect();
+            if all.is_empty() {
+                break;
+            }
+            let Endpoint { labels, role, group, revision, .. } = seen;
+            let member = Endpoint { labels, role, group, revision, ..Endpoint::clone(all[which.index(all.len())]) };
+            let to = to.index(backends.len());
+            if backends[to].endpoints.iter().all(|e| e.key != member.key) {
+                backends[to].endpoints.insert(0, Arc::new(member));
+            }
+        }
+        backends
+    })
+}
+
+fn unshared_backends() -> impl Strategy<Value = Vec<Backend>> {
     btree_map("[ab]/[a-f]{1,2}", (backend(), vec(endpoint(), 0..4)), 0..5).prop_map(|map| {
         let mut handle = 0;
         let named = map.into_iter().map(|(name, (backend, endpoints))| {

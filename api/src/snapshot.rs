@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,88 @@ pub struct Route {
     pub adapters: Vec<ModelName>,
     /// The first rule that matches is used.
     pub rules: Vec<Rule>,
+    /// How many tokens its clients may use together.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// A token budget. It is carried, and decides about [`UsageInjection::Policy`]; nothing enforces it yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    /// What is limited.
+    pub tokens: TokenLimit,
+    /// The time over which a budget fills up.
+    pub unit: RateUnit,
+    /// Where the count is kept.
+    pub store: RateStore,
+}
+
+/// Tokens per unit; a limit always limits something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenLimit {
+    /// Of prompts.
+    Input(NonZeroU32),
+    /// Of answers.
+    Output(NonZeroU32),
+    /// Of both, each by itself.
+    Both {
+        /// Of prompts.
+        input: NonZeroU32,
+        /// Of answers.
+        output: NonZeroU32,
+    },
+}
+
+impl TokenLimit {
+    /// None where neither is limited.
+    pub fn new(input: Option<NonZeroU32>, output: Option<NonZeroU32>) -> Option<Self> {
+        match (input, output) {
+            (Some(input), Some(output)) => Some(Self::Both { input, output }),
+            (Some(input), None) => Some(Self::Input(input)),
+            (None, Some(output)) => Some(Self::Output(output)),
+            (None, None) => None,
+        }
+    }
+
+    /// The limit of prompt tokens.
+    pub fn input(self) -> Option<NonZeroU32> {
+        match self {
+            Self::Input(input) | Self::Both { input, .. } => Some(input),
+            Self::Output(_) => None,
+        }
+    }
+
+    /// The limit of answer tokens.
+    pub fn output(self) -> Option<NonZeroU32> {
+        match self {
+            Self::Output(output) | Self::Both { output, .. } => Some(output),
+            Self::Input(_) => None,
+        }
+    }
+}
+
+/// The time over which a token budget fills up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RateUnit {
+    /// One second.
+    #[default]
+    Second,
+    /// 60 s.
+    Minute,
+    /// 3,600 s.
+    Hour,
+    /// 86,400 s.
+    Day,
+    /// 30 days.
+    Month,
+}
+
+/// Where tokens are counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RateStore {
+    /// Each proxy counts for itself.
+    Local,
+    /// The whole fleet counts together, in the Redis at this `host:port`.
+    Redis(Arc<str>),
 }
 
 /// Conditions and where the request goes when all of them hold.
@@ -103,7 +186,7 @@ pub struct Backend {
     pub engine: Engine,
     /// Replaces the request's model, unless the route matched by an adapter name.
     pub model: Option<ModelName>,
-    /// The engines' addresses.
+    /// Its members, each endpoint once. Other backends may have the same ones.
     pub endpoints: Vec<Arc<Endpoint>>,
     /// The scheduler profile; none is the default one.
     pub profile: Option<ProfileName>,
@@ -113,7 +196,7 @@ pub struct Backend {
     pub retry: Retry,
     /// Passive health.
     pub ejection: Ejection,
-    /// Requests that may be in flight at one endpoint.
+    /// Requests that may be in flight at one endpoint, those of its other backends included.
     pub max_in_flight: u32,
     /// Whether `stream_options.include_usage` is set on streamed requests that lack it.
     pub usage: UsageInjection,
@@ -133,10 +216,11 @@ pub enum Role {
     Decode,
 }
 
-/// One engine address.
+/// One engine address as a member of a backend. All but `labels`, `role`, `group` and `revision` is the same in every
+/// backend that has an endpoint of this key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The handle by which the load and KV lanes name it; never reused within an epoch.
+    /// The handle by which the load and KV lanes name it: one for each key, never reused within an epoch.
     pub handle: u32,
     /// Its identity across snapshots.
     pub key: EndpointKey,
@@ -144,7 +228,7 @@ pub struct Endpoint {
     pub name: Arc<str>,
     /// IPv4 or IPv6, never a host name.
     pub address: SocketAddr,
-    /// The pod's labels.
+    /// The pod's labels, as far as the backend looks at them.
     pub labels: BTreeMap<String, String>,
     /// Prefill, decode or both.
     pub role: Role,
@@ -207,7 +291,7 @@ pub enum UsageInjection {
     /// On every streamed OpenAI request.
     #[default]
     Always,
-    /// Only where a policy counts tokens.
+    /// Only where a policy counts tokens: where the matched route has a rate limit.
     Policy,
     /// Never.
     Never,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::path::{Path, Problems};
 use super::{Object, Reason};
+use crate::duration as wire;
 use crate::limits::{MAX_MODEL_NAME_BYTES, MAX_NAME_BYTES, MAX_TIMEOUT};
 
 /// A list's or map's length.
@@ -94,7 +95,7 @@ pub(super) fn narrow<T: TryFrom<u32> + Default>(value: u32) -> T {
 pub(super) fn wait(
     problems: &mut Problems,
     at: &Path<'_>,
-    value: Option<pbjson_types::Duration>,
+    value: Option<wire::Duration>,
     default: Duration,
 ) -> Duration {
     duration(problems, at, value, (default, Duration::from_nanos(1)..=MAX_TIMEOUT))
@@ -104,18 +105,18 @@ pub(super) fn wait(
 pub(super) fn duration(
     problems: &mut Problems,
     at: &Path<'_>,
-    value: Option<pbjson_types::Duration>,
+    value: Option<wire::Duration>,
     (default, range): (Duration, RangeInclusive<Duration>),
 ) -> Duration {
-    let Some(wire) = value else { return default };
-    let exact = match (u64::try_from(wire.seconds), u32::try_from(wire.nanos)) {
+    let Some(given) = value else { return default };
+    let exact = match (u64::try_from(given.seconds), u32::try_from(given.nanos)) {
         (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Some(Duration::new(seconds, nanos)),
         _ => None,
     };
     match exact {
         Some(value) if range.contains(&value) => value,
         _ => {
-            let found = exact.map_or_else(|| format!("{}s and {}ns", wire.seconds, wire.nanos), |d| format!("{d:?}"));
+            let found = exact.map_or_else(|| format!("{}s and {}ns", given.seconds, given.nanos), |d| format!("{d:?}"));
             let (min, max) = (format!("{:?}", range.start()), format!("{:?}", range.end()));
             problems.add(at, Reason::OutOfRange { found, min, max });
             default

@@ -115,6 +115,16 @@ pub enum Reason {
         /// The path of the first use.
         first: String,
     },
+    /// Two backends say different things of one endpoint.
+    #[error("{found} contradicts {first}, which says {other} of the same endpoint (uid, port, rank)")]
+    Contradiction {
+        /// What is said here.
+        found: String,
+        /// What is said there.
+        other: String,
+        /// The path of the first use.
+        first: String,
+    },
     /// A regex that does not compile, or takes too much memory.
     #[error("the regex is refused: {0}")]
     Regex(String),

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 
 use super::field::{count, model, namespaced, number, object, optional_model, text};
 use super::path::{Path, Problems};
+use super::rate::rate_limit;
 use super::{Object, Reason, compile};
 use crate::limits::{
     MAX_ADAPTERS, MAX_HEADER_MATCHES, MAX_NAME_BYTES, MAX_PATTERN_BYTES, MAX_RULES, MAX_TARGETS, MAX_WEIGHT,
@@ -13,7 +14,7 @@ use crate::proto;
 use crate::snapshot::{Route, Rule, StringMatch, Target};
 
 pub(crate) fn route(problems: &mut Problems, at: &Path<'_>, wire: proto::Route) -> Route {
-    let proto::Route { name, model: wire_model, adapters, rules } = wire;
+    let proto::Route { name, model: wire_model, adapters, rules, rate_limit: wire_limit } = wire;
     problems.object = object(&name, Object::Route);
     namespaced(problems, &at.field("name"), &name);
     count(problems, &at.field("adapters"), adapters.len(), ("adapters", MAX_ADAPTERS));
@@ -28,6 +29,7 @@ pub(crate) fn route(problems: &mut Problems, at: &Path<'_>, wire: proto::Route) 
             .map(|(i, adapter)| model(problems, &at.item("adapters", i), adapter))
             .collect(),
         rules: rules.into_iter().enumerate().map(|(i, wire)| rule(problems, &at.item("rules", i), wire)).collect(),
+        rate_limit: wire_limit.map(|wire| rate_limit(problems, &at.field("rateLimit"), wire)),
     };
     problems.object = None;
     route

@@ -123,6 +123,37 @@ fn matches() {
 }
 
 #[test]
+fn rate_limits() {
+    let limit = |rest: &str| route_with(&format!(r#""rateLimit": {{{rest}}}"#));
+    let at = "routes[0].rateLimit";
+    check(&limit(r#""inputTokens": 1"#), "");
+    check(&limit(r#""outputTokens": 4294967295, "unit": "MONTH", "redis": {"address": "[fd00::1]:6379"}"#), "");
+    let neither = format!("{at}: is missing: limit `inputTokens`, `outputTokens` or both, or leave the rate limit out");
+    check(&limit(r#""unit": "DAY""#), &neither);
+    let range = "0 is out of range, use 1 to 4294967295";
+    check(
+        &limit(r#""inputTokens": 0, "outputTokens": 0"#),
+        &format!("{at}.inputTokens: {range}\n{at}.outputTokens: {range}"),
+    );
+    let redis = |address: &str| limit(&format!(r#""inputTokens": 1, "redis": {{"address": {address:?}}}"#));
+    for good in ["redis-server.kthena-system.svc.cluster.local:6379", "10.0.0.1:1", "r:65535"] {
+        check(&redis(good), "");
+    }
+    let form = "it is host:port with a port of 1 to 65535, IPv6 in brackets: redis.default.svc:6379, [fd00::1]:6379";
+    for bad in ["redis", "redis:0", "redis:+1", "redis:65536", ":6379", "fd00::1:6379", "[redis]:1", "a b:1", "u@r:1"] {
+        check(&redis(bad), &format!("{at}.redis.address: {bad:?} is not usable: {form}"));
+    }
+    check(&redis(""), &format!("{at}.redis.address: is missing: say where Redis listens, as host:port"));
+    let long = format!("{}:1", "r".repeat(511));
+    check(&redis(&long), &format!("{at}.redis.address: 513 bytes long, at most 512 are allowed"));
+    let rate_limit = Some(proto::RateLimit { input_tokens: Some(1), unit: 9, ..Default::default() });
+    let wire = proto::Route { name: "d/r".into(), model: "m".into(), rate_limit, ..Default::default() };
+    let problems = snapshot(proto::Snapshot { routes: vec![wire], ..Default::default() }).unwrap_err();
+    let text = "9 is not a value that this version knows: use one of SECOND, MINUTE, HOUR, DAY, MONTH";
+    assert_eq!(problems[0].to_string(), format!("{at}.unit: {text}"));
+}
+
+#[test]
 fn a_bad_regex_is_shown() {
     let problems = snapshot_from_json(rule_with(r#""uri": {"regex": "(a"}"#).as_bytes()).unwrap_err();
     assert_eq!(problems.len(), 1);
@@ -170,24 +201,6 @@ fn endpoints() {
     check(&endpoint_with(r#""zone": "a\nb""#), &control);
     let unnamed = backend_with(r#""endpoints": [{"address": "10.0.0.1:80"}]"#);
     check(&unnamed, &format!("{at}.name: is missing: give it a name"));
-}
-
-#[test]
-fn endpoints_are_unique_over_all_backends() {
-    let two = |a: &str, b: &str| {
-        format!(
-            r#"{{"backends": [{{"name": "d/a", "endpoints": [{{"address": "10.0.0.1:80", {a}}}]}},
-                              {{"name": "d/b", "endpoints": [{{"address": "10.0.0.2:80", {b}}}]}}]}}"#
-        )
-    };
-    let first = "is used twice, first by backends[0].endpoints[0]: each must be unique";
-    let at = "backends[1].endpoints[0]";
-    let (same, key) = (r#""name": "e""#, r#"the endpoint (uid, port, rank) ("e", 80, 0)"#);
-    check(&two(same, same), &format!("{at}: {key} {first}"));
-    check(&two(same, r#""name": "e", "rank": 1"#), "");
-    check(&two(same, r#""name": "e", "uid": "u""#), "");
-    let handles = two(r#""name": "e", "handle": 7"#, r#""name": "f", "handle": 7"#);
-    check(&handles, &format!("{at}: the handle 7 {first}"));
 }
 
 #[test]
@@ -292,17 +305,6 @@ fn enum_values_of_a_later_version_are_refused() {
         format!("backends[0].credentials: {text} PASS, STRIP"),
     ];
     assert_eq!(found, expected);
-}
-
-#[test]
-fn handles_that_are_left_out_are_the_lowest_free_ones_in_order() {
-    let json = backend_with(
-        r#""endpoints": [{"name": "a", "address": "10.0.0.1:80"}, {"name": "b", "address": "10.0.0.1:80", "handle": 1},
-                         {"name": "c", "address": "10.0.0.1:80", "handle": 3}, {"name": "d", "address": "10.0.0.1:80"}]"#,
-    );
-    let decoded = snapshot_from_json(json.as_bytes()).unwrap();
-    let handles: Vec<_> = decoded.backends[0].endpoints.iter().map(|e| e.handle).collect();
-    assert_eq!(handles, [2, 1, 3, 4]);
 }
 
 #[test]

@@ -1,18 +1,18 @@
-//! What can be checked only of the whole: bounds, uniqueness, references; and the handles that a file leaves out.
+//! What can be checked only of the whole: bounds, uniqueness, references.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::Arc;
 
 use super::field::count;
+use super::member::members;
 use super::path::{Path, Problems};
 use super::{Object, Reason};
 use crate::id::ProfileName;
 use crate::limits::{MAX_BACKENDS, MAX_ENDPOINTS, MAX_PROFILES, MAX_ROUTES};
-use crate::snapshot::{Backend, Snapshot};
+use crate::snapshot::Snapshot;
 
-/// Checks what `snapshot`'s parts cannot know of each other, and gives handles to endpoints that have none.
+/// Checks what `snapshot`'s parts cannot know of each other, and fills in what depends on it.
 pub(crate) fn whole(problems: &mut Problems, snapshot: &mut Snapshot) {
     let root = Path::root();
     let endpoints = snapshot.backends.iter().map(|b| b.endpoints.len()).sum();
@@ -29,9 +29,7 @@ pub(crate) fn whole(problems: &mut Problems, snapshot: &mut Snapshot) {
     unique_names(problems, "profiles", profiles);
 
     known_profiles(problems, snapshot);
-    give_handles(&mut snapshot.backends);
-    unique_endpoints(problems, &snapshot.backends);
-    problems.object = None;
+    members(problems, &mut snapshot.backends);
 }
 
 fn unique_names<'a>(problems: &mut Problems, list: &'static str, names: impl Iterator<Item = (&'a str, Object)>) {
@@ -58,41 +56,6 @@ fn known_profiles(problems: &mut Problems, snapshot: &Snapshot) {
             problems.object = Some(Object::Backend(backend.name.clone()));
             let at = root.item("backends", i);
             problems.add(&at.field("profile"), Reason::UnknownProfile(profile.to_string()));
-        }
-    }
-}
-
-/// The lowest free numbers from 1, in the order of the endpoints: the same file gives the same handles.
-fn give_handles(backends: &mut [Backend]) {
-    let all = || backends.iter().flat_map(|b| &b.endpoints);
-    if all().all(|e| e.handle != 0) {
-        return;
-    }
-    let taken: HashSet<u32> = all().map(|e| e.handle).collect();
-    let mut free = (1..=u32::MAX).filter(|handle| !taken.contains(handle));
-    for endpoint in backends.iter_mut().flat_map(|b| &mut b.endpoints).filter(|e| e.handle == 0) {
-        Arc::make_mut(endpoint).handle = free.next().expect("a snapshot that fits in memory has fewer than 2^32");
-    }
-}
-
-fn unique_endpoints(problems: &mut Problems, backends: &[Backend]) {
-    let (mut handles, mut keys) = (HashMap::new(), HashMap::new());
-    for (i, backend) in backends.iter().enumerate() {
-        for (j, endpoint) in backend.endpoints.iter().enumerate() {
-            let key = &endpoint.key;
-            let same_handle = seen(&mut handles, endpoint.handle, (i, j))
-                .map(|first| (first, "the handle", endpoint.handle.to_string()));
-            // Port 0 stands for an address that was refused.
-            let same_key = (key.port != 0).then(|| seen(&mut keys, key, (i, j))).flatten().map(|first| {
-                (first, "the endpoint (uid, port, rank)", format!("({:?}, {}, {})", key.uid, key.port, key.rank))
-            });
-            for ((k, l), what, found) in same_handle.into_iter().chain(same_key) {
-                problems.object = Some(Object::Backend(backend.name.clone()));
-                let first = format!("backends[{k}].endpoints[{l}]");
-                let at = Path::root();
-                let at = at.item("backends", i);
-                problems.add(&at.item("endpoints", j), Reason::Duplicate { what, found, first });
-            }
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::snapshot::{Rule, Target};
 fn route(name: &str, model: &str) -> Route {
     let targets = vec![Target { backend: "d/b".into(), weight: 1 }];
     let rule = Rule { name: String::new(), headers: Default::default(), uri: None, body_model: None, targets };
-    Route { name: name.into(), model: Some(model.into()), adapters: Vec::new(), rules: vec![rule] }
+    Route { name: name.into(), model: Some(model.into()), adapters: Vec::new(), rules: vec![rule], rate_limit: None }
 }
 
 /// A snapshot with a route per word, as `name=model`.
@@ -75,6 +75,43 @@ fn what_does_not_fit_is_refused() {
                  routes[0].model: is missing: a route answers for a model, for adapters, or for both";
     refused(|d| d.route_upserts = vec![proto::RouteUpsert { position: 0, route: None }], empty);
     refused(|d| d.version = None, "version: is missing: a delta says what version it leads to");
+}
+
+/// Backends `d/a` and `d/b` that share an endpoint on this node.
+fn sharing(node: &str) -> Snapshot {
+    let endpoint = proto::Endpoint {
+        name: "e".into(),
+        address: "10.0.0.1:80".into(),
+        node: node.into(),
+        handle: 7,
+        ..Default::default()
+    };
+    let backend =
+        |name: &str| proto::Backend { name: name.into(), endpoints: vec![endpoint.clone()], ..Default::default() };
+    let wire = proto::Snapshot { backends: vec![backend("d/a"), backend("d/b")], ..Default::default() };
+    decode::snapshot(wire).unwrap()
+}
+
+#[test]
+fn a_shared_endpoint_changes_in_all_its_backends_or_not_at_all() {
+    let (old, new) = (sharing("n1"), sharing("n2"));
+    let delta = diff(&old, &new);
+    assert_eq!(delta.backend_upserts.len(), 2);
+    assert_eq!(apply(&old, delta.clone()).unwrap(), new);
+
+    let half = proto::ConfigDelta { backend_upserts: delta.backend_upserts[..1].to_vec(), ..delta.clone() };
+    let Err(ApplyError::Refused(problems)) = apply(&old, half) else { panic!("half of a change was applied") };
+    let expected = "backends[1].endpoints[0].node: \"n1\" contradicts backends[0].endpoints[0], which says \"n2\" of the \
+                    same endpoint (uid, port, rank)";
+    assert_eq!(problems.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+
+    let left = proto::ConfigDelta {
+        backend_upserts: delta.backend_upserts[..1].to_vec(),
+        backend_removals: vec!["d/b".into()],
+        ..delta
+    };
+    let found = apply(&old, left).unwrap();
+    assert_eq!((&found.backends[..], found.backends[0].endpoints[0].handle), (&new.backends[..1], 7));
 }
 
 #[test]

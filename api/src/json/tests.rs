@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::hash::content_hash;
 use crate::sample;
+use crate::snapshot::RateUnit;
 
 fn check(json: &str, expected: &str) {
     let problems = snapshot_from_json(json.as_bytes()).unwrap_err();
@@ -32,7 +33,10 @@ fn syntax_errors_say_where() {
     );
     check_says("{\"version\": 1, \"version\": 2}", "duplicate field `version`");
     check_says("{\"backends\": [{\"engine\": \"vllm\"}]}", "unknown variant `vllm`, expected one of `VLLM`");
-    check_says("{\"backends\": [{\"timeouts\": {\"connect\": \"1m\"}}]}", "missing 's' suffix");
+    check_says(
+        "{\"backends\": [{\"timeouts\": {\"connect\": \"1m\"}}]}",
+        "\"1m\" is no duration: it is in seconds and ends in `s`",
+    );
 }
 
 fn examples(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -64,6 +68,20 @@ const GOLDEN: &str = include_str!("golden.json");
 fn the_file_form_stays_as_it_is() {
     let snapshot = snapshot_from_json(GOLDEN.as_bytes()).unwrap();
     assert_eq!(snapshot_to_json(&snapshot), GOLDEN);
+}
+
+/// What the golden file, whose hash is held, has not.
+#[test]
+fn the_file_form_of_later_fields_stays_as_it_is() {
+    let route = r#"{"name": "d/r", "model": "m", "rateLimit": {"inputTokens": 30, "outputTokens": 100, "unit": "MINUTE", "redis": {"address": "redis:6379"}}}"#;
+    let snapshot = snapshot_from_json(format!(r#"{{"routes": [{route}]}}"#).as_bytes()).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&snapshot_to_json(&snapshot)).unwrap();
+    assert_eq!(written["routes"][0], serde_json::from_str::<serde_json::Value>(route).unwrap());
+    let limit = snapshot.routes[0].rate_limit.as_ref().unwrap();
+    let count = |n| std::num::NonZeroU32::new(n);
+    assert_eq!((limit.tokens.input(), limit.tokens.output(), limit.unit), (count(30), count(100), RateUnit::Minute));
+    let without = snapshot_from_json(br#"{"routes": [{"name": "d/r", "model": "m"}]}"#).unwrap();
+    assert_ne!(content_hash(&snapshot), content_hash(&without));
 }
 
 /// A proxy of the last release and a control plane of this one compare hashes: a change here resyncs the fleet.

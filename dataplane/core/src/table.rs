@@ -4,11 +4,13 @@
 mod backend;
 mod bitset;
 mod compile;
+mod members;
 mod profile;
 mod rule;
 
 pub use backend::{BackendTable, EndpointEntry};
 pub use bitset::Bitset;
+pub use members::Membership;
 pub use profile::CompiledProfile;
 pub use rule::{CompiledMatch, CompiledRule, Destination};
 
@@ -16,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::id::{BackendName, EndpointKey, ModelName, RouteName};
-use api::snapshot::{Snapshot, Version};
+use api::snapshot::{RateLimit, Snapshot, Version};
 
 use crate::load::LiveRegistry;
 
@@ -42,6 +44,15 @@ pub struct RouteTable {
     pub adapters: Box<[ModelName]>,
     /// The first that matches is used.
     pub rules: Box<[CompiledRule]>,
+    /// How many tokens its clients may use together. Nothing enforces it yet.
+    pub rate_limit: Option<RateLimit>,
+}
+
+impl RouteTable {
+    /// Whether a policy counts the tokens of its requests.
+    pub fn counts_tokens(&self) -> bool {
+        self.rate_limit.is_some()
+    }
 }
 
 /// Positions in the table's routes, oldest first.

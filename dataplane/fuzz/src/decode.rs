@@ -8,21 +8,39 @@ use api::{encode, proto};
 use dataplane_core::load::LiveRegistry;
 use dataplane_core::table::Table;
 use prost::Message as _;
+use serde_json::json;
 
 const HELD: &str = include_str!("../../../api/src/json/golden.json");
 
-/// Everything that must hold for these bytes as a snapshot file, a snapshot on the wire, a change to one, and Kthena's
-/// scheduler configuration.
+/// Everything that must hold for these bytes as a snapshot file, a snapshot on the wire, a change to one, Kthena's
+/// scheduler configuration, and the texts in a file that have a grammar of their own.
 pub fn check(data: &[u8]) {
     judged(snapshot_from_json(data));
     judged(snapshot_from_bytes(data));
     if let Ok(delta) = proto::ConfigDelta::decode(data) {
         changed(delta);
     }
+    if let Ok(text) = std::str::from_utf8(data) {
+        files_with(text).iter().for_each(|file| judged(snapshot_from_json(file.as_bytes())));
+    }
     let mut config = serde_json::Deserializer::from_slice(data);
     if let Err(problems) = api::decode::kthena_profile("p".into(), &mut config) {
         explained(&problems);
     }
+}
+
+/// Files that are good but for this as a duration, an address, a pattern or the place of a store. A duration of
+/// `--9223372036854775808s` once overflowed.
+fn files_with(text: &str) -> [String; 4] {
+    let rule = json!({"targets": [{"backend": "d/b"}], "uri": {"regex": text}});
+    let limit = json!({"inputTokens": 1, "redis": {"address": text}});
+    [
+        json!({"backends": [{"name": "d/b", "timeouts": {"connect": text}}]}),
+        json!({"backends": [{"name": "d/b", "endpoints": [{"name": "e", "address": text}]}]}),
+        json!({"routes": [{"name": "d/r", "model": "m", "rules": [rule]}]}),
+        json!({"routes": [{"name": "d/r", "model": "m", "rateLimit": limit}]}),
+    ]
+    .map(|file| file.to_string())
 }
 
 fn explained(problems: &[Problem]) {

@@ -1,8 +1,11 @@
 //! What the admin listeners say: a function of the shared state and the request.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use api::id::{BackendName, RouteName};
 use dataplane_core::plan::Decision;
-use dataplane_core::table::BackendTable;
+use dataplane_core::table::{BackendTable, Membership};
 use serde_json::{Value, json};
 
 use crate::escape::unescaped;
@@ -98,7 +101,10 @@ fn gauges(shared: &Shared, tables: &Tables) -> Gauges {
     let status = shared.table_status();
     let table = shared.table.load();
     let now_ms = shared.now_ms();
-    let ejected = table.backends().flat_map(|b| b.slots.iter()).filter(|e| e.live.health().is_ejected(now_ms)).count();
+    let slots = table.backends().flat_map(|b| b.slots.iter());
+    // An endpoint of several backends counts once.
+    let ejected: HashSet<_> =
+        slots.filter(|e| e.live.health().is_ejected(now_ms)).map(|e| Arc::as_ptr(&e.live)).collect();
     let index = tables.index_stats();
     Gauges {
         driver: shared.driver.as_str(),
@@ -112,7 +118,7 @@ fn gauges(shared: &Shared, tables: &Tables) -> Gauges {
         buffered_bytes: shared.buffered_bytes() as u64,
         now_ms,
         panics: crate::rt::panics(),
-        ejected: ejected as u64,
+        ejected: ejected.len() as u64,
     }
 }
 
@@ -146,6 +152,7 @@ fn routes(shared: &Shared) -> Value {
             "modelName": route.model.as_ref().map(|m| m.as_str()),
             "loraAdapters": route.adapters.iter().map(|m| m.as_str()).collect::<Vec<_>>(),
             "rules": rules.collect::<Vec<_>>(),
+            "countsTokens": route.counts_tokens(),
         })
     });
     Value::Array(list.collect())
@@ -169,24 +176,25 @@ fn backends(shared: &Shared) -> Value {
 fn endpoints(shared: &Shared) -> Value {
     let table = shared.table.load();
     let now_ms = shared.now_ms();
-    let list = table.backends().flat_map(|b| {
-        b.slots.iter().map(move |e| {
-            let live = &e.live;
-            json!({
-                "name": &*e.endpoint.name,
-                "address": e.endpoint.address.to_string(),
-                "modelServers": [b.name.as_str()],
-                "inFlight": live.in_flight(),
-                "running": live.running(now_ms),
-                "queuedTokens": live.queued_tokens(live.speed(b.live.median_speed()), now_ms),
-                "prefillTokensPerSecond": live.measured_speed(),
-                "failures": live.health().failures(),
-                "ejected": live.health().is_ejected(now_ms),
-                "share": live.health().share(&b.ejection, now_ms),
-            })
-        })
-    });
-    Value::Array(list.collect())
+    let endpoints = table.endpoints();
+    Value::Array(endpoints.iter().map(|membership| endpoint(membership, now_ms)).collect())
+}
+
+/// What depends on a backend is the first one's.
+fn endpoint(Membership { entry, backends }: &Membership<'_>, now_ms: u64) -> Value {
+    let (live, first) = (&entry.live, backends[0]);
+    json!({
+        "name": &*entry.endpoint.name,
+        "address": entry.endpoint.address.to_string(),
+        "modelServers": backends.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(),
+        "inFlight": live.in_flight(),
+        "running": live.running(now_ms),
+        "queuedTokens": live.queued_tokens(live.speed(first.live.median_speed()), now_ms),
+        "prefillTokensPerSecond": live.measured_speed(),
+        "failures": live.health().failures(),
+        "ejected": live.health().is_ejected(now_ms),
+        "share": live.health().share(&first.ejection, now_ms),
+    })
 }
 
 fn decision(shared: &Shared, query: &str) -> Reply {

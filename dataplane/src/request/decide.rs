@@ -56,7 +56,7 @@ pub(crate) async fn decide(
 ) -> Result<(Received, Box<Decided>), Ended> {
     let worker = &*connection.worker.clone();
     let target = find(worker, flight, &received, ask)?;
-    let usage = inject(worker, ask, &target.backend);
+    let usage = inject(worker, ask, &target);
     let splices = plan_splices(&ask.inspected, received.body(), target.served.as_ref().map(ModelName::as_str), usage);
     let (received, chain, prompt_bytes) = hash(connection, received, ask, &target).await?;
     flight.prompt(ask.inspected.token_estimate(), chain.len());
@@ -163,10 +163,13 @@ fn no_endpoint(none: NoEndpoint, backend: &BackendTable) -> Refusal {
 }
 
 /// Whether usage is asked for in the client's place: the process's setting, narrowed by the backend's.
-fn inject(worker: &Worker, ask: &Ask, backend: &BackendTable) -> bool {
-    let always = |setting| setting == UsageInjection::Always;
-    // No policy counts tokens yet, so `policy` asks for none.
-    ask.api.takes_stream_options() && always(worker.shared.config.usage_inject) && always(backend.usage)
+fn inject(worker: &Worker, ask: &Ask, target: &Target) -> bool {
+    let wanted = |setting| match setting {
+        UsageInjection::Always => true,
+        UsageInjection::Policy => target.route.counts_tokens(),
+        UsageInjection::Never => false,
+    };
+    ask.api.takes_stream_options() && wanted(worker.shared.config.usage_inject) && wanted(target.backend.usage)
 }
 
 /// The chain of the prompt's blocks, and the bytes of its text.

@@ -1,13 +1,17 @@
 //! Which engine gets a request, and what of it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
 use serde_json::json;
 
 use crate::support::client::Reply;
-use crate::support::engine::Engine;
+use crate::support::engine::{Engine, Then};
 use crate::support::legs::{Leg, on_every_driver};
 use crate::support::proxy::Proxy;
 use crate::support::snapshot::{backend, route, serving, snapshot, with};
-use crate::support::wire::{CHAT, chat, get, post, post_with};
+use crate::support::until;
+use crate::support::wire::{CHAT, answer, chat, get, post, post_with};
 
 on_every_driver!(
     every_api_is_routed_by_its_model,
@@ -15,6 +19,7 @@ on_every_driver!(
     a_rename_touches_nothing_but_the_model,
     rules_match_header_uri_and_body,
     weights_divide_the_traffic,
+    an_engine_of_two_backends_is_counted_once,
     what_has_no_route_is_refused_in_openais_form,
     the_table_answers_for_models_and_health,
     bodies_that_two_readers_could_read_differently_are_refused,
@@ -114,6 +119,40 @@ fn rules_match_header_uri_and_body(leg: Leg) {
         let reply = client.ask(post_with(path, fields, format!(r#"{{"model":"{model}"}}"#)));
         assert_eq!(reply.json()["from"], expected, "{path} {fields:?} {model}");
     }
+}
+
+fn an_engine_of_two_backends_is_counted_once(leg: Leg) {
+    let open = Arc::new(AtomicBool::new(false));
+    let gate = open.clone();
+    let engine = Engine::start(move |conn, seen| {
+        until("the gate opens", || gate.load(SeqCst));
+        conn.write(answer("200 OK", &seen.text()));
+        Then::Keep
+    });
+    let member = |fields| with(json!({"name": "t/pod", "address": engine.address.to_string()}), fields);
+    let a = json!({"name": "t/a", "model": "real-a", "endpoints": [member(json!({}))]});
+    let seen_otherwise = member(json!({"role": "DECODE", "group": "g", "labels": {"tier": "b"}}));
+    let b = json!({"name": "t/b", "model": "real-b", "maxInFlight": 2, "endpoints": [seen_otherwise]});
+    let proxy = Proxy::start(leg, &snapshot(vec![route("a", "t/a"), route("b", "t/b")], vec![a, b]));
+    let (mut first, mut second) = (proxy.client(), proxy.client());
+    first.send(post("/v1/embeddings", r#"{"model":"a"}"#));
+    second.send(post("/v1/embeddings", r#"{"model":"b"}"#));
+    engine.wait_requests(2);
+
+    let found = proxy.endpoints();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        (&found[0]["name"], &found[0]["modelServers"], &found[0]["inFlight"], &found[0]["running"]),
+        (&json!("t/pod"), &json!(["t/a", "t/b"]), &json!(2), &json!(2))
+    );
+    let full = proxy.ask(post("/v1/embeddings", r#"{"model":"b"}"#));
+    assert_eq!((full.status(), full.json()["error"]["code"].as_str()), (503, Some("overloaded")), "{}", full.text());
+
+    open.store(true, SeqCst);
+    assert_eq!(first.reply().text(), r#"{"model":"real-a"}"#);
+    assert_eq!(second.reply().text(), r#"{"model":"real-b"}"#);
+    proxy.settled();
+    assert_eq!(proxy.ask(post("/v1/embeddings", r#"{"model":"b"}"#)).status(), 200);
 }
 
 fn weights_divide_the_traffic(leg: Leg) {

@@ -1,18 +1,20 @@
 //! Event streams: every byte as it came, at once, and never a clean end for a broken one.
 
+use api::snapshot::UsageInjection;
 use serde_json::json;
 
 use crate::support::client::{Client, End};
 use crate::support::engine::{Conn, Engine, Then};
 use crate::support::legs::{Leg, on_every_driver};
 use crate::support::proxy::Proxy;
-use crate::support::snapshot::{serving, serving_with};
+use crate::support::snapshot::{backend, route, serving, serving_with, snapshot, with};
 use crate::support::until;
 use crate::support::wire::{CHAT, EVENTS, LAST, chat, chunk, dechunk, post, stream};
 
 on_every_driver!(
     usage_is_asked_for_and_its_event_removed,
     usage_that_the_client_asked_for_stays,
+    usage_by_policy_is_asked_for_where_the_route_has_a_limit,
     usage_never_asks_for_nothing,
     events_come_byte_for_byte_however_they_are_cut,
     an_event_is_delivered_while_the_engine_is_silent,
@@ -69,6 +71,34 @@ fn usage_that_the_client_asked_for_stays(leg: Leg) {
     assert_eq!(engine.last().text(), request);
     proxy.settled();
     assert_eq!(proxy.metric("kthena_router_tokens_total", &["token_type=\"output\""]), 3.0);
+}
+
+fn usage_by_policy_is_asked_for_where_the_route_has_a_limit(leg: Leg) {
+    let engine = events(chunk(FIRST) + &chunk(USAGE) + &chunk(DONE) + LAST, Then::Keep);
+    let limited = |model, limit| with(route(model, "t/b"), json!({"rateLimit": limit}));
+    let routes = || {
+        let input = limited("in", json!({"inputTokens": 1000, "unit": "MINUTE"}));
+        let output = limited("out", json!({"outputTokens": 1000, "redis": {"address": "redis.test:6379"}}));
+        vec![route("m", "t/b"), input, output]
+    };
+    // The process's setting, the backend's, and for which models usage is asked for.
+    for (process, of_backend, asked) in [
+        (UsageInjection::Always, "ALWAYS", ["m", "in", "out"].as_slice()),
+        (UsageInjection::Policy, "ALWAYS", &["in", "out"]),
+        (UsageInjection::Always, "POLICY", &["in", "out"]),
+        (UsageInjection::Policy, "NEVER", &[]),
+        (UsageInjection::Never, "POLICY", &[]),
+    ] {
+        let backend = with(backend("t/b", &[engine.address]), json!({"usage": of_backend}));
+        let proxy = Proxy::with(leg, &snapshot(routes(), vec![backend]), |config, _| config.usage_inject = process);
+        for model in ["m", "in", "out"] {
+            // What the proxy asked for it also takes out again.
+            let injected = asked.contains(&model);
+            let expected = if injected { format!("{FIRST}{DONE}") } else { format!("{FIRST}{USAGE}{DONE}") };
+            assert_eq!(body(proxy.client().send(stream(model))), expected, "{process:?} {of_backend} {model}");
+            assert_eq!(engine.last().text().contains("include_usage"), injected, "{process:?} {of_backend} {model}");
+        }
+    }
 }
 
 fn usage_never_asks_for_nothing(leg: Leg) {

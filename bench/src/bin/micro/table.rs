@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use dataplane_core::index::{Config, Writer};
 use dataplane_core::load::{Answer, LiveRegistry};
 use dataplane_core::scheduler::{Matches, Request, Rng, schedule};
 use dataplane_core::table::Table;
@@ -19,12 +20,21 @@ pub(crate) fn all(page: &Page) {
     let bytes = prost::Message::encode_to_vec(&api::encode::snapshot(&snapshot));
     let decode = page.least(1, |_| api::decode::snapshot_from_bytes(black_box(&bytes)).map(|one| one.backends.len()));
     page.row("snapshot of 10,000 endpoints, decode protobuf", decode, Beside::None);
+    let hash = page.least(1, |_| api::hash::content_hash(black_box(&snapshot)));
+    page.row("snapshot of 10,000 endpoints, content hash", hash, Beside::None);
     let fresh = page.least(1, |_| Table::compile(&snapshot, &mut LiveRegistry::new()));
     page.row("Table::compile, 10,000 endpoints, all new", fresh, Beside::Budget(10_000.0));
     let mut registry = LiveRegistry::new();
     let first = Table::compile(&snapshot, &mut registry);
     let known = page.least(1, |_| Table::compile(&snapshot, &mut registry));
     page.row("Table::compile, 10,000 endpoints, all known", known, Beside::Budget(10_000.0));
+    drop(first);
+    let mut registry = LiveRegistry::new();
+    let mut writer = Writer::new(Config::default());
+    let mut compile = || Table::compile_seated(&snapshot, &mut registry, |key| writer.seat(key).map(|seat| seat.0));
+    let first = compile();
+    let known = page.least(1, |_| compile());
+    page.row("Table::compile_seated, 10,000 endpoints with seats, all known", known, Beside::Budget(10_000.0));
     drop(first);
 }
 

@@ -22,7 +22,8 @@ pub struct BackendLive {
     /// f32 bits.
     bytes_per_token: AtomicU32,
     endpoints: AtomicU32,
-    /// Ejected at once; exact after each refresh, too high at worst between two.
+    /// Ejected at once; exact after each refresh. Between two it may count some that are back already, and lack those that
+    /// were ejected by way of another backend of theirs.
     ejected: AtomicU32,
     retry_hundredths: AtomicI64,
 }

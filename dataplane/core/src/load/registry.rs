@@ -54,7 +54,7 @@ impl LiveRegistry {
             *used = true;
             return regex.clone();
         }
-        let regex = regex::bytes::RegexBuilder::new(source).size_limit(api::limits::MAX_REGEX_BYTES).build().ok();
+        let regex = api::decode::compile(source).ok();
         self.patterns.insert(source.into(), (regex.clone(), true));
         regex
     }

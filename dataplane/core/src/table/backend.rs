@@ -13,11 +13,11 @@ use crate::load::{BackendLive, Live, LiveRegistry};
 /// An endpoint in its slot. Cloning it clones two `Arc`s.
 #[derive(Debug, Clone)]
 pub struct EndpointEntry {
-    /// Its live numbers; they outlive the table.
+    /// Its live numbers: the same in every backend that it is a member of. They outlive the table.
     pub live: Arc<Live>,
-    /// What the snapshot says of it.
+    /// What the snapshot says of it as a member of this backend.
     pub endpoint: Arc<Endpoint>,
-    /// By what the prefix tables know it, where they do.
+    /// By what the prefix tables know it, where they do; the same in every backend.
     pub seat: Option<u32>,
 }
 
@@ -30,7 +30,7 @@ pub struct BackendTable {
     pub engine: Engine,
     /// Replaces the request's model, unless an adapter was asked for.
     pub model: Option<ModelName>,
-    /// Endpoints; a slot is a position in here and means nothing in another table.
+    /// Endpoints, each once; a slot is a position in here and means nothing in another table or backend.
     pub slots: Box<[EndpointEntry]>,
     /// How to choose among them.
     pub profile: Arc<CompiledProfile>,
@@ -40,7 +40,7 @@ pub struct BackendTable {
     pub retry: Retry,
     /// Passive health.
     pub ejection: Ejection,
-    /// Requests that may be in flight at one endpoint.
+    /// Requests that may be in flight at one endpoint, those of its other backends included.
     pub max_in_flight: u32,
     /// Whether usage is asked for.
     pub usage: UsageInjection,

@@ -45,12 +45,13 @@ fn backends(snapshot: &Snapshot, registry: &mut LiveRegistry, seat_of: SeatOf<'_
 }
 
 fn compile_route(route: &Route, backends: &Backends, registry: &mut LiveRegistry) -> RouteTable {
-    let Route { name, model, adapters, rules } = route;
+    let Route { name, model, adapters, rules, rate_limit } = route;
     RouteTable {
         name: name.clone(),
         model: model.clone(),
         adapters: adapters.clone().into(),
         rules: rules.iter().map(|rule| compile_rule(rule, backends, registry)).collect(),
+        rate_limit: rate_limit.clone(),
     }
 }
 

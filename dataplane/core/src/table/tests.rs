@@ -9,7 +9,7 @@ use api::snapshot::{
 };
 
 use super::{CompiledProfile, Table};
-use crate::load::LiveRegistry;
+use crate::load::{Answer, Demand, LiveRegistry, Reservation};
 
 /// An endpoint that serves everything.
 pub(crate) fn endpoint(number: u32) -> Endpoint {
@@ -71,6 +71,7 @@ pub(crate) fn route(name: &str, model: Option<&str>, adapters: &[&str], targets:
         model: model.map(Into::into),
         adapters: adapters.iter().map(|name| (*name).into()).collect(),
         rules: vec![rule(targets)],
+        rate_limit: None,
     }
 }
 
@@ -113,6 +114,47 @@ fn live_numbers_survive_swaps_by_key_and_die_with_their_holders() {
     let third = Table::compile(&snapshot, &mut registry);
     let slots = &third.backend(&name).unwrap().slots;
     assert!(Arc::ptr_eq(&slots[1].live, &held));
+}
+
+#[test]
+fn an_endpoint_of_two_backends_has_one_cell_and_one_seat_and_a_slot_in_each() {
+    let prefill = Endpoint { role: Role::Prefill, ..endpoint(1) };
+    let backends = vec![backend("d/b", [endpoint(0), endpoint(1)]), backend("d/a", [prefill, endpoint(2)])];
+    let mut registry = LiveRegistry::new();
+    let seat = |key: &EndpointKey| key.uid.strip_prefix("uid-")?.parse().ok();
+    let table = Table::compile_seated(&of(backends, vec![]), &mut registry, seat);
+    assert_eq!(registry.len(), 3);
+
+    let [a, b] = ["d/a", "d/b"].map(|name| table.backend(&name.into()).unwrap());
+    assert_eq!((a.slots.len(), b.slots.len()), (2, 2));
+    assert!(Arc::ptr_eq(&a.slots[0].live, &b.slots[1].live));
+    assert_eq!((a.slot_of_seat(1), b.slot_of_seat(1)), (Some(0), Some(1)));
+    assert_eq!((a.serving().contains(0), b.serving().contains(1)), (false, true), "each sees it in its own way");
+
+    let demand = Demand { uncached_tokens: 10, answer: Answer::Stream, speed: 1.0, max_in_flight: 1 };
+    let held = Reservation::try_new(&a.slots[0].live, demand, 0).unwrap();
+    assert_eq!(b.slots[1].live.in_flight(), 1);
+    assert!(Reservation::try_new(&b.slots[1].live, demand, 0).is_none(), "the limit is on what the endpoint has");
+    drop(held);
+    assert_eq!(b.slots[1].live.in_flight(), 0);
+
+    let found = table.endpoints();
+    let found: Vec<_> = found
+        .iter()
+        .map(|m| (&*m.entry.endpoint.name, m.backends.iter().map(|b| b.name.as_str()).collect::<Vec<_>>()))
+        .collect();
+    assert_eq!(found, [("pod-1", vec!["d/a", "d/b"]), ("pod-2", vec!["d/a"]), ("pod-0", vec!["d/b"])]);
+}
+
+#[test]
+fn a_pattern_is_compiled_as_the_decoder_does() {
+    let mut registry = LiveRegistry::new();
+    for pattern in ["^u[0-9]+$", "\\w{10}", "(?-u:\\xff)"] {
+        assert!(api::decode::compile(pattern).is_ok(), "{pattern}");
+        assert!(registry.pattern(pattern).is_some(), "{pattern}");
+    }
+    assert!(api::decode::compile("\\w{1000}").is_err());
+    assert!(registry.pattern("\\w{1000}").is_none());
 }
 
 #[test]
