@@ -1,11 +1,8 @@
 //! The command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-
-use crate::crd;
-use crate::object::Kind;
 
 /// Turns custom resources into the tables that data planes run.
 #[derive(Debug, Parser)]
@@ -25,15 +22,4 @@ pub enum Command {
         #[arg(long, value_name = "FOLDER")]
         write: Option<PathBuf>,
     },
-}
-
-/// Prints the definitions, or writes one file for each.
-pub fn crdgen(folder: Option<&Path>) -> std::io::Result<()> {
-    for kind in Kind::ALL {
-        match folder {
-            None => println!("---\n{}", crd::yaml(kind).trim_end()),
-            Some(folder) => std::fs::write(folder.join(crd::file_name(kind)), crd::yaml(kind))?,
-        }
-    }
-    Ok(())
 }

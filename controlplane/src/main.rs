@@ -1,9 +1,11 @@
 //! `kthena-controlplane`: reads what was typed, does it, says how it went.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use controlplane::cli::{Cli, Command, crdgen};
+use controlplane::cli::{Cli, Command};
+use controlplane::crd;
 
 /// What sysexits.h calls a usage error.
 const USAGE: u8 = 64;
@@ -18,7 +20,8 @@ fn main() -> ExitCode {
         }
     };
     let done = match cli.command {
-        Command::Crdgen { write } => crdgen(write.as_deref()),
+        Command::Crdgen { write: None } => std::io::stdout().write_all(crd::stream().as_bytes()),
+        Command::Crdgen { write: Some(folder) } => crd::write(&folder),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
