@@ -53,7 +53,10 @@ pub fn stream() -> String {
 
 /// Writes one file for each definition into the folder.
 pub fn write(folder: &Path) -> io::Result<()> {
-    Kind::ALL.into_iter().try_for_each(|kind| fs::write(folder.join(file_name(kind)), yaml(kind)))
+    Kind::ALL.into_iter().try_for_each(|kind| {
+        let file = folder.join(file_name(kind));
+        fs::write(&file, yaml(kind)).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))
+    })
 }
 
 /// As controller-gen names its files, so that they replace Kthena's.
