@@ -1,9 +1,9 @@
 //! Our codec against hyper: what we accept, hyper accepts too, with the same values and the same ends.
 //!
-//! All cases follow from a seed, which is printed; `KTHENA_DIFFERENTIAL_SEED` sets another and `KTHENA_DIFFERENTIAL_CASES`
-//! another number of requests. Hyper runs on bytes in memory and gets each message but for its last byte, then that
-//! byte: so it shows where a message ends for it. What is refused by us is of no interest here, and where hyper is
-//! known to read otherwise, `exceptions` says so.
+//! All cases follow from a seed, which is printed. `KTHENA_DIFFERENTIAL_SEED` sets another, `KTHENA_DIFFERENTIAL_CASES`
+//! another number of streams of requests; of answers there are half as many. Hyper runs on bytes in memory and gets
+//! each message but for its last byte, then that byte: so it shows where a message ends for it. What is refused by us is
+//! of no interest here, and where hyper is known to read otherwise, `exceptions` says so.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod compare;
