@@ -48,58 +48,65 @@ pub(crate) fn mutated(corpus: &[Vec<u8>], good: usize, dice: &mut Dice) -> Vec<u
 }
 
 fn once(stream: &mut Vec<u8>, corpus: &[Vec<u8>], dice: &mut Dice) {
-    let other = &corpus[dice.below(corpus.len())];
     match dice.below(16) {
-        0 => {
-            let (at, byte) = (place(stream, dice), BYTES[dice.below(BYTES.len())]);
-            stream.insert(at, byte);
-        }
-        1 if !stream.is_empty() => {
-            let at = dice.below(stream.len());
-            stream[at] = BYTES[dice.below(BYTES.len())];
-        }
-        2 if !stream.is_empty() => {
-            let at = dice.below(stream.len());
-            stream[at] ^= 1 << dice.below(8);
+        0..5 => in_bytes(stream, dice),
+        5..9 => in_lines(stream, dice),
+        9..13 => with_other(stream, &corpus[dice.below(corpus.len())], dice),
+        _ => reworded(stream, dice),
+    }
+}
+
+/// A byte or a range, anywhere.
+fn in_bytes(stream: &mut Vec<u8>, dice: &mut Dice) {
+    let (at, byte) = (place(stream, dice), BYTES[dice.below(BYTES.len())]);
+    match dice.below(6) {
+        0 => stream.insert(at, byte),
+        1 => stream.iter_mut().skip(at).take(1).for_each(|b| *b = byte),
+        2 => {
+            let bit = 1 << dice.below(8);
+            stream.iter_mut().skip(at).take(1).for_each(|b| *b ^= bit);
         }
         3 => drop(stream.drain(range(stream, dice, 12))),
         4 => {
             let copied = stream[range(stream, dice, 40)].to_vec();
-            let at = place(stream, dice);
             stream.splice(at..at, copied);
         }
-        5 | 6 => {
-            let (at, line) = (line_start(stream, dice), LINES[dice.below(LINES.len())].as_bytes());
-            for _ in 0..[1, 1, 1, 1, 2, 101][dice.below(6)] {
-                stream.splice(at..at, line.iter().copied());
-            }
+        _ => {
+            let range = range(stream, dice, 20);
+            stream[range].iter_mut().filter(|b| b.is_ascii_alphabetic()).for_each(|b| *b ^= 0x20);
         }
-        7 => {
-            let (one, two) = (line_start(stream, dice), line_start(stream, dice));
-            drop(stream.drain(one.min(two)..one.max(two)));
-        }
-        8 => {
-            let (one, two) = (line_start(stream, dice), line_start(stream, dice));
-            let line = stream[one.min(two)..one.max(two)].to_vec();
+    }
+}
+
+/// A line, or some.
+fn in_lines(stream: &mut Vec<u8>, dice: &mut Dice) {
+    let (one, two) = (line_start(stream, dice), line_start(stream, dice));
+    let lines = one.min(two)..one.max(two);
+    match dice.below(4) {
+        0 => drop(stream.drain(lines)),
+        1 => {
+            let copied = stream[lines].to_vec();
             let at = line_start(stream, dice);
-            stream.splice(at..at, line);
+            stream.splice(at..at, copied);
         }
-        9 => {
-            let at = line_start(stream, dice);
-            stream.truncate(at);
+        _ => {
+            let line = LINES[dice.below(LINES.len())].as_bytes();
+            // Now and then more than the limit of fields.
+            let line = line.repeat([1, 1, 1, 1, 2, 101][dice.below(6)]);
+            stream.splice(one..one, line);
+        }
+    }
+}
+
+/// The rest of another stream, or all of it, before or after.
+fn with_other(stream: &mut Vec<u8>, other: &[u8], dice: &mut Dice) {
+    match dice.below(4) {
+        0 => {
+            stream.truncate(line_start(stream, dice));
             stream.extend_from_slice(&other[line_start(other, dice)..]);
         }
-        10 | 11 => stream.extend_from_slice(other),
-        12 => stream.splice(0..0, other.iter().copied()).for_each(drop),
-        13 => {
-            let range = range(stream, dice, 20);
-            stream[range].iter_mut().for_each(|b| {
-                if b.is_ascii_alphabetic() {
-                    *b ^= 0x20
-                }
-            });
-        }
-        _ => reworded(stream, dice),
+        1 => drop(stream.splice(0..0, other.iter().copied())),
+        _ => stream.extend_from_slice(other),
     }
 }
 
