@@ -89,7 +89,8 @@ impl Relay {
         Self { body, outlet, watched, filter, filtered: Vec::new(), place: Place::Boundary }
     }
 
-    /// Takes what was read and says what goes on.
+    /// Takes what was read and says what goes on. The first call is for what came with the head, perhaps nothing: a body
+    /// that is empty ends there.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Step, BadChunk> {
         if self.outlet == Outlet::Same {
             return self.same(bytes, out);

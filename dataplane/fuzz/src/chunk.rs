@@ -82,7 +82,10 @@ fn relayed_as_is(data: &[u8], ends: &[usize]) -> Found {
 fn rewritten_again(found: &Found, done: bool) {
     let (mut body, mut data) = (reader(ResponseFraming::Chunked), Vec::new());
     let scan = body.scan(&found.clean, |piece| data.extend_from_slice(piece)).expect("what we write we read");
-    assert_eq!((scan.consumed, scan.done, scan.verbatim), (found.clean.len(), done, true));
+    assert_eq!((scan.consumed, scan.done), (found.clean.len(), done));
+    // The zero of a last chunk's size is kept back until its line ends.
+    let kept_back = !done && (found.clean == b"0" || found.clean.ends_with(b"\r\n0"));
+    assert!(scan.verbatim || kept_back, "what we write needs no second rewrite");
     assert_eq!(data, found.data);
 }
 
@@ -145,7 +148,8 @@ fn relay_keeps_the_data(data: &[u8], framing: ResponseFraming, outlet: Outlet) {
         let mut relay = Relay::new(reader(framing), outlet, None, None);
         let (mut wire, mut taken, mut done, mut bad) = (Vec::new(), 0, false, false);
         let mut client = reader(ResponseFraming::Chunked);
-        for read in cuts::reads(data, &ends) {
+        // First comes what arrived with the head: here nothing, which ends an empty body.
+        for read in std::iter::once(&data[..0]).chain(cuts::reads(data, &ends)) {
             let (before, mut out) = (wire.len(), Vec::new());
             let Ok(step) = relay.push(read, &mut out) else {
                 bad = true;

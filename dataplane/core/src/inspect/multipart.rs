@@ -62,11 +62,13 @@ pub fn inspect_multipart(body: &[u8], content_type: &[u8], out: &mut Inspected) 
         }
         let content = part_header(body, at)?;
         let start = content.start;
-        // A part without content ends in the line end that also ends its header.
-        let end = finder.find(&body[start - 2..]).ok_or(InspectError::new(ErrorKind::Truncated, body.len()))?;
-        let value = start.min(start - 2 + end)..start - 2 + end;
-        read_field(body, content.name, value, out)?;
-        at = start - 2 + end + delimiter.len();
+        // A delimiter right behind the empty line: an empty part for some readers (RFC 2046), content for others.
+        if body[start..].starts_with(&delimiter[2..]) {
+            return Err(InspectError::new(ErrorKind::Form, start));
+        }
+        let length = finder.find(&body[start..]).ok_or(InspectError::new(ErrorKind::Truncated, body.len()))?;
+        read_field(body, content.name, start..start + length, out)?;
+        at = start + length + delimiter.len();
     }
     Err(InspectError::new(ErrorKind::Form, at))
 }

@@ -205,6 +205,8 @@ fn forms() {
         ("x\r\n".to_owned() + &part("model", "a") + "--B--", ErrorKind::Form),
         (part("model", "a\nb") + "--B--", ErrorKind::WrongType),
         (part("a\"; name=\"model", "a") + "--B--", ErrorKind::Form),
+        (part("model", "\0").replace("\0\r\n", "") + &part("file", "a") + "--B--", ErrorKind::Form),
+        (part("file", "\0").replace("\0\r\n", "") + "--B--", ErrorKind::Form),
     ] {
         assert_eq!(inspect_multipart(body.as_bytes(), TYPE, &mut out).map_err(|error| error.kind), Err(kind), "{body}");
     }
