@@ -30,8 +30,10 @@ fn rule() -> impl Strategy<Value = proto::Rule> {
     let targets = vec((select(vec!["d/s", "d/t", "d/gone"]), 0u32..=2), 1..3);
     let body_model = prop_oneof![3 => Just(String::new()), 1 => select(&MODELS[..]).prop_map(str::to_owned)];
     (headers, option::of(string_match()), body_model, targets).prop_map(|(headers, uri, body_model, targets)| {
-        let mut targets: Vec<proto::Target> =
-            targets.into_iter().map(|(name, weight)| proto::Target { backend: name.into(), weight: Some(weight) }).collect();
+        let mut targets: Vec<proto::Target> = targets
+            .into_iter()
+            .map(|(name, weight)| proto::Target { backend: name.into(), weight: Some(weight) })
+            .collect();
         targets[0].weight = targets[0].weight.max(Some(1));
         proto::Rule { name: String::new(), headers, uri, body_model, targets }
     })
@@ -45,7 +47,8 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
             let model = if base || adapters.is_empty() { model } else { String::new() };
             proto::Route { name: format!("d/r{i}"), model, adapters, rules }
         };
-        let backend = |name: &str, model: &str| proto::Backend { name: name.into(), model: model.into(), ..Default::default() };
+        let backend =
+            |name: &str, model: &str| proto::Backend { name: name.into(), model: model.into(), ..Default::default() };
         let wire = proto::Snapshot {
             routes: routes.into_iter().enumerate().map(route).collect(),
             backends: vec![backend("d/s", ""), backend("d/t", "served")],
@@ -60,7 +63,10 @@ fn query() -> impl Strategy<Value = Query> {
     (select(&MODELS[..]), select(&VALUES[..]), headers).prop_map(|(model, path, headers)| Query {
         model: model.to_owned(),
         path: path.to_owned(),
-        headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>(),
+        headers: headers
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect::<BTreeMap<_, _>>(),
     })
 }
 
