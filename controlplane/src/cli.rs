@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::crd;
 use crate::explain::{Query, explain};
 use crate::publish::{Built, Memory, Settings, Verdicts, build};
 use crate::source::directory::{Directory, Reading};
@@ -48,6 +49,12 @@ enum Command {
         /// A YAML or JSON file, or a directory of such files.
         manifests: PathBuf,
     },
+    /// Prints the CustomResourceDefinitions as YAML.
+    Crdgen {
+        /// Writes one file for each into this folder instead.
+        #[arg(long, value_name = "FOLDER")]
+        write: Option<PathBuf>,
+    },
     /// Prints the snapshot that data planes would run; `kthena-dataplane --snapshot` takes it.
     Build {
         /// Salts the prefix hashes: keep it secret, and the same for all data planes. Random where it is left out.
@@ -80,6 +87,11 @@ impl Cli {
                 explain_query(&query, &manifests)
             }
             Command::Build { fleet_seed, path } => print_snapshot(fleet_seed, &path),
+            Command::Crdgen { write: None } => print(&crd::stream()),
+            Command::Crdgen { write: Some(folder) } => match crd::write(&folder) {
+                Ok(()) => Ok(ExitCode::SUCCESS),
+                Err(error) => Err(format!("{}: {error}", folder.display())),
+            },
         };
         done.unwrap_or_else(|sentence| {
             eprintln!("kthena-controlplane: {sentence}");

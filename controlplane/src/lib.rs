@@ -1,8 +1,23 @@
 //! The control plane: custom resources in, tables out.
+//!
+//! An object goes through [`object::admit`] before anything else looks at it, whether it comes from a file, from the API
+//! server or from an admission request: nulls and defaults as the API server treats them, then the schema, then the kind's
+//! own `validate`. All problems are said at once.
 
+pub mod autoscaling_policy;
+pub mod autoscaling_policy_binding;
 pub mod cli;
 pub mod crd;
 pub mod explain;
+pub mod external_model_provider;
+pub mod model_booster;
+pub mod model_route;
+pub mod model_server;
+pub mod model_serving;
+pub mod naming;
+pub mod object;
+pub mod problem;
 pub mod publish;
 pub mod source;
+pub mod valid;
 pub mod world;

@@ -8,11 +8,11 @@
 mod build;
 mod conflicts;
 mod contract;
-mod duration;
 mod endpoints;
 mod handles;
 mod memory;
 mod profile;
+mod provider;
 mod route;
 mod server;
 mod verdict;
@@ -20,6 +20,14 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
+use crate::problem::Problem;
+
 pub use build::{Built, Settings, build};
 pub use memory::Memory;
-pub use verdict::{Condition, LeftOut, Reason, RouteVerdict, SchedulerVerdict, ServerVerdict, Verdicts};
+pub use verdict::{
+    Condition, LeftOut, ProviderVerdict, Reason, RouteVerdict, SchedulerVerdict, ServerVerdict, Verdicts,
+};
+
+fn sentences(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}

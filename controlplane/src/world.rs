@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::crd::{ModelRouteSpec, ModelServerSpec};
+use crate::crd::{ExternalModelProviderSpec, ModelRouteSpec, ModelServerSpec};
 
 mod pod;
 
@@ -21,6 +21,8 @@ pub struct World {
     pub routes: Kind<ModelRouteSpec>,
     /// ModelServers.
     pub servers: Kind<ModelServerSpec>,
+    /// ExternalModelProviders.
+    pub providers: Kind<ExternalModelProviderSpec>,
     /// Pods, of all namespaces that are watched.
     pub pods: BTreeMap<ObjectName, Arc<Pod>>,
     /// Labels of nodes, by node name.

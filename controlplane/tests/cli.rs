@@ -46,7 +46,12 @@ fn check_says_all_that_is_wrong_and_ends_with_one() {
          apiVersion: networking.serving.volcano.sh/v1alpha1\nkind: ModelRoute\nmetadata: {name: t}\n\
          spec: {modelName: m, rules: [{targetModels: [{modelServerName: gone}]}]}\n",
     );
-    check(&["check", path(&dir)], 1, "", "error: all.yaml: object 1 (ModelRoute default/r): rules[0].targets");
+    check(
+        &["check", path(&dir)],
+        1,
+        "",
+        "error: all.yaml: object 1 (ModelRoute default/r): spec.rules[0].targetModels",
+    );
     check(&["check", path(&dir)], 1, "", "error: all.yaml: object 2 (Pod default/Bad_Name): metadata.name");
     // What an API server takes, and conditions would tell, is a warning.
     check(&["check", path(&dir)], 1, "", "warning: all.yaml: object 3 (ModelRoute default/t): BackendNotFound");

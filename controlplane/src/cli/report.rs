@@ -31,6 +31,11 @@ impl Report {
             }
             report.warnings.extend(verdict.notes.iter().map(|note| format!("{at}{note}")));
         }
+        for (name, verdict) in &verdicts.providers {
+            let at = place("ExternalModelProvider", name, &world.providers);
+            report.condition(&at, &verdict.accepted, readable(name, &world.providers));
+            report.condition(&at, &verdict.credentials, true);
+        }
         if let Some(verdict) = &verdicts.scheduler {
             let at = format!("ConfigMap {}: ", verdict.name);
             report.condition(&at, &verdict.accepted, true);

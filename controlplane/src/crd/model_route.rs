@@ -36,7 +36,10 @@ use super::matching::ModelMatch;
     validation = Rule::new(
         "!has(self.loraAdapters) || size(self.loraAdapters) == 0 || self.rules.all(r, r.targetModels.all(t, \
          !has(t.externalModelProviderName) || t.externalModelProviderName == ''))"
-    ).message("a route with loraAdapters must target modelServerName only: an external provider has no adapters")
+    ).message("a route with loraAdapters must target modelServerName only: an external provider has no adapters"),
+    validation = Rule::new(
+        "!has(self.modelName) || !has(self.loraAdapters) || !(self.modelName in self.loraAdapters)"
+    ).message("modelName must not stand in loraAdapters too: remove it from one of them")
 )]
 pub struct ModelRouteSpec {
     /// The model that clients ask for; may be virtual. Cannot be changed once set.
@@ -48,7 +51,7 @@ pub struct ModelRouteSpec {
     pub model_name: Option<String>,
     /// Further names that clients ask for. A match by one of these forwards the name unchanged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10), inner(length(min = 1, max = 256)))]
+    #[schemars(length(max = 10), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     pub lora_adapters: Vec<String>,
     /// The Gateways that this route attaches to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

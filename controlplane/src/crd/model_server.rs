@@ -37,7 +37,11 @@ use super::condition::Programming;
     ).message("pdGroup needs inferenceEngine vLLM or SGLang: Triton and TorchServe do not split prefill from decode"),
     validation = Rule::new("!has(self.managementPort) || self.inferenceEngine == 'TorchServe'").message(
         "managementPort is TorchServe's management API: remove it, or set inferenceEngine: TorchServe"
-    )
+    ),
+    validation = Rule::new(
+        "!has(self.kvConnector) || self.inferenceEngine == 'vLLM' || \
+         (self.inferenceEngine == 'SGLang' && self.kvConnector.type in ['http', 'lmcache'])"
+    ).message("this kvConnector is not for this inferenceEngine: nixl and mooncake are vLLM's, remove kvConnector")
 )]
 pub struct ModelServerSpec {
     /// Replaces the request's model, unless the route matched by an adapter name.
@@ -108,10 +112,18 @@ pub struct PdGroup {
     #[schemars(length(min = 1, max = 317))]
     pub group_key: String,
     /// Pods that have all of these labels are prefill.
-    #[schemars(extend("minProperties" = 1, "maxProperties" = 32), inner(length(max = 63)))]
+    #[schemars(extend(
+        "minProperties" = 1,
+        "maxProperties" = 32,
+        "additionalProperties" = {"type": "string", "maxLength": 63}
+    ))]
     pub prefill_labels: BTreeMap<String, String>,
     /// Pods that have all of these labels are decode; tried first.
-    #[schemars(extend("minProperties" = 1, "maxProperties" = 32), inner(length(max = 63)))]
+    #[schemars(extend(
+        "minProperties" = 1,
+        "maxProperties" = 32,
+        "additionalProperties" = {"type": "string", "maxLength": 63}
+    ))]
     pub decode_labels: BTreeMap<String, String>,
 }
 
@@ -141,7 +153,7 @@ pub enum PortProtocol {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficPolicy {
-    /// From connecting to the head of the answer, for example `10s` or `1m30s`.
+    /// From connecting to the head of the answer, for example `10s` or `1m30s`. More than a day counts as a day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     #[x_kube(validation = super::duration::rule())]
@@ -155,11 +167,11 @@ pub struct TrafficPolicy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetryPolicy {
-    /// Attempts beyond the first.
+    /// Attempts beyond the first. More than 5 count as 5.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub attempts: i32,
-    /// Pause before each of them.
+    /// Pause before each of them. More than a minute counts as a minute.
     #[serde(default = "RetryPolicy::default_interval")]
     #[schemars(length(max = 64))]
     #[x_kube(validation = super::duration::rule())]

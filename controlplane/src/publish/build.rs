@@ -13,7 +13,7 @@ use super::memory::{Known, Memory, Sentences};
 use super::route::{AcceptedRoute, Reference};
 use super::server::Pool;
 use super::verdict::{Condition, Reason, RouteVerdict, SchedulerVerdict, ServerVerdict, Verdicts};
-use super::{profile, route, server};
+use super::{profile, provider, route, server};
 use crate::world::{Held, Kind, ObjectName, World};
 
 /// What is not in the world and shows in the snapshot.
@@ -49,7 +49,9 @@ pub fn build(world: &World, settings: &Settings, memory: &mut Memory) -> Built {
         backends,
         profiles: profile.into_iter().collect(),
     };
-    let verdicts = Verdicts { routes: route_verdicts, servers: server_verdicts, scheduler };
+    let providers = world.providers.iter().map(|(name, held)| (name.clone(), provider::judge(name, held, world)));
+    let verdicts =
+        Verdicts { routes: route_verdicts, servers: server_verdicts, providers: providers.collect(), scheduler };
     Built { snapshot, verdicts }
 }
 
@@ -113,6 +115,10 @@ fn references(world: &World, route: Option<&AcceptedRoute>) -> Condition {
             let sentence = format!("there is no ModelServer {name}: requests for it are answered 404");
             (Reason::BackendNotFound, sentence)
         }),
+        Reference::Provider(name) if !world.providers.contains_key(name) => {
+            let sentence = format!("there is no ExternalModelProvider {name}: requests for it are answered 503");
+            Some((Reason::ProviderNotFound, sentence))
+        }
         Reference::Provider(name) => {
             let sentence = format!(
                 "ExternalModelProvider {name}: data planes of this release do not call external providers, requests for \

@@ -1,29 +1,29 @@
 //! The contract's decoder as the judge of single objects: what it refuses is never published.
 
 use api::decode::{self, Problem};
-use api::proto;
-use api::snapshot::{Backend, Profile, Route};
+use api::encode;
+use api::snapshot::{Backend, Profile, Route, Snapshot};
 
-/// A route in its checked form.
-pub(super) fn route(wire: proto::Route) -> Result<Route, Vec<String>> {
-    let alone = proto::Snapshot { routes: vec![wire], ..Default::default() };
-    let decoded = decode::snapshot(alone).map_err(|problems| sentences(&problems, "routes[0]."))?;
+/// A route in the form that receivers will have.
+pub(super) fn route(route: Route) -> Result<Route, Vec<String>> {
+    let decoded = decoded(Snapshot { routes: vec![route], ..Snapshot::default() }, "routes[0].")?;
     Ok(decoded.routes.into_iter().next().expect("one went in and none was refused"))
 }
 
-/// A backend in its checked form.
-pub(super) fn backend(wire: proto::Backend) -> Result<Backend, Vec<String>> {
-    let alone = proto::Snapshot { backends: vec![wire], ..Default::default() };
-    let decoded = decode::snapshot(alone).map_err(|problems| sentences(&problems, "backends[0]."))?;
+/// A backend in the form that receivers will have.
+pub(super) fn backend(backend: Backend) -> Result<Backend, Vec<String>> {
+    let decoded = decoded(Snapshot { backends: vec![backend], ..Snapshot::default() }, "backends[0].")?;
     Ok(decoded.backends.into_iter().next().expect("one went in and none was refused"))
 }
 
-/// A profile, checked as the receiver will.
+/// A profile in the form that receivers will have.
 pub(super) fn profile(profile: Profile) -> Result<Profile, Vec<String>> {
-    let alone = api::snapshot::Snapshot { profiles: vec![profile], ..Default::default() };
-    let decoded =
-        decode::snapshot(api::encode::snapshot(&alone)).map_err(|problems| sentences(&problems, "profiles[0]."))?;
+    let decoded = decoded(Snapshot { profiles: vec![profile], ..Snapshot::default() }, "profiles[0].")?;
     Ok(decoded.profiles.into_iter().next().expect("one went in and none was refused"))
+}
+
+fn decoded(alone: Snapshot, list: &str) -> Result<Snapshot, Vec<String>> {
+    decode::snapshot(encode::snapshot(&alone)).map_err(|problems| sentences(&problems, list))
 }
 
 /// Without the place that the object had in the list of one.

@@ -166,7 +166,7 @@ fn part(split: Option<&Split>, labels: &BTreeMap<String, String>) -> Result<(Rol
         (false, true) => Role::Prefill,
         (false, false) => return Err(LeftOut::NoRole),
     };
-    let group = text(labels.get(group_key)).ok_or(LeftOut::NoGroup)?;
+    let group = text(labels.get(&**group_key)).ok_or(LeftOut::NoGroup)?;
     Ok((role, Some(group)))
 }
 

@@ -1,17 +1,18 @@
 //! A ModelServer, judged alone and put into the contract's terms.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::sync::Arc;
 
 use api::id::BackendName;
-use api::limits::{MAX_RETRY_ATTEMPTS, MAX_RETRY_INTERVAL, MAX_TIMEOUT, TOTAL_TIMEOUT};
+use api::limits::TOTAL_TIMEOUT;
 use api::proto;
 use api::snapshot::{Backend, Role};
 
 use super::endpoints::Members;
 use super::verdict::{Condition, Reason};
-use super::{contract, duration};
-use crate::crd::{InferenceEngine, ModelServerSpec, PortProtocol, TrafficPolicy};
+use super::{contract, sentences};
+use crate::crd::{ModelServerSpec, duration};
+use crate::model_server::{Disaggregation, ValidServer, validate};
 use crate::world::ObjectName;
 
 /// A server that can be published, without its endpoints.
@@ -32,97 +33,68 @@ pub(super) struct Pool {
 /// Prefill and decode apart.
 #[derive(Debug)]
 pub(super) struct Split {
-    pub(super) group_key: String,
+    pub(super) group_key: Arc<str>,
     pub(super) prefill: BTreeMap<String, String>,
     pub(super) decode: BTreeMap<String, String>,
 }
 
 /// Checks a server by its kind's rules and by the contract's.
 pub(super) fn accept(name: &ObjectName, spec: &ModelServerSpec) -> Result<Pool, Vec<String>> {
-    selects_by_something(spec)?;
-    let mut notes = Vec::new();
-    let policy = spec.traffic_policy.clone().unwrap_or_default();
-    let wire = proto::Backend {
-        name: name.to_string(),
-        engine: engine(spec).into(),
-        model: spec.model.clone().unwrap_or_default(),
-        timeouts: timeouts(&policy, &mut notes)?,
-        retry: retry(&policy, &mut notes)?,
-        ..proto::Backend::default()
-    };
-    let selector = &spec.workload_selector;
+    let valid = validate(spec).map_err(|problems| sentences(&problems))?;
+    let mut backend = empty(&name.to_string().into());
+    backend.engine = valid.engine;
+    backend.model = valid.model.clone();
+    if let Some(first_byte) = valid.first_byte {
+        // Kthena's timeout lasts until the answer's head. One that is longer than a whole request may take moves that, too.
+        backend.timeouts.first_byte = first_byte;
+        backend.timeouts.total = TOTAL_TIMEOUT.max(first_byte);
+    }
+    if let Some(retry) = valid.retry {
+        (backend.retry.attempts, backend.retry.interval) = (retry.attempts, retry.interval);
+    }
+    let notes = notes(spec, &valid);
     Ok(Pool {
-        backend: contract::backend(wire)?,
-        selects: selector.match_labels.clone(),
-        split: selector.pd_group.as_ref().map(|group| Split {
-            group_key: group.group_key.clone(),
-            prefill: group.prefill_labels.clone(),
-            decode: group.decode_labels.clone(),
+        backend: contract::backend(backend)?,
+        selects: valid.labels,
+        split: valid.disaggregation.map(|apart| {
+            let Disaggregation { group_key, prefill, decode, connector: _ } = apart;
+            Split { group_key, prefill, decode }
         }),
-        port: spec.workload_port.port,
-        unserved: unserved(spec),
+        port: valid.port,
+        unserved: valid.tls.then(|| TLS.to_owned()),
         notes,
     })
 }
 
-/// What the contract's decoder cannot see, for it knows neither selectors nor ports of servers without pods.
-fn selects_by_something(spec: &ModelServerSpec) -> Result<(), Vec<String>> {
-    let mut problems = Vec::new();
-    if spec.workload_selector.match_labels.is_empty() {
-        problems.push("workloadSelector.matchLabels: is empty: name at least one label of the pods".to_owned());
-    }
-    if spec.workload_port.port == 0 {
-        problems.push("workloadPort.port: 0 is out of range, use 1 to 65535".to_owned());
-    }
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
-}
+const TLS: &str = "data planes of this release speak plain HTTP to engines, and none sends in the clear what was to be \
+                   encrypted: requests are answered 503 until workloadPort.protocol is http";
 
-fn engine(spec: &ModelServerSpec) -> proto::backend::Engine {
-    use proto::backend::Engine;
-    match spec.inference_engine {
-        InferenceEngine::Vllm => Engine::Vllm,
-        InferenceEngine::Sglang => Engine::Sglang,
-        InferenceEngine::Triton => Engine::Triton,
-        InferenceEngine::TorchServe => Engine::Torchserve,
+/// What was asked for and is more than there is.
+fn notes(spec: &ModelServerSpec, valid: &ValidServer) -> Vec<String> {
+    let mut notes = Vec::new();
+    let Some(policy) = &spec.traffic_policy else { return notes };
+    let asked = policy.timeout.as_deref().and_then(duration::parse);
+    if let (Some(asked), Some(taken)) = (asked, valid.first_byte)
+        && taken < asked
+    {
+        notes.push(format!("trafficPolicy.timeout: {asked:?} is taken as {taken:?}, the longest there is"));
     }
-}
-
-/// Kthena's timeout lasts until the answer's head. One that is longer than a whole request may take moves that bound too.
-fn timeouts(policy: &TrafficPolicy, notes: &mut Vec<String>) -> Result<Option<proto::Timeouts>, Vec<String>> {
-    let Some(asked) = policy.timeout.as_ref().map(|text| wait("timeout", text)).transpose()? else { return Ok(None) };
-    if asked.is_zero() {
-        return Ok(None);
+    if let (Some(retry), Some(taken)) = (&policy.retry, valid.retry) {
+        let (attempts, asked) = (i32::from(taken.attempts), duration::parse(&retry.retry_interval));
+        if attempts < retry.attempts {
+            notes.push(format!(
+                "trafficPolicy.retry.attempts: {} is taken as {attempts}, the most there are",
+                retry.attempts
+            ));
+        }
+        if let Some(asked) = asked.filter(|asked| taken.interval < *asked) {
+            let taken = taken.interval;
+            notes.push(format!(
+                "trafficPolicy.retry.retryInterval: {asked:?} is taken as {taken:?}, the longest there is"
+            ));
+        }
     }
-    let timeout = held_to(asked, MAX_TIMEOUT, "trafficPolicy.timeout", notes);
-    Ok(Some(proto::Timeouts {
-        first_byte: Some(timeout.into()),
-        total: Some(timeout.max(TOTAL_TIMEOUT).into()),
-        ..proto::Timeouts::default()
-    }))
-}
-
-fn retry(policy: &TrafficPolicy, notes: &mut Vec<String>) -> Result<Option<proto::Retry>, Vec<String>> {
-    let Some(retry) = &policy.retry else { return Ok(None) };
-    let asked = u32::try_from(retry.attempts).unwrap_or_default();
-    let attempts = asked.min(MAX_RETRY_ATTEMPTS.into());
-    if attempts < asked {
-        notes.push(format!("trafficPolicy.retry.attempts: {asked} is taken as {attempts}, the most there are"));
-    }
-    let interval = wait("retry.retryInterval", &retry.retry_interval)?;
-    let interval = held_to(interval, MAX_RETRY_INTERVAL, "trafficPolicy.retry.retryInterval", notes);
-    Ok(Some(proto::Retry { attempts: Some(attempts), interval: Some(interval.into()), budget_percent: None }))
-}
-
-fn wait(field: &str, text: &str) -> Result<Duration, Vec<String>> {
-    duration::parse(text)
-        .ok_or_else(|| vec![format!("trafficPolicy.{field}: {text:?} is not usable: write it as 10s, 1m30s or 100ms")])
-}
-
-fn held_to(asked: Duration, most: Duration, field: &str, notes: &mut Vec<String>) -> Duration {
-    if asked > most {
-        notes.push(format!("{field}: {asked:?} is taken as {most:?}, the longest there is"));
-    }
-    asked.min(most)
+    notes
 }
 
 /// Whether the server's endpoints can serve, and if not, where they are on the way to it.
@@ -171,14 +143,6 @@ fn has_pair(members: &Members) -> bool {
     groups.into_values().any(|(prefill, decode)| prefill && decode)
 }
 
-fn unserved(spec: &ModelServerSpec) -> Option<String> {
-    (spec.workload_port.protocol == PortProtocol::Https).then(|| {
-        "data planes of this release speak plain HTTP to engines, and none sends in the clear what was to be encrypted: \
-         requests are answered 503 until workloadPort.protocol is http"
-            .to_owned()
-    })
-}
-
 /// The name of a backend without endpoints, which answers 503. No ModelServer has it: their names have no colon.
 pub(super) fn refusal_name(object: &ObjectName, what: &str) -> String {
     format!("{}/{REFUSAL}{what}", object.namespace)
@@ -190,7 +154,16 @@ pub(super) fn is_refusal(name: &BackendName) -> bool {
     name.as_str().split_once('/').is_some_and(|(_, name)| name.starts_with(REFUSAL))
 }
 
+/// A backend that answers 503.
 pub(super) fn refusal(name: &BackendName) -> Backend {
+    empty(name)
+}
+
+/// Without endpoints, and all else the default.
+fn empty(name: &BackendName) -> Backend {
     let wire = proto::Backend { name: name.to_string(), ..proto::Backend::default() };
-    contract::backend(wire).expect("all but the name is the default, and the name is of the form that is wanted")
+    let wire = proto::Snapshot { backends: vec![wire], ..proto::Snapshot::default() };
+    let decoded =
+        api::decode::snapshot(wire).expect("names of Kubernetes are names of the contract, and the rest is absent");
+    decoded.backends.into_iter().next().expect("one went in")
 }

@@ -12,6 +12,8 @@ pub struct Verdicts {
     pub routes: BTreeMap<ObjectName, RouteVerdict>,
     /// Of every ModelServer.
     pub servers: BTreeMap<ObjectName, ServerVerdict>,
+    /// Of every ExternalModelProvider.
+    pub providers: BTreeMap<ObjectName, ProviderVerdict>,
     /// Of the scheduler's ConfigMap, where there is one.
     pub scheduler: Option<SchedulerVerdict>,
 }
@@ -44,6 +46,17 @@ pub struct ServerVerdict {
     pub left_out: Vec<(ObjectName, LeftOut)>,
     /// What of it has no effect, in sentences.
     pub notes: Vec<String>,
+}
+
+/// Of an ExternalModelProvider.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProviderVerdict {
+    /// The generation that was judged.
+    pub generation: i64,
+    /// Whether it is valid.
+    pub accepted: Condition,
+    /// Whether its Secret is there.
+    pub credentials: Condition,
 }
 
 /// Of Kthena's scheduler configuration.
@@ -97,6 +110,8 @@ pub enum Reason {
     TooMany,
     /// A ModelServer that is referred to is not there.
     BackendNotFound,
+    /// An ExternalModelProvider that is referred to is not there.
+    ProviderNotFound,
     /// There are endpoints.
     Ready,
     /// The selector selects no pod.
@@ -105,6 +120,12 @@ pub enum Reason {
     NoReadyPods,
     /// There are prefill and decode pods, but no group has both.
     NoPair,
+    /// No credential is configured.
+    CredentialNotRequired,
+    /// The credential's Secret is there.
+    CredentialResolved,
+    /// The credential's Secret is not there, or lacks the label.
+    CredentialNotFound,
 }
 
 impl fmt::Display for Reason {

@@ -1,21 +1,19 @@
-//! One object as `kubectl apply` takes it, read as an API server would: defaults filled in, unknown fields and bad names
-//! refused with all that is wrong.
+//! One object as `kubectl apply` takes it, read as an API server would, with all that is wrong.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::crd::{ModelRouteSpec, ModelServerSpec};
+use crate::crd::{ExternalModelProviderSpec, ModelRouteSpec, ModelServerSpec};
+use crate::object::{self, Kind, Object, Unknown};
 use crate::world::{ObjectName, Pod};
 
 mod name;
 mod pod;
 
-/// Kthena's group of ModelRoute, ModelServer and ExternalModelProvider.
-const NETWORKING: &str = "networking.serving.volcano.sh/v1alpha1";
 /// The scheduler's ConfigMap and its entry, as Kthena's chart names them.
 const SCHEDULER: (&str, &str) = ("kthena-router-config", "routerConfiguration");
 const CREDENTIAL_LABEL: &str = "networking.serving.volcano.sh/external-model-provider-credential";
@@ -27,6 +25,8 @@ pub enum Manifest {
     Route(Custom<ModelRouteSpec>),
     /// A ModelServer.
     Server(Custom<ModelServerSpec>),
+    /// An ExternalModelProvider.
+    Provider(Custom<ExternalModelProviderSpec>),
     /// A pod.
     Pod(Arc<Pod>),
     /// A node's labels.
@@ -37,7 +37,7 @@ pub enum Manifest {
     Scheduler(ObjectName, Arc<str>),
 }
 
-/// A custom resource of one of our kinds.
+/// A custom resource that was admitted.
 #[derive(Debug)]
 pub struct Custom<T> {
     /// `namespace/name`.
@@ -65,8 +65,8 @@ pub struct Identity {
     pub name: Arc<str>,
 }
 
-impl std::fmt::Display for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.namespace {
             "" => write!(f, "{} {}", self.kind, self.name),
             namespace => write!(f, "{} {namespace}/{}", self.kind, self.name),
@@ -81,7 +81,7 @@ pub enum Read {
     Object(Identity, Manifest),
     /// It is of a kind that does not count here, or no object at all.
     Other,
-    /// It is of a kind that counts and cannot be read; named where its name could be.
+    /// It cannot be taken; named where its name could be read.
     Refused(Option<Identity>, Vec<String>),
 }
 
@@ -96,12 +96,47 @@ struct Head {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Metadata {
-    name: String,
+    name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
     generation: Option<i64>,
     deletion_timestamp: Option<String>,
     labels: Option<BTreeMap<String, String>>,
+}
+
+/// The kinds that are read: those that Kthena defines, and those of Kubernetes that the publisher needs.
+#[derive(Clone, Copy)]
+enum Known {
+    Ours(Kind),
+    Pod,
+    Node,
+    Secret,
+    ConfigMap,
+}
+
+impl Known {
+    fn of(head: &Head, value: &Value) -> Option<Self> {
+        if let Some(kind) = Kind::of(value) {
+            return Some(Self::Ours(kind));
+        }
+        match (head.api_version.as_str(), head.kind.as_str()) {
+            ("v1", "Pod") => Some(Self::Pod),
+            ("v1", "Node") => Some(Self::Node),
+            ("v1", "Secret") => Some(Self::Secret),
+            ("v1", "ConfigMap") => Some(Self::ConfigMap),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ours(kind) => kind.name(),
+            Self::Pod => "Pod",
+            Self::Node => "Node",
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        }
+    }
 }
 
 /// Reads one object.
@@ -110,89 +145,73 @@ pub fn read(value: Value) -> Read {
         Ok(head) => head,
         Err(error) => return Read::Refused(None, vec![error.to_string()]),
     };
-    let Some((kind, namespaced)) = counted(&head) else {
+    let Some(known) = Known::of(&head, &value) else {
         // A file of something else may lie in the directory; half of it is a slip.
         return match head.kind.is_empty() == head.api_version.is_empty() {
             true => Read::Other,
             false => Read::Refused(None, vec!["an object has both apiVersion and kind".to_owned()]),
         };
     };
-    let namespace = if namespaced { head.metadata.namespace.as_deref().unwrap_or("default") } else { "" };
-    let identity = Identity { kind, namespace: namespace.into(), name: head.metadata.name.as_str().into() };
-    let problems = name::check(&identity, head.metadata.labels.as_ref());
-    if !problems.is_empty() {
-        return Read::Refused((!head.metadata.name.is_empty()).then_some(identity), problems);
-    }
-    let object = ObjectName::new(Arc::clone(&identity.namespace), Arc::clone(&identity.name));
-    match typed(kind, object, head.metadata, value) {
-        Ok(Some(manifest)) => Read::Object(identity, manifest),
-        Ok(None) => Read::Other,
-        Err(problems) => Read::Refused(Some(identity), problems),
-    }
-}
-
-/// The kind, and whether it lives in a namespace.
-fn counted(head: &Head) -> Option<(&'static str, bool)> {
-    match (head.api_version.as_str(), head.kind.as_str()) {
-        (NETWORKING, "ModelRoute") => Some(("ModelRoute", true)),
-        (NETWORKING, "ModelServer") => Some(("ModelServer", true)),
-        ("v1", "Pod") => Some(("Pod", true)),
-        ("v1", "Node") => Some(("Node", false)),
-        ("v1", "Secret") => Some(("Secret", true)),
-        ("v1", "ConfigMap") => Some(("ConfigMap", true)),
-        _ => None,
+    let namespace = match known {
+        Known::Node => "",
+        _ => head.metadata.namespace.as_deref().unwrap_or("default"),
+    };
+    let name = head.metadata.name.as_deref().unwrap_or_default();
+    let identity = Identity { kind: known.name(), namespace: namespace.into(), name: name.into() };
+    let mut problems = name::check(&identity, head.metadata.labels.as_ref());
+    let manifest = match manifest(known, &identity, head.metadata, value) {
+        Ok(manifest) => manifest,
+        Err(more) => {
+            let said_already = |problem: &String| problem.starts_with("metadata.name:");
+            problems.extend(more.into_iter().filter(|problem| !said_already(problem)));
+            None
+        }
+    };
+    match (problems.is_empty(), manifest) {
+        (true, Some(manifest)) => Read::Object(identity, manifest),
+        (true, None) => Read::Other,
+        (false, _) => Read::Refused((!identity.name.is_empty()).then_some(identity), problems),
     }
 }
 
-fn typed(kind: &str, name: ObjectName, metadata: Metadata, value: Value) -> Result<Option<Manifest>, Vec<String>> {
-    let generation = metadata.generation.unwrap_or_default();
+/// None where the object is one of those of its kind that do not count.
+fn manifest(
+    known: Known,
+    identity: &Identity,
+    metadata: Metadata,
+    value: Value,
+) -> Result<Option<Manifest>, Vec<String>> {
+    let name = ObjectName::new(Arc::clone(&identity.namespace), Arc::clone(&identity.name));
     let labels = metadata.labels.unwrap_or_default();
-    Ok(Some(match kind {
-        "ModelRoute" => Manifest::Route(Custom { name, generation, spec: spec(value)? }),
-        "ModelServer" => Manifest::Server(Custom { name, generation, spec: spec(value)? }),
-        "Pod" => {
+    Ok(Some(match known {
+        Known::Ours(kind) => return custom(kind, name, metadata.generation.unwrap_or_default(), value),
+        Known::Pod => {
             let identity = pod::Identity { name, uid: metadata.uid, labels, deleted: metadata.deletion_timestamp };
             Manifest::Pod(Arc::new(pod::trim(identity, value)?))
         }
-        "Node" => Manifest::Node(name.name, Arc::new(labels)),
-        "Secret" if labels.get(CREDENTIAL_LABEL).is_some_and(|value| value == "true") => Manifest::Secret(name),
-        "ConfigMap" if &*name.name == SCHEDULER.0 => {
-            match value.pointer("/data").and_then(|data| data.get(SCHEDULER.1)) {
-                Some(Value::String(text)) => Manifest::Scheduler(name, text.as_str().into()),
-                _ => return Err(vec![format!("data.{}: is missing", SCHEDULER.1)]),
-            }
-        }
-        _ => return Ok(None),
+        Known::Node => Manifest::Node(name.name, Arc::new(labels)),
+        Known::Secret if labels.get(CREDENTIAL_LABEL).is_some_and(|value| value == "true") => Manifest::Secret(name),
+        Known::ConfigMap if &*name.name == SCHEDULER.0 => match &value["data"][SCHEDULER.1] {
+            Value::String(text) => Manifest::Scheduler(name, text.as_str().into()),
+            _ => return Err(vec![format!("data.{}: is missing", SCHEDULER.1)]),
+        },
+        Known::Secret | Known::ConfigMap => return Ok(None),
     }))
 }
 
-/// The spec alone: a status, as `kubectl get -o yaml` has it, is not the user's to say.
-fn spec<T: DeserializeOwned>(mut value: Value) -> Result<Arc<T>, Vec<String>> {
-    let spec = value.get_mut("spec").map(Value::take).unwrap_or(Value::Object(Default::default()));
-    let mut unknown = Vec::new();
-    let mut track = serde_path_to_error::Track::new();
-    let reader = serde_path_to_error::Deserializer::new(&spec, &mut track);
-    let read = serde_ignored::deserialize(reader, |path| {
-        unknown.push(format!("spec{}: there is no such field", field(&path)));
-    });
-    match read {
-        Err(error) => {
-            let path = track.path().to_string();
-            let at = if path == "." { "spec".to_owned() } else { format!("spec.{path}") };
-            Err(vec![format!("{at}: {error}")])
+/// One of Kthena's kinds; those that the publisher does not read are checked all the same.
+fn custom(kind: Kind, name: ObjectName, generation: i64, value: Value) -> Result<Option<Manifest>, Vec<String>> {
+    let object = object::admit(kind, value, Unknown::Refuse)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    Ok(match object {
+        Object::ModelRoute(o) => Some(Manifest::Route(Custom { name, generation, spec: Arc::new(o.spec) })),
+        Object::ModelServer(o) => Some(Manifest::Server(Custom { name, generation, spec: Arc::new(o.spec) })),
+        Object::ExternalModelProvider(o) => {
+            Some(Manifest::Provider(Custom { name, generation, spec: Arc::new(o.spec) }))
         }
-        Ok(_) if !unknown.is_empty() => Err(unknown),
-        Ok(spec) => Ok(Arc::new(spec)),
-    }
-}
-
-/// As `.rules[0].targetModels`.
-fn field(path: &serde_ignored::Path<'_>) -> String {
-    use serde_ignored::Path;
-    match path {
-        Path::Root => String::new(),
-        Path::Seq { parent, index } => format!("{}[{index}]", field(parent)),
-        Path::Map { parent, key } => format!("{}.{key}", field(parent)),
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => field(parent),
-    }
+        Object::ModelServing(_)
+        | Object::ModelBooster(_)
+        | Object::AutoscalingPolicy(_)
+        | Object::AutoscalingPolicyBinding(_) => None,
+    })
 }

@@ -11,7 +11,7 @@ kind: ModelRoute
 metadata: {name: chat}
 spec:
   modelName: llama-3-8b
-  loraAdapters: [sql, sql, law]
+  loraAdapters: [sql, law]
   rules: [{name: all, targetModels: [{modelServerName: llama}]}]
 ---
 apiVersion: networking.serving.volcano.sh/v1alpha1

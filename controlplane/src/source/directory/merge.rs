@@ -68,6 +68,7 @@ impl<'f> Merge<'f> {
         match manifest {
             Manifest::Route(custom) => put(&mut world.routes, custom, seniority, problems),
             Manifest::Server(custom) => put(&mut world.servers, custom, seniority, problems),
+            Manifest::Provider(custom) => put(&mut world.providers, custom, seniority, problems),
             Manifest::Pod(pod) => match self.first_uid.entry(Arc::clone(&pod.uid)) {
                 Entry::Occupied(first) => {
                     let sentence = format!("metadata.uid: {} is that of {} already", pod.uid, first.get());
@@ -103,6 +104,7 @@ impl<'f> Merge<'f> {
         match identity.kind {
             "ModelRoute" => refuse(&mut world.routes, name, seniority, problems),
             "ModelServer" => refuse(&mut world.servers, name, seniority, problems),
+            "ExternalModelProvider" => refuse(&mut world.providers, name, seniority, problems),
             _ => {}
         }
     }

@@ -256,7 +256,7 @@ fn unknown_fields_are_refused_and_foreign_status_is_not_read() {
         .replace("targetModels: [{modelServerName", "targetModels: [{modelServerNmae: x, modelServerName");
     only_fault(
         &reading_of(&[("a.yaml", &misspelt)]),
-        "a.yaml: object 1 (ModelRoute default/r): spec.rules[0].targetModels[0].modelServerNmae: there is no such field",
+        "a.yaml: object 1 (ModelRoute default/r): spec.rules[0].targetModels[0].modelServerNmae: no such field",
     );
 }
 

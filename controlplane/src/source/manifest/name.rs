@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Identity;
+use crate::naming::{is_label_key, is_label_value, is_subdomain};
 
 /// What is wrong with an object's name, namespace and labels.
 pub(super) fn check(identity: &Identity, labels: Option<&BTreeMap<String, String>>) -> Vec<String> {
@@ -15,7 +16,7 @@ pub(super) fn check(identity: &Identity, labels: Option<&BTreeMap<String, String
         )),
         _ => {}
     }
-    if !identity.namespace.is_empty() && !is_label(&identity.namespace) {
+    if !identity.namespace.is_empty() && !is_namespace(&identity.namespace) {
         problems.push(format!(
             "metadata.namespace: {:?} is not usable: lower-case letters, digits and -, at most 63, beginning and ending \
              with a letter or digit",
@@ -33,30 +34,9 @@ pub(super) fn check(identity: &Identity, labels: Option<&BTreeMap<String, String
     problems
 }
 
-/// RFC 1123: labels joined by dots.
-fn is_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(|part| !part.is_empty() && is_dns(part))
-}
-
-fn is_label(text: &str) -> bool {
-    text.len() <= 63 && is_dns(text)
-}
-
-fn is_dns(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-') && !text.is_empty()
-}
-
-fn is_label_key(key: &str) -> bool {
-    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    prefix.is_none_or(is_subdomain) && !name.is_empty() && is_label_value(name)
-}
-
-fn is_label_value(value: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    let outer = |b: Option<&u8>| b.is_none_or(u8::is_ascii_alphanumeric);
-    let bytes = value.as_bytes();
-    bytes.len() <= 63 && bytes.iter().all(|b| inner(*b)) && outer(bytes.first()) && outer(bytes.last())
+/// RFC 1123 label.
+fn is_namespace(text: &str) -> bool {
+    text.len() <= 63 && !text.contains('.') && is_subdomain(text)
 }
 
 #[cfg(test)]

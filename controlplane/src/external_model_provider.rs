@@ -1,0 +1,5 @@
+//! ExternalModelProvider: an API outside the cluster.
+
+mod validate;
+
+pub use validate::validate;

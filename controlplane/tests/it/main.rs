@@ -1,0 +1,10 @@
+//! What the resources are, and what is made of objects.
+
+// A test binary has no outside.
+#![allow(unreachable_pub, clippy::unwrap_used)]
+
+mod corpus;
+mod definitions;
+mod examples;
+mod rules;
+mod verdicts;
