@@ -35,7 +35,7 @@ pub use condition::{ConditionStatus, Programming};
 pub use external_model_provider::{
     AuthScheme, ExternalModelProvider, ExternalModelProviderSpec, ProviderAuth, ProviderType, SecretKey,
 };
-pub use generate::{GENERATED_BY, file_name, generate, schema, yaml};
+pub use generate::{GENERATED_BY, file_name, generate, schema, stream, write, yaml};
 pub use matching::{BodyMatch, ModelMatch, StringMatch};
 pub use model_booster::{
     BoosterBackend, BoosterBackendType, BoosterWorker, LoraAdapter, ModelBooster, ModelBoosterSpec, WorkerType,

@@ -6,7 +6,7 @@ mod structural;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::crd;
 use crate::problem::{At, Problem, Problems, SPEC};
@@ -82,11 +82,14 @@ impl Object {
     }
 }
 
-/// What an API server does alone, but for CEL: applies nulls and defaults to the object, and checks its schema. A status is left
-/// as it is.
+/// What an API server does alone, but for CEL: applies nulls and defaults to the object, and checks its schema.
 pub fn conform(kind: Kind, value: &mut Value, unknown: Unknown) -> Vec<Problem> {
     let mut problems = Problems::default();
-    top_level(value, unknown, &mut problems);
+    if let (Unknown::Refuse, Value::Object(fields)) = (unknown, &mut *value) {
+        // A status, as `kubectl get -o yaml` prints it, is not the user's to say; API servers drop it too.
+        fields.remove("status");
+        top_level(fields, &mut problems);
+    }
     metadata(value, &mut problems);
     let schema = &kind.schema()["properties"]["spec"];
     match value.get_mut("spec") {
@@ -117,13 +120,10 @@ pub fn admit(kind: Kind, mut value: Value, unknown: Unknown) -> Result<Object, V
     }
 }
 
-fn top_level(value: &Value, unknown: Unknown, problems: &mut Problems) {
-    let Value::Object(fields) = value else { return };
-    let known = |name: &str| ["apiVersion", "kind", "metadata", "spec", "status"].contains(&name);
-    if unknown == Unknown::Refuse {
-        for name in fields.keys().filter(|name| !known(name)) {
-            problems.add(&At::Root.field(name), "no such field: an object has metadata and spec");
-        }
+fn top_level(fields: &Map<String, Value>, problems: &mut Problems) {
+    let known = |name: &str| ["apiVersion", "kind", "metadata", "spec"].contains(&name);
+    for name in fields.keys().filter(|name| !known(name)) {
+        problems.add(&At::Root.field(name), "no such field: an object has metadata and spec");
     }
 }
 

@@ -1,5 +1,8 @@
 //! The CustomResourceDefinitions, as they are applied to a cluster.
 
+use std::path::Path;
+use std::{fs, io};
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::CustomResourceExt;
 use serde_json::Value;
@@ -41,6 +44,16 @@ pub fn schema(kind: Kind) -> Value {
 pub fn yaml(kind: Kind) -> String {
     let body = serde_norway::to_string(&generate(kind)).expect("a definition is plain data");
     format!("# Generated: {GENERATED_BY}\n{body}")
+}
+
+/// All definitions as one YAML stream.
+pub fn stream() -> String {
+    Kind::ALL.into_iter().map(|kind| format!("---\n{}", yaml(kind))).collect()
+}
+
+/// Writes one file for each definition into the folder.
+pub fn write(folder: &Path) -> io::Result<()> {
+    Kind::ALL.into_iter().try_for_each(|kind| fs::write(folder.join(file_name(kind)), yaml(kind)))
 }
 
 /// As controller-gen names its files, so that they replace Kthena's.
