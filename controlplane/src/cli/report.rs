@@ -1,0 +1,86 @@
+//! What `check` and `build` say about a reading: errors, which an API server would answer to `kubectl apply`, and warnings,
+//! which would show in conditions.
+
+use std::fmt::Write as _;
+
+use crate::publish::{Condition, Reason, Verdicts};
+use crate::source::directory::Reading;
+use crate::world::{Kind, ObjectName, Seniority};
+
+/// Sentences: those of the files, then those of the objects.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    errors: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn of(reading: &Reading, verdicts: &Verdicts) -> Self {
+        let mut report = Self { errors: reading.faults.iter().map(ToString::to_string).collect(), ..Self::default() };
+        let world = &reading.world;
+        for (name, verdict) in &verdicts.routes {
+            let at = place("ModelRoute", name, &world.routes);
+            report.condition(&at, &verdict.accepted, readable(name, &world.routes));
+            report.condition(&at, &verdict.resolved_refs, true);
+        }
+        for (name, verdict) in &verdicts.servers {
+            let at = place("ModelServer", name, &world.servers);
+            report.condition(&at, &verdict.accepted, readable(name, &world.servers));
+            if verdict.accepted.holds {
+                report.condition(&at, &verdict.ready, true);
+            }
+            report.warnings.extend(verdict.notes.iter().map(|note| format!("{at}{note}")));
+        }
+        for (name, verdict) in &verdicts.providers {
+            let at = place("ExternalModelProvider", name, &world.providers);
+            report.condition(&at, &verdict.accepted, readable(name, &world.providers));
+            report.condition(&at, &verdict.credentials, true);
+        }
+        if let Some(verdict) = &verdicts.scheduler {
+            let at = format!("ConfigMap {}: ", verdict.name);
+            report.condition(&at, &verdict.accepted, true);
+            report.warnings.extend(verdict.notes.iter().map(|note| format!("{at}{note}")));
+        }
+        report
+    }
+
+    /// Whether something would be refused.
+    pub(super) fn is_bad(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// All of it, one a line.
+    pub(super) fn problems(&self) -> String {
+        let mut text = String::new();
+        for error in &self.errors {
+            let _ = writeln!(text, "error: {error}");
+        }
+        for warning in &self.warnings {
+            let _ = writeln!(text, "warning: {warning}");
+        }
+        text
+    }
+
+    /// `readable` is false where the reading's faults have said it already.
+    fn condition(&mut self, at: &str, condition: &Condition, readable: bool) {
+        let Condition { holds, reason, message } = condition;
+        match reason {
+            _ if *holds || !readable => {}
+            Reason::Invalid => self.errors.extend(message.split("; ").map(|sentence| format!("{at}{sentence}"))),
+            reason => self.warnings.push(format!("{at}{reason}: {message}")),
+        }
+    }
+}
+
+fn place<T>(kind: &str, name: &ObjectName, objects: &Kind<T>) -> String {
+    match objects.get(name).map(|held| &held.seniority) {
+        Some(Seniority::Listed { file, position }) => {
+            format!("{}: object {} ({kind} {name}): ", file.display(), position + 1)
+        }
+        _ => format!("{kind} {name}: "),
+    }
+}
+
+fn readable<T>(name: &ObjectName, objects: &Kind<T>) -> bool {
+    objects.get(name).is_none_or(|held| held.spec.is_ok())
+}

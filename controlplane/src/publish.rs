@@ -1,0 +1,33 @@
+//! From the world to what data planes are told.
+//!
+//! `build` is pure: a [`crate::world::World`] gives a [`api::snapshot::Snapshot`] and, for each object, a verdict from
+//! which its status is written later. `route`, `server` and `profile` judge one object alone and turn it into the
+//! contract's terms, with the contract's own decoder as the judge; `conflicts` says whom a model name belongs to;
+//! `endpoints` finds a server's pods; `handles` numbers them; `memory` is what a build leaves to the next.
+
+mod build;
+mod conflicts;
+mod contract;
+mod endpoints;
+mod handles;
+mod memory;
+mod profile;
+mod provider;
+mod route;
+mod server;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use crate::problem::Problem;
+
+pub use build::{Built, Settings, build};
+pub use memory::Memory;
+pub use verdict::{
+    Condition, LeftOut, ProviderVerdict, Reason, RouteVerdict, SchedulerVerdict, ServerVerdict, Verdicts,
+};
+
+fn sentences(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}

@@ -1,0 +1,182 @@
+//! Which pods are a server's endpoints.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use api::id::EndpointKey;
+use api::limits::{MAX_LABELS, MAX_NAME_BYTES};
+use api::snapshot::{Endpoint, Role};
+
+use super::handles::Handles;
+use super::memory::Rounds;
+use super::server::{Pool, Split};
+use super::verdict::LeftOut;
+use crate::world::{Life, ObjectName, Pod, World};
+
+/// Set by ModelServing on its pods.
+const REVISION_LABEL: &str = "modelserving.volcano.sh/revision";
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+/// What clusters from before 1.17 have.
+const OLD_ZONE_LABEL: &str = "failure-domain.beta.kubernetes.io/zone";
+
+/// Endpoints of the last build, so that what has not changed is not made again.
+pub(super) type EndpointMemory = Rounds<(ObjectName, ObjectName), Made>;
+
+/// An endpoint and all that it was made of.
+#[derive(Debug)]
+pub(super) struct Made {
+    pool: Arc<Pool>,
+    pod: Arc<Pod>,
+    node: Option<Arc<BTreeMap<String, String>>>,
+    endpoint: Arc<Endpoint>,
+}
+
+/// Pods by the labels that some server selects by.
+#[derive(Debug)]
+pub(super) struct PodIndex<'w> {
+    by_label: HashMap<Label<'w>, Vec<&'w Arc<Pod>>>,
+}
+
+type Label<'w> = (&'w str, &'w str, &'w str);
+
+impl<'w> PodIndex<'w> {
+    /// Only what is asked for is indexed: pods have many labels, selectors few.
+    pub(super) fn new(world: &'w World, pools: impl Iterator<Item = (&'w ObjectName, &'w Pool)>) -> Self {
+        let mut by_label: HashMap<Label<'w>, Vec<&'w Arc<Pod>>> = HashMap::new();
+        for (name, pool) in pools {
+            for (key, value) in &pool.selects {
+                by_label.entry((&name.namespace, key, value)).or_default();
+            }
+        }
+        for pod in world.pods.values() {
+            for (key, value) in &pod.labels {
+                if let Some(pods) = by_label.get_mut(&(&*pod.name.namespace, key.as_str(), value.as_str())) {
+                    pods.push(pod);
+                }
+            }
+        }
+        Self { by_label }
+    }
+
+    /// The pods that have all of a server's labels, by name.
+    fn selected<'p>(&'p self, server: &'p ObjectName, pool: &'p Pool) -> impl Iterator<Item = &'w Arc<Pod>> + 'p {
+        let lists = pool.selects.iter().filter_map(|(key, value)| self.by_label.get(&(&*server.namespace, key, value)));
+        let fewest = lists.min_by_key(|pods| pods.len());
+        let has_all = |pod: &&&'w Arc<Pod>| pool.selects.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
+        fewest.into_iter().flatten().filter(has_all).copied()
+    }
+}
+
+/// What a server's selector came to.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    /// By pod name.
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
+    pub(super) left_out: Vec<(ObjectName, LeftOut)>,
+}
+
+/// Makes endpoints of pods.
+#[derive(Debug)]
+pub(super) struct Maker<'m, 'w> {
+    pub(super) world: &'w World,
+    pub(super) index: PodIndex<'w>,
+    pub(super) handles: &'m mut Handles,
+    pub(super) memory: &'m mut EndpointMemory,
+    /// How many more endpoints the snapshot holds.
+    pub(super) room: usize,
+}
+
+impl Maker<'_, '_> {
+    /// The endpoints of one server: of the selected pods those that are ready and have a place in it.
+    pub(super) fn members(&mut self, server: &ObjectName, pool: &Arc<Pool>) -> Members {
+        let mut members = Members::default();
+        let selected: Vec<&Arc<Pod>> = self.index.selected(server, pool).collect();
+        for pod in selected {
+            match self.endpoint(server, pool, pod) {
+                Ok(endpoint) => members.endpoints.push(endpoint),
+                Err(why) => members.left_out.push((pod.name.clone(), why)),
+            }
+        }
+        members
+    }
+
+    fn endpoint(&mut self, server: &ObjectName, pool: &Arc<Pool>, pod: &Arc<Pod>) -> Result<Arc<Endpoint>, LeftOut> {
+        if pod.life != Life::Ready {
+            return Err(LeftOut::Life(pod.life));
+        }
+        let node = pod.node.as_ref().and_then(|name| self.world.nodes.get(name));
+        let key = (server.clone(), pod.name.clone());
+        let made = self.memory.take(&key).filter(|made| made.is_of(pool, pod, node));
+        let endpoint = match made {
+            Some(made) => made.endpoint,
+            None => Arc::new(self.make(pool, pod, node)?),
+        };
+        self.room = self.room.checked_sub(1).ok_or(LeftOut::TooMany)?;
+        let made =
+            Made { pool: Arc::clone(pool), pod: Arc::clone(pod), node: node.cloned(), endpoint: Arc::clone(&endpoint) };
+        self.memory.put(key, made);
+        Ok(endpoint)
+    }
+
+    fn make(
+        &mut self,
+        pool: &Pool,
+        pod: &Pod,
+        node: Option<&Arc<BTreeMap<String, String>>>,
+    ) -> Result<Endpoint, LeftOut> {
+        let address = pod.address().ok_or(LeftOut::NoAddress)?;
+        let (role, group) = part(pool.split.as_ref(), &pod.labels)?;
+        let key = EndpointKey { uid: Arc::clone(&pod.uid), port: pool.port, rank: 0 };
+        let zone = node.and_then(|labels| labels.get(ZONE_LABEL).or_else(|| labels.get(OLD_ZONE_LABEL)));
+        Ok(Endpoint {
+            handle: self.handles.of(&key).ok_or(LeftOut::NoHandle)?,
+            key,
+            name: pod.name.to_string().into(),
+            address: (address, pool.port).into(),
+            labels: publishable(&pod.labels),
+            role,
+            group,
+            revision: text(pod.labels.get(REVISION_LABEL)),
+            node: pod.node.clone(),
+            zone: text(zone),
+            // The engine watchers learn these; a pod's object does not say.
+            adapters: None,
+            cache_tokens: None,
+        })
+    }
+}
+
+impl Made {
+    fn is_of(&self, pool: &Arc<Pool>, pod: &Arc<Pod>, node: Option<&Arc<BTreeMap<String, String>>>) -> bool {
+        let same_node = match (&self.node, node) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        Arc::ptr_eq(&self.pool, pool) && Arc::ptr_eq(&self.pod, pod) && same_node
+    }
+}
+
+/// A pod's role and group. As in Kthena, one that has the labels of both roles decodes.
+fn part(split: Option<&Split>, labels: &BTreeMap<String, String>) -> Result<(Role, Option<Arc<str>>), LeftOut> {
+    let Some(Split { group_key, prefill, decode }) = split else { return Ok((Role::Both, None)) };
+    let has = |wanted: &BTreeMap<String, String>| wanted.iter().all(|(key, value)| labels.get(key) == Some(value));
+    let role = match (has(decode), has(prefill)) {
+        (true, _) => Role::Decode,
+        (false, true) => Role::Prefill,
+        (false, false) => return Err(LeftOut::NoRole),
+    };
+    let group = text(labels.get(&**group_key)).ok_or(LeftOut::NoGroup)?;
+    Ok((role, Some(group)))
+}
+
+/// As many labels as an endpoint takes, in the order of their keys.
+fn publishable(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let fits = |text: &str| text.len() <= MAX_NAME_BYTES;
+    let labels = labels.iter().filter(|(key, value)| fits(key) && fits(value)).take(MAX_LABELS);
+    labels.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn text(value: Option<&String>) -> Option<Arc<str>> {
+    value.filter(|text| !text.is_empty()).map(|text| text.as_str().into())
+}

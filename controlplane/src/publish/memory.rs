@@ -1,0 +1,112 @@
+//! What one build leaves to the next. It changes what a build costs, keeps handles, and keeps an object's last good form
+//! in force; a world whose objects are all valid is built alike with any memory but for the handles' numbers.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::endpoints::EndpointMemory;
+use super::handles::Handles;
+use super::profile::AcceptedProfile;
+use super::route::AcceptedRoute;
+use super::server::Pool;
+use crate::crd::{ModelRouteSpec, ModelServerSpec};
+use crate::world::ObjectName;
+
+/// Carried from build to build within an epoch.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub(super) handles: Handles,
+    pub(super) routes: Remembered<ModelRouteSpec, AcceptedRoute>,
+    pub(super) servers: Remembered<ModelServerSpec, Pool>,
+    pub(super) scheduler: Remembered<str, AcceptedProfile>,
+    pub(super) endpoints: EndpointMemory,
+}
+
+/// Problems, as sentences.
+pub(super) type Sentences = Arc<[String]>;
+
+/// What each object of a kind last amounted to.
+#[derive(Debug)]
+pub(super) struct Remembered<S: ?Sized, A> {
+    entries: HashMap<ObjectName, Entry<S, A>>,
+}
+
+impl<S: ?Sized, A> Default for Remembered<S, A> {
+    fn default() -> Self {
+        Self { entries: HashMap::new() }
+    }
+}
+
+#[derive(Debug)]
+struct Entry<S: ?Sized, A> {
+    /// Held, so that no other object can come to lie at its address.
+    source: Option<Arc<S>>,
+    refusal: Option<Sentences>,
+    in_force: Option<Arc<A>>,
+}
+
+/// What counts of an object, and what is wrong with its latest form.
+#[derive(Debug)]
+pub(super) struct Known<A> {
+    /// Its latest form; its last good one where that is refused; none where it never had a good one.
+    pub(super) in_force: Option<Arc<A>>,
+    pub(super) refusal: Option<Sentences>,
+}
+
+impl<S: ?Sized, A> Remembered<S, A> {
+    /// Judges an object, unless it is the one that was judged last time.
+    pub(super) fn judge(
+        &mut self,
+        name: &ObjectName,
+        spec: &Result<Arc<S>, Sentences>,
+        accept: impl FnOnce(&ObjectName, &S) -> Result<A, Vec<String>>,
+    ) -> Known<A> {
+        let entry = self.entries.entry(name.clone()).or_insert(Entry { source: None, refusal: None, in_force: None });
+        match spec {
+            Ok(spec) if entry.source.as_ref().is_some_and(|last| Arc::ptr_eq(last, spec)) => {}
+            Ok(spec) => {
+                entry.source = Some(Arc::clone(spec));
+                match accept(name, spec) {
+                    Ok(accepted) => (entry.in_force, entry.refusal) = (Some(Arc::new(accepted)), None),
+                    Err(problems) => entry.refusal = Some(problems.into()),
+                }
+            }
+            Err(problems) => (entry.source, entry.refusal) = (None, Some(Arc::clone(problems))),
+        }
+        Known { in_force: entry.in_force.clone(), refusal: entry.refusal.clone() }
+    }
+
+    /// Forgets objects that are gone: made again, they start without a past.
+    pub(super) fn keep(&mut self, lives: impl Fn(&ObjectName) -> bool) {
+        self.entries.retain(|name, _| lives(name));
+    }
+}
+
+/// A map whose entries are dropped when a whole round has not asked for them.
+#[derive(Debug)]
+pub(super) struct Rounds<K, V> {
+    last: HashMap<K, V>,
+    now: HashMap<K, V>,
+}
+
+impl<K, V> Default for Rounds<K, V> {
+    fn default() -> Self {
+        Self { last: HashMap::new(), now: HashMap::new() }
+    }
+}
+
+impl<K: Hash + Eq, V> Rounds<K, V> {
+    /// What was put under the key in the last round; it must be put again to stay.
+    pub(super) fn take(&mut self, key: &K) -> Option<V> {
+        self.last.remove(key)
+    }
+
+    pub(super) fn put(&mut self, key: K, value: V) {
+        self.now.insert(key, value);
+    }
+
+    pub(super) fn end_round(&mut self) {
+        self.last = std::mem::take(&mut self.now);
+    }
+}

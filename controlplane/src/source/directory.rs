@@ -1,0 +1,175 @@
+//! A directory of the YAML that `kubectl apply` takes, watched: the control plane without a cluster.
+//!
+//! `scan` finds the files and their stamps, `file` reads one, `merge` puts all of them together into a world. A change is
+//! read once the directory has been quiet for a moment, so that an edit of several files arrives whole. What was good
+//! stays until something good replaces it; only what is deleted goes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::world::World;
+
+mod fault;
+mod file;
+mod merge;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+pub use fault::Fault;
+use file::File;
+use scan::Files;
+
+/// Changes are read once nothing has changed for so long,
+const QUIET: Duration = Duration::from_millis(50);
+/// or so long after the first of them, for somebody may never stop editing.
+const LONGEST: Duration = Duration::from_millis(200);
+/// A file's time stamp counts in ticks: what was written in the tick in which the file was read would go unseen, so it is
+/// read once more after this.
+const TICK: Duration = Duration::from_millis(100);
+/// The pause between two looks at the stamps.
+const PERIOD: Duration = Duration::from_millis(20);
+/// A look may take this part of the time; where it takes long, the pause grows, up to `LONGEST`.
+const SHARE: u32 = 20;
+
+/// What a directory says.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    /// The objects that count.
+    pub world: World,
+    /// All that is wrong, by file and position.
+    pub faults: Vec<Fault>,
+    /// Objects of kinds that do not count here.
+    pub others: usize,
+}
+
+/// The state of a directory as it was last read.
+#[derive(Debug)]
+pub struct Directory {
+    root: PathBuf,
+    /// The root is the one file, not a directory of files.
+    single: bool,
+    files: BTreeMap<Arc<Path>, File>,
+    seen: Files,
+    /// Why the directory could not be looked through, the last time.
+    unreadable: Option<String>,
+    change: Option<Change>,
+}
+
+/// Changes that have been seen and not read.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    first: Instant,
+    last: Instant,
+}
+
+impl Directory {
+    /// Reads all files under `root`, or `root` itself where it is a file. An error is one of the root; all others are
+    /// faults of the reading.
+    pub fn open(root: &Path) -> Result<(Self, Reading), String> {
+        let seen = scan::scan(root)?;
+        let mut directory = Self {
+            root: root.to_owned(),
+            single: root.is_file(),
+            files: BTreeMap::new(),
+            seen,
+            unreadable: None,
+            change: None,
+        };
+        directory.read(Instant::now());
+        let reading = directory.reading();
+        Ok((directory, reading))
+    }
+
+    /// Looks whether something has changed; when that has come to rest, what the directory says now.
+    pub fn look(&mut self, now: Instant) -> Option<Reading> {
+        let unreadable = match scan::scan(&self.root) {
+            Ok(seen) => {
+                if seen != self.seen {
+                    self.seen = seen;
+                    self.change = Some(Change { first: self.change.map_or(now, |change| change.first), last: now });
+                }
+                None
+            }
+            Err(sentence) => Some(sentence),
+        };
+        // Nothing is taken as deleted because it could not be looked at.
+        if unreadable.is_some() || unreadable != self.unreadable {
+            let news = unreadable != self.unreadable;
+            self.unreadable = unreadable;
+            return news.then(|| self.reading());
+        }
+        let rested = self.change.is_some_and(|c| now - c.last >= QUIET || now - c.first >= LONGEST);
+        if rested {
+            self.change = None;
+        }
+        let again = self.files.values().any(|file| file.again.is_some_and(|at| at <= now));
+        ((rested || again) && self.read(now)).then(|| self.reading())
+    }
+
+    /// Reads the files that have changed; whether that changed anything.
+    fn read(&mut self, now: Instant) -> bool {
+        let gone: Vec<_> = self.files.keys().filter(|path| !self.seen.contains_key(*path)).cloned().collect();
+        let mut changed = !gone.is_empty();
+        for path in gone {
+            self.files.remove(&path);
+        }
+        for (path, stamp) in &self.seen {
+            let at = if self.single { self.root.clone() } else { self.root.join(path) };
+            let held = self.files.get_mut(path);
+            if held.as_ref().is_some_and(|file| file.is_current(stamp, now)) {
+                continue;
+            }
+            match held {
+                Some(file) => changed |= file.reread(&at, *stamp, now),
+                None => {
+                    let mut file = File::default();
+                    file.reread(&at, *stamp, now);
+                    self.files.insert(Arc::clone(path), file);
+                    changed = true;
+                }
+            }
+        }
+        changed
+    }
+
+    fn reading(&self) -> Reading {
+        let mut reading = merge::merge(&self.files);
+        reading.faults.extend(self.unreadable.iter().map(|sentence| Fault::of_root(sentence)));
+        reading
+    }
+}
+
+/// What files of these names and texts would say.
+#[cfg(test)]
+pub(crate) fn reading_of(texts: &[(&str, &str)]) -> Reading {
+    let mut files = BTreeMap::new();
+    for (name, text) in texts {
+        let mut file = File::default();
+        file.say(Path::new(name), text.as_bytes());
+        files.insert(Path::new(name).into(), file);
+    }
+    merge::merge(&files)
+}
+
+/// Looks on a thread of its own until `stop`, and hands over what the directory says whenever that has changed.
+pub fn watch(
+    mut directory: Directory,
+    stop: Arc<AtomicBool>,
+    mut changed: impl FnMut(Reading) + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("directory".into()).spawn(move || {
+        while !stop.load(Acquire) {
+            let begin = Instant::now();
+            if let Some(reading) = directory.look(begin) {
+                changed(reading);
+            }
+            std::thread::sleep((begin.elapsed() * SHARE).clamp(PERIOD, LONGEST));
+        }
+    })
+}

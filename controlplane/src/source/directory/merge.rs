@@ -1,0 +1,129 @@
+//! All files together: a world, and what is wrong with any of them.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::file::{File, Placed};
+use super::{Fault, Reading};
+use crate::source::manifest::{Custom, Identity, Manifest};
+use crate::world::{Held, Kind, ObjectName, Scheduler, Seniority};
+
+/// Faults that are listed.
+const MAX_FAULTS: usize = 1_000;
+
+/// The first of two objects of one name counts, by path and position; the other is a fault.
+pub(super) fn merge(files: &BTreeMap<Arc<Path>, File>) -> Reading {
+    let mut merge = Merge::default();
+    for (path, file) in files {
+        merge.reading.others += file.others;
+        if let Some(sentence) = &file.fault {
+            merge.fault(path, None, sentence.clone());
+        }
+        for placed in &file.objects {
+            merge.add(path, placed);
+        }
+    }
+    merge.reading
+}
+
+#[derive(Debug, Default)]
+struct Merge<'f> {
+    reading: Reading,
+    first: HashMap<&'f Identity, Place<'f>>,
+    first_uid: HashMap<Arc<str>, &'f Identity>,
+}
+
+type Place<'f> = (&'f Path, u32);
+
+impl<'f> Merge<'f> {
+    fn add(&mut self, path: &'f Arc<Path>, placed: &'f Placed) {
+        for problem in &placed.problems {
+            self.fault(path, Some(placed), problem.clone());
+        }
+        let Some(identity) = &placed.identity else { return };
+        match self.first.entry(identity) {
+            Entry::Occupied(first) => {
+                let (file, position) = *first.get();
+                let sentence = format!(
+                    "is there already, as object {} of {}: remove one of them",
+                    position + 1,
+                    if file == &**path { "this file".to_owned() } else { file.display().to_string() }
+                );
+                return self.fault(path, Some(placed), sentence);
+            }
+            Entry::Vacant(place) => place.insert((path, placed.position)),
+        };
+        match &placed.manifest {
+            Some(manifest) => self.put(path, placed, identity, manifest),
+            None => self.put_refused(path, placed, identity),
+        }
+    }
+
+    fn put(&mut self, path: &Arc<Path>, placed: &'f Placed, identity: &'f Identity, manifest: &Manifest) {
+        let seniority = Seniority::Listed { file: Arc::clone(path), position: placed.position };
+        let problems = &placed.problems;
+        let world = &mut self.reading.world;
+        match manifest {
+            Manifest::Route(custom) => put(&mut world.routes, custom, seniority, problems),
+            Manifest::Server(custom) => put(&mut world.servers, custom, seniority, problems),
+            Manifest::Provider(custom) => put(&mut world.providers, custom, seniority, problems),
+            Manifest::Pod(pod) => match self.first_uid.entry(Arc::clone(&pod.uid)) {
+                Entry::Occupied(first) => {
+                    let sentence = format!("metadata.uid: {} is that of {} already", pod.uid, first.get());
+                    self.fault(path, Some(placed), sentence);
+                }
+                Entry::Vacant(place) => {
+                    place.insert(identity);
+                    world.pods.insert(pod.name.clone(), Arc::clone(pod));
+                }
+            },
+            Manifest::Node(name, labels) => {
+                world.nodes.insert(Arc::clone(name), Arc::clone(labels));
+            }
+            Manifest::Secret(name) => {
+                world.secrets.insert(name.clone());
+            }
+            Manifest::Scheduler(name, text) => match &world.scheduler {
+                Some(first) => {
+                    let sentence = format!("the scheduler is configured by ConfigMap {} already", first.name);
+                    self.fault(path, Some(placed), sentence);
+                }
+                None => world.scheduler = Some(Scheduler { name: name.clone(), text: Arc::clone(text) }),
+            },
+        }
+    }
+
+    /// A custom resource that never was good is there all the same, so that its verdict says why it does nothing.
+    fn put_refused(&mut self, path: &Arc<Path>, placed: &Placed, identity: &Identity) {
+        let name = ObjectName::new(Arc::clone(&identity.namespace), Arc::clone(&identity.name));
+        let seniority = Seniority::Listed { file: Arc::clone(path), position: placed.position };
+        let problems: Arc<[String]> = placed.problems.clone().into();
+        let world = &mut self.reading.world;
+        match identity.kind {
+            "ModelRoute" => refuse(&mut world.routes, name, seniority, problems),
+            "ModelServer" => refuse(&mut world.servers, name, seniority, problems),
+            "ExternalModelProvider" => refuse(&mut world.providers, name, seniority, problems),
+            _ => {}
+        }
+    }
+
+    fn fault(&mut self, path: &Arc<Path>, placed: Option<&Placed>, sentence: String) {
+        if self.reading.faults.len() < MAX_FAULTS {
+            let position = placed.map(|placed| placed.position + 1);
+            let object = placed.and_then(|placed| placed.identity.clone());
+            self.reading.faults.push(Fault { file: Arc::clone(path), position, object, sentence });
+        }
+    }
+}
+
+/// In its latest form where that can be read. Where it cannot, the world says so, and what was published of it stays.
+fn put<T>(kind: &mut Kind<T>, custom: &Custom<T>, seniority: Seniority, problems: &[String]) {
+    let spec = if problems.is_empty() { Ok(Arc::clone(&custom.spec)) } else { Err(problems.into()) };
+    kind.insert(custom.name.clone(), Held { generation: custom.generation, seniority, spec });
+}
+
+fn refuse<T>(kind: &mut Kind<T>, name: ObjectName, seniority: Seniority, problems: Arc<[String]>) {
+    kind.insert(name, Held { generation: 0, seniority, spec: Err(problems) });
+}

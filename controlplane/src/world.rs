@@ -1,0 +1,110 @@
+//! What the sources say, as plain values: the objects that decide what data planes do, trimmed to what that needs.
+//!
+//! A source fills one, from a cluster or from a directory; everything else reads it. Nothing in it has been judged:
+//! whether an object is valid, or in conflict with another, is `publish`'s to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::crd::{ExternalModelProviderSpec, ModelRouteSpec, ModelServerSpec};
+
+mod pod;
+
+pub use pod::{Life, Pod};
+
+/// Everything that was read. Cheap to clone: what is large is behind an `Arc`.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// ModelRoutes.
+    pub routes: Kind<ModelRouteSpec>,
+    /// ModelServers.
+    pub servers: Kind<ModelServerSpec>,
+    /// ExternalModelProviders.
+    pub providers: Kind<ExternalModelProviderSpec>,
+    /// Pods, of all namespaces that are watched.
+    pub pods: BTreeMap<ObjectName, Arc<Pod>>,
+    /// Labels of nodes, by node name.
+    pub nodes: BTreeMap<Arc<str>, Arc<BTreeMap<String, String>>>,
+    /// Secrets that are labelled as credentials of external providers. What they hold is not here.
+    pub secrets: BTreeSet<ObjectName>,
+    /// Kthena's scheduler configuration, as text.
+    pub scheduler: Option<Scheduler>,
+}
+
+/// The objects of one kind.
+pub type Kind<T> = BTreeMap<ObjectName, Held<T>>;
+
+/// One custom resource as its source last said it.
+#[derive(Debug)]
+pub struct Held<T> {
+    /// Counts the edits of its spec; 0 where the source does not count.
+    pub generation: i64,
+    /// Who was there first.
+    pub seniority: Seniority,
+    /// What it says, or in sentences why that cannot even be read.
+    pub spec: Result<Arc<T>, Arc<[String]>>,
+}
+
+impl<T> Clone for Held<T> {
+    fn clone(&self) -> Self {
+        Self { generation: self.generation, seniority: self.seniority.clone(), spec: self.spec.clone() }
+    }
+}
+
+/// Which of two objects was there first: the lesser one. Ties are broken by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Seniority {
+    /// `creationTimestamp`, in seconds since 1970.
+    Created(i64),
+    /// In a directory nothing has an age: the place counts.
+    Listed {
+        /// Relative to the directory.
+        file: Arc<Path>,
+        /// Of the object in the file, from 0.
+        position: u32,
+    },
+}
+
+/// The ConfigMap entry that configures the scheduler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduler {
+    /// The ConfigMap.
+    pub name: ObjectName,
+    /// Its entry `routerConfiguration`.
+    pub text: Arc<str>,
+}
+
+/// `namespace/name`; nodes have none of these, for they have no namespace.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    /// Where it lives.
+    pub namespace: Arc<str>,
+    /// What it is called there.
+    pub name: Arc<str>,
+}
+
+impl ObjectName {
+    /// Both parts.
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// Another object of the same namespace.
+    pub fn sibling(&self, name: &str) -> Self {
+        Self { namespace: Arc::clone(&self.namespace), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl fmt::Debug for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
