@@ -1,0 +1,3 @@
+//! The control plane: custom resources in, tables out.
+
+pub mod publish;
