@@ -1,0 +1,231 @@
+//! ModelServer: a group of engines that serve the same model, and how they are to be treated.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::condition::Programming;
+
+/// A group of engines that serve the same model, and how they are to be treated.
+#[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "networking.serving.volcano.sh",
+    version = "v1alpha1",
+    kind = "ModelServer",
+    namespaced,
+    status = "ModelServerStatus",
+    derive = "PartialEq",
+    printcolumn(name = "Engine", type_ = "string", json_path = ".spec.inferenceEngine"),
+    printcolumn(name = "Port", type_ = "integer", json_path = ".spec.workloadPort.port"),
+    printcolumn(name = "Protocol", type_ = "string", json_path = ".spec.workloadPort.protocol"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Programmed')].status",
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new(
+        "!has(self.workloadSelector.pdGroup) || self.inferenceEngine in ['vLLM', 'SGLang']"
+    ).message("pdGroup needs inferenceEngine vLLM or SGLang: Triton and TorchServe do not split prefill from decode"),
+    validation = Rule::new("!has(self.managementPort) || self.inferenceEngine == 'TorchServe'").message(
+        "managementPort is TorchServe's management API: remove it, or set inferenceEngine: TorchServe"
+    )
+)]
+pub struct ModelServerSpec {
+    /// Replaces the request's model, unless the route matched by an adapter name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub model: Option<String>,
+    /// The program that runs in the pods.
+    pub inference_engine: InferenceEngine,
+    /// Which pods of the same namespace.
+    pub workload_selector: WorkloadSelector,
+    /// Where they take inference requests.
+    pub workload_port: WorkloadPort,
+    /// Time limits and retries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic_policy: Option<TrafficPolicy>,
+    /// How prefill hands its result to decode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_connector: Option<KvConnector>,
+    /// Where the engine's metrics are, if not where the engine has them by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricsEndpoint>,
+    /// TorchServe's management API; 8081 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub management_port: Option<u16>,
+}
+
+/// The program that answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum InferenceEngine {
+    /// vLLM's OpenAI server.
+    #[serde(rename = "vLLM")]
+    Vllm,
+    /// SGLang.
+    #[serde(rename = "SGLang")]
+    Sglang,
+    /// Triton, its HTTP endpoint.
+    Triton,
+    /// TorchServe, its inference endpoint.
+    TorchServe,
+}
+
+/// Which pods.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.matchLabels) && size(self.matchLabels) > 0").message(
+    "matchLabels must hold at least one label: without one it would select every pod of the namespace"
+))]
+pub struct WorkloadSelector {
+    /// Pods that have all of these labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: BTreeMap<String, String>,
+    /// Prefill and decode in pods of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pd_group: Option<PdGroup>,
+}
+
+/// How prefill and decode pods are told apart and paired.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(
+    "self.decodeLabels.exists(k, !(k in self.prefillLabels) || self.prefillLabels[k] != self.decodeLabels[k])"
+).message(
+    "decodeLabels must hold a label that prefillLabels does not: decode is tried first, so no pod would be prefill"
+))]
+pub struct PdGroup {
+    /// A label key: prefill and decode pods pair only if they share its value.
+    #[schemars(length(min = 1, max = 317))]
+    pub group_key: String,
+    /// Pods that have all of these labels are prefill.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 32), inner(length(max = 63)))]
+    pub prefill_labels: BTreeMap<String, String>,
+    /// Pods that have all of these labels are decode; tried first.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 32), inner(length(max = 63)))]
+    pub decode_labels: BTreeMap<String, String>,
+}
+
+/// Where pods take inference requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadPort {
+    /// The port.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// Plain text or TLS.
+    #[serde(default)]
+    pub protocol: PortProtocol,
+}
+
+/// Plain text or TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum PortProtocol {
+    #[default]
+    Http,
+    Https,
+}
+
+/// Time limits and retries.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficPolicy {
+    /// From connecting to the head of the answer, for example `10s` or `1m30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = super::duration::rule())]
+    pub timeout: Option<String>,
+    /// When a failed attempt is repeated at another pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryPolicy>,
+}
+
+/// When a failed attempt is repeated at another pod.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryPolicy {
+    /// Attempts beyond the first.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub attempts: i32,
+    /// Pause before each of them.
+    #[serde(default = "RetryPolicy::default_interval")]
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = super::duration::rule())]
+    pub retry_interval: String,
+}
+
+impl RetryPolicy {
+    fn default_interval() -> String {
+        "100ms".to_owned()
+    }
+}
+
+/// How prefill hands its result to decode.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KvConnector {
+    /// The protocol.
+    #[serde(default, rename = "type")]
+    pub kind: KvConnectorType,
+}
+
+/// The protocol between prefill and decode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum KvConnectorType {
+    #[default]
+    Http,
+    Lmcache,
+    Nixl,
+    Mooncake,
+}
+
+/// Where the engine's metrics are. vLLM and SGLang have them on the workload port, Triton on 8002, TorchServe on 8082.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricsEndpoint {
+    /// The port; the engine's default where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+    /// The path; `/metrics` where absent.
+    #[serde(default = "MetricsEndpoint::default_path")]
+    #[schemars(length(max = 1024))]
+    #[x_kube(validation = Rule::new("self.startsWith('/')").message("path must begin with /, such as /metrics"))]
+    pub path: String,
+}
+
+impl MetricsEndpoint {
+    fn default_path() -> String {
+        "/metrics".to_owned()
+    }
+}
+
+/// What became of the server.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelServerStatus {
+    /// The generation of the spec that the conditions speak of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Accepted`, `Programmed`, `Ready`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// How many data planes run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_planes: Option<Programming>,
+}
