@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use api::decode::Object;
 use api::snapshot::{Snapshot, StringMatch};
 use bench::show::client::End;
+use controlplane::publish::serve::Options;
 use prost::Message as _;
 
 use http::Connection;
@@ -165,6 +166,27 @@ fn a_poison_route_leaves_the_rest_flowing() {
     // Mended, it is taken.
     control.publish(stage.snapshot(&["m", "old", "n"]));
     until("nothing is refused", || control.complete(1).refused.is_empty());
+}
+
+#[test]
+fn the_next_stream_is_there_before_the_old_one_ends() {
+    let stage = Stage::start(1);
+    let control = Control::with(None, Options { stream_life: Duration::from_secs(2), ..Options::default() });
+    control.publish(stage.snapshot(&["m"]));
+    let plane = Plane::start(&control, None);
+    until("it is ready", || plane.ready());
+    let mut since = 0.0;
+    until("four streams have been opened", || {
+        let at = plane.readyz()["control_plane"].clone();
+        assert_eq!((&at["connected"], control.progress().connected), (&true.into(), 1), "{at}");
+        let now = at["since_seconds"].as_f64().unwrap();
+        assert!(now >= since, "it was connected all the time: {at}");
+        since = now;
+        at["streams"].as_u64().unwrap() >= 4
+    });
+    assert_eq!(control.counts.encoded.load(Relaxed), 1, "and nothing was sent again");
+    control.publish(stage.snapshot(&["m", "n"]));
+    control.complete(1);
 }
 
 #[test]

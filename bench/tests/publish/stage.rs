@@ -123,12 +123,16 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) fn start(address: Option<SocketAddr>) -> Self {
+        Self::with(address, Options::default())
+    }
+
+    pub(crate) fn with(address: Option<SocketAddr>, options: Options) -> Self {
         let runtime = Runtime::new().unwrap();
         let address = address.unwrap_or(([127, 0, 0, 1], 0).into());
         let listener = runtime.block_on(Listener::plain(address)).unwrap();
         let snapshots = watch::channel(None).0;
         let inputs = Inputs { snapshots: snapshots.subscribe(), zones: watch::channel(Arc::default()).1 };
-        let server = Server::new(listener, inputs, Options::default());
+        let server = Server::new(listener, inputs, options);
         let (address, counts, progress) = (server.address(), server.counts(), server.progress());
         runtime.spawn(server.serve(std::future::pending()));
         Self { address, counts, progress, snapshots, published: AtomicUsize::default(), runtime: Some(runtime) }
@@ -138,6 +142,10 @@ impl Control {
     pub(crate) fn publish(&self, mut snapshot: Snapshot) {
         snapshot.version.version = self.published.fetch_add(1, Relaxed) as u64 + 1;
         self.snapshots.send_replace(Some(Arc::new(snapshot)));
+    }
+
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        self.progress.borrow().clone()
     }
 
     /// Waits until the newest snapshot is in force on so many data planes.

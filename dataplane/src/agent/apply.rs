@@ -103,19 +103,16 @@ fn wire(version: api::snapshot::Version) -> Version {
 
 #[cfg(test)]
 mod tests {
-    use api::snapshot::{Route, Rule, Target};
-
     use super::*;
 
     fn snapshot(version: u64, models: &[&str]) -> Snapshot {
         let route = |model: &&str| {
-            let targets = vec![Target { backend: "d/b".into(), weight: 1 }];
-            let rule = Rule { name: String::new(), headers: Default::default(), uri: None, body_model: None, targets };
-            let name = format!("d/{model}").into();
-            Route { name, model: Some((*model).into()), adapters: Vec::new(), rules: vec![rule] }
+            let rules = serde_json::json!([{"targets": [{"backend": "d/b"}]}]);
+            serde_json::json!({"name": format!("d/{model}"), "model": model, "rules": rules})
         };
-        let version = api::snapshot::Version { epoch: 1, version };
-        Snapshot { version, routes: models.iter().map(route).collect(), ..Snapshot::default() }
+        let routes: Vec<_> = models.iter().map(route).collect();
+        let text = serde_json::json!({"epoch": 1, "version": version, "routes": routes}).to_string();
+        api::json::snapshot_from_json(text.as_bytes()).unwrap()
     }
 
     fn held(snapshot: &Snapshot) -> Held {

@@ -1,6 +1,6 @@
 //! What this process has outstanding at the engines, as reports of what changed since the last one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use api::proto::{EndpointLoad, LoadReport};
 use dataplane_core::table::Table;
@@ -34,7 +34,7 @@ impl Reporter {
             return None;
         }
         let first = !self.begun();
-        let mut endpoints = Vec::new();
+        let (mut endpoints, mut seen) = (Vec::new(), HashSet::new());
         for backend in table.backends() {
             let median = backend.live.median_speed();
             for slot in &backend.slots {
@@ -42,6 +42,10 @@ impl Reporter {
                 let running = live.in_flight();
                 let queued_tokens = live.own_queued_tokens(live.speed(median), now_ms);
                 if (running, queued_tokens) == (0, 0) && !self.told.contains_key(&handle) {
+                    continue;
+                }
+                // A member of several backends has one load, and one speed is enough to tell it by.
+                if !seen.insert(handle) {
                     continue;
                 }
                 let ttft = live.mean_ttft_ms() as f32 / 1_000.0;

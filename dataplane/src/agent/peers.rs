@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use api::limits::MAX_ENDPOINTS;
 use api::proto::{EndpointLoad, EngineLoad, LoadSum};
 use dataplane_core::load::{Live, Report};
 use dataplane_core::table::Table;
@@ -11,13 +12,14 @@ use dataplane_core::table::Table;
 /// Engines' numbers older than this many ms are not taken: `Live` forgets them after as long.
 const STALE_MS: u32 = dataplane_core::load::REPORT_FRESH_MS as u32;
 
-/// Endpoints by handle, and those that peers have something at.
+/// Endpoints by handle, and what peers have at them.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     /// The table that the handles are of.
     table: Weak<Table>,
     endpoints: HashMap<u32, Arc<Live>>,
-    loaded: HashMap<u32, Arc<Live>>,
+    /// Tokens and requests; also of endpoints that only the next table has.
+    told: HashMap<u32, (u64, u32)>,
 }
 
 impl Peers {
@@ -38,8 +40,10 @@ impl Peers {
 
     /// Nothing is known of the others any more.
     pub(super) fn forget(&mut self) {
-        for (_, live) in self.loaded.drain() {
-            live.set_peers(0, 0);
+        for (handle, _) in self.told.drain() {
+            if let Some(live) = self.endpoints.get(&handle) {
+                live.set_peers(0, 0);
+            }
         }
     }
 
@@ -48,26 +52,29 @@ impl Peers {
             return;
         }
         let slots = table.backends().flat_map(|backend| &backend.slots);
-        self.endpoints = slots.map(|slot| (slot.endpoint.handle, slot.live.clone())).collect();
+        let now = slots.map(|slot| (slot.endpoint.handle, slot.live.clone())).collect();
+        let before = std::mem::replace(&mut self.endpoints, now);
         self.table = Arc::downgrade(table);
-        // An endpoint that the table lost keeps its numbers while requests hold it, but nobody tells of it any more.
-        self.loaded.retain(|handle, live| {
-            let stays = self.endpoints.get(handle).is_some_and(|known| Arc::ptr_eq(known, live));
-            if !stays {
+        for (handle, &(tokens, running)) in &self.told {
+            // An endpoint that the table lost may live on in requests, but nobody tells of it any more.
+            if let Some(live) = before.get(handle) {
                 live.set_peers(0, 0);
             }
-            stays
-        });
+            if let Some(live) = self.endpoints.get(handle) {
+                live.set_peers(tokens, running);
+            }
+        }
     }
 
     fn peer(&mut self, load: &EndpointLoad) {
         let EndpointLoad { handle, queued_tokens, running, ttft: _ } = *load;
-        let Some(live) = self.endpoints.get(&handle) else { return };
-        live.set_peers(queued_tokens, running);
+        if let Some(live) = self.endpoints.get(&handle) {
+            live.set_peers(queued_tokens, running);
+        }
         if (queued_tokens, running) == (0, 0) {
-            self.loaded.remove(&handle);
-        } else {
-            self.loaded.insert(handle, live.clone());
+            self.told.remove(&handle);
+        } else if self.told.len() < MAX_ENDPOINTS {
+            self.told.insert(handle, (queued_tokens, running));
         }
     }
 
@@ -126,16 +133,20 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_with_a_new_handle_loses_what_the_old_one_said() {
+    fn what_is_told_follows_the_table() {
         let mut registry = LiveRegistry::new();
         let mut peers = Peers::default();
         let old = table(&mut registry, 1, &[(1, "a")]);
         peers.apply(&old, &sum(1, &[(1, 10, 1)]), 0);
         let key_of = |name: &str| api::id::EndpointKey { uid: name.into(), port: 1_001, rank: 0 };
         let live = registry.endpoint(&key_of("a"));
-        let new = table(&mut registry, 2, &[(7, "x")]);
-        peers.apply(&new, &sum(2, &[]), 0);
+        let new = table(&mut registry, 1, &[(7, "x")]);
+        peers.apply(&new, &sum(1, &[(8, 10, 4)]), 0);
         assert_eq!(live.routed(), 0);
+        // What is told of an endpoint before the table has it is not lost.
+        let next = table(&mut registry, 1, &[(7, "x"), (8, "y")]);
+        peers.apply(&next, &sum(1, &[]), 0);
+        assert_eq!(routed(&next), [0, 4]);
     }
 
     #[test]

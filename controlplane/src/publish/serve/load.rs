@@ -15,7 +15,7 @@ const IN_ONE: usize = 16_384;
 const MOST: usize = 2 * MAX_ENDPOINTS;
 
 /// A proxy, whichever of its streams it speaks by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Owner(pub(super) u64);
 
 /// What one has outstanding at one endpoint, or all have.
@@ -45,12 +45,6 @@ struct Endpoint {
     changed: (u64, Owner),
     /// When it last changed by anyone but that one.
     changed_by_others: u64,
-}
-
-impl Default for Owner {
-    fn default() -> Self {
-        Self(0)
-    }
 }
 
 impl Endpoint {

@@ -1,6 +1,6 @@
 //! Who is connected, what each has acknowledged, and what that means for the newest version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use api::decode::Object;
@@ -64,12 +64,19 @@ impl Progress {
     }
 }
 
+/// Counts are kept as rows change: 500 answers to one version must not cost 500 looks at 500 rows.
 #[derive(Debug, Default)]
 struct Rows {
     next: u64,
     version: Version,
     source: Version,
     streams: BTreeMap<u64, DataPlane>,
+    /// By process: of several streams the newest, which is the one that counts.
+    newest: HashMap<u64, u64>,
+    connected: usize,
+    applied: usize,
+    /// Rows that refused something.
+    marred: usize,
 }
 
 /// All streams, and the value that follows from them.
@@ -92,13 +99,15 @@ impl Registry {
 
     /// One for each process: of two streams the newer one.
     pub(super) fn list(&self) -> Vec<DataPlane> {
-        self.rows().newest().cloned().collect()
+        self.rows().counted().cloned().collect()
     }
 
     /// There is a new version, or its source has another name for it.
     pub(super) fn publish(&self, version: Version, source: Version) {
         let mut rows = self.rows();
         (rows.version, rows.source) = (version, source);
+        let applied = rows.counted().filter(|row| row.applied == Some(version)).count();
+        rows.applied = applied;
         self.tell(&rows);
     }
 
@@ -110,9 +119,7 @@ impl Registry {
     /// A stream's place, which it has until it is dropped.
     pub(super) fn join(self: &Arc<Self>, data_plane: DataPlane) -> Seat {
         let mut rows = self.rows();
-        rows.next += 1;
-        let stream = rows.next;
-        rows.streams.insert(stream, data_plane);
+        let stream = rows.enter(data_plane);
         self.tell(&rows);
         drop(rows);
         Seat { registry: self.clone(), stream }
@@ -135,23 +142,84 @@ impl Registry {
 }
 
 impl Rows {
-    fn newest(&self) -> impl Iterator<Item = &DataPlane> {
-        let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
-        for (stream, row) in &self.streams {
-            newest.insert(row.instance, *stream);
+    fn enter(&mut self, data_plane: DataPlane) -> u64 {
+        self.next += 1;
+        let (stream, instance) = (self.next, data_plane.instance);
+        if instance != 0
+            && let Some(older) = self.newest.insert(instance, stream)
+        {
+            self.uncount(older);
         }
-        let of = move |row: &DataPlane| if row.instance == 0 { None } else { newest.get(&row.instance).copied() };
-        self.streams
-            .iter()
-            .filter(move |(stream, row)| of(row).is_none_or(|newest| newest == **stream))
-            .map(|(_, row)| row)
+        self.streams.insert(stream, data_plane);
+        self.count(stream);
+        stream
+    }
+
+    fn leave(&mut self, stream: u64) {
+        let counts = self.streams.get(&stream).is_some_and(|row| self.counts(stream, row));
+        if counts {
+            self.uncount(stream);
+        }
+        let Some(DataPlane { instance, .. }) = self.streams.remove(&stream) else { return };
+        if counts && instance != 0 {
+            self.newest.remove(&instance);
+            let older = self.streams.iter().rev().find(|(_, row)| row.instance == instance).map(|(stream, _)| *stream);
+            if let Some(older) = older {
+                self.newest.insert(instance, older);
+                self.count(older);
+            }
+        }
+    }
+
+    fn change(&mut self, stream: u64, change: impl FnOnce(&mut DataPlane)) {
+        let counts = self.streams.get(&stream).is_some_and(|row| self.counts(stream, row));
+        if counts {
+            self.uncount(stream);
+        }
+        if let Some(row) = self.streams.get_mut(&stream) {
+            change(row);
+        }
+        if counts {
+            self.count(stream);
+        }
+    }
+
+    fn counts(&self, stream: u64, row: &DataPlane) -> bool {
+        row.instance == 0 || self.newest.get(&row.instance) == Some(&stream)
+    }
+
+    fn counted(&self) -> impl Iterator<Item = &DataPlane> {
+        self.streams.iter().filter(|(stream, row)| self.counts(**stream, row)).map(|(_, row)| row)
+    }
+
+    fn count(&mut self, stream: u64) {
+        let (applied, marred) = self.worth(stream);
+        self.connected += 1;
+        self.applied += usize::from(applied);
+        self.marred += usize::from(marred);
+    }
+
+    fn uncount(&mut self, stream: u64) {
+        let (applied, marred) = self.worth(stream);
+        self.connected -= 1;
+        self.applied -= usize::from(applied);
+        self.marred -= usize::from(marred);
+    }
+
+    fn worth(&self, stream: u64) -> (bool, bool) {
+        let row = self.streams.get(&stream);
+        row.map_or((false, false), |row| {
+            (row.applied == Some(self.version), row.stuck.is_some() || !row.refused.is_empty())
+        })
     }
 
     fn progress(&self) -> Progress {
-        let mut progress = Progress { version: self.version, source: self.source, ..Progress::default() };
-        for row in self.newest() {
-            progress.connected += 1;
-            progress.applied += usize::from(row.applied == Some(self.version));
+        let Self { version, source, connected, applied, .. } = *self;
+        let mut progress = Progress { version, source, connected, applied, ..Progress::default() };
+        if self.marred == 0 {
+            return progress;
+        }
+        for row in self.counted() {
             progress.stuck.extend(row.stuck.clone());
             for (object, reason) in &row.refused {
                 let refused = progress.refused.entry(object.clone());
@@ -178,9 +246,7 @@ impl Seat {
     /// Tells what has become of it.
     pub(super) fn update(&self, change: impl FnOnce(&mut DataPlane)) {
         let mut rows = self.registry.rows();
-        if let Some(row) = rows.streams.get_mut(&self.stream) {
-            change(row);
-        }
+        rows.change(self.stream, change);
         self.registry.tell(&rows);
     }
 }
@@ -188,7 +254,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut rows = self.registry.rows();
-        rows.streams.remove(&self.stream);
+        rows.leave(self.stream);
         self.registry.tell(&rows);
     }
 }

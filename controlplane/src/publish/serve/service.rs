@@ -59,7 +59,7 @@ pub(super) enum Frame {
     /// Encoded once for many.
     Shared(Bytes),
     /// For one.
-    Own(ToDataPlane),
+    Own(Box<ToDataPlane>),
 }
 
 impl Frame {

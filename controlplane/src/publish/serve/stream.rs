@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use api::limits::MAX_NAME_BYTES;
 use api::proto::config_ack::Result as Answer;
 use api::proto::from_data_plane::Message as Said;
 use api::proto::to_data_plane::Message as Told;
@@ -61,6 +62,9 @@ async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Status> {
     let Some(FromDataPlane { message: Some(Said::Subscribe(subscribe)) }) = first else {
         return Err(Status::invalid_argument("the first message is a subscription"));
     };
+    if [&subscribe.node, &subscribe.zone, &subscribe.namespace].iter().any(|name| name.len() > MAX_NAME_BYTES) {
+        return Err(Status::invalid_argument(format!("a name is longer than {MAX_NAME_BYTES} bytes")));
+    }
     let identity = hub.identify.identify(&call.metadata, &subscribe)?;
     if hub.registry.streams() >= hub.options.streams {
         return Err(Status::resource_exhausted("too many data planes are connected"));
@@ -87,8 +91,12 @@ async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Status> {
     };
     let mut stream = Stream::new(hub.clone(), &subscribe, seat, Instant::now() + life);
     stream.tell_registry(None);
-    stream.send(call, Frame::Own(ToDataPlane { message: Some(Told::Welcome(welcome)) })).await?;
+    stream.send(call, own(Told::Welcome(welcome))).await?;
     Ok(stream)
+}
+
+fn own(message: Told) -> Frame {
+    Frame::Own(Box::new(ToDataPlane { message: Some(message) }))
 }
 
 /// A change whose messages are not all sent.
@@ -142,8 +150,7 @@ impl Stream {
             budget: Budget::new(hub.options.bytes_per_second, now),
             load_begun: false,
             load_seen: 0,
-            // The first sum says that there is nothing else.
-            load_due: subscribe.load.then_some(now),
+            load_due: None,
             load_sent: now,
             hub,
             seat,
@@ -172,10 +179,13 @@ impl Stream {
         }
     }
 
-    /// Begins the next change where there is one.
+    /// Begins the next change where there is one, and the sums once their handles mean something over there.
     fn decide(&mut self, current: &mut watch::Receiver<Option<Arc<Published>>>) {
         if self.sending.is_some() {
             return;
+        }
+        if !self.load_begun && self.load_due.is_none() && self.may_load() {
+            self.load_due = Some(Instant::now());
         }
         let newest = current.borrow_and_update().clone();
         if let Some(newest) = newest
@@ -200,7 +210,7 @@ impl Stream {
             // The hub has the sending ends, so none of these fails while there is a stream.
             _ = current.changed(), if self.sending.is_none() => Event::Published,
             room = call.outbound.reserve(), if self.sending.is_some() => if room.is_ok() { Event::Room } else { Event::Gone },
-            _ = loads.changed(), if self.wants_load && self.load_due.is_none() => Event::LoadChanged,
+            _ = loads.changed(), if self.load_begun && self.load_due.is_none() => Event::LoadChanged,
             () = at(self.load_due), if self.load_due.is_some() && self.sending.is_none() => Event::LoadDue,
             () = at(self.answer_by), if self.answer_by.is_some() => Event::Late,
             () = at(None) => Event::Ends,
@@ -277,6 +287,10 @@ impl Stream {
         });
     }
 
+    fn may_load(&self) -> bool {
+        self.wants_load && self.subscriber.held().is_some_and(|held| held.version.epoch == self.hub.epoch)
+    }
+
     fn plan_load(&mut self) {
         let now = Instant::now();
         let paced = self.load_sent + self.hub.options.load_interval;
@@ -295,7 +309,7 @@ impl Stream {
         self.load_seen = up_to;
         let first = !std::mem::replace(&mut self.load_begun, true);
         if !sum.endpoints.is_empty() || first {
-            let frame = Frame::Own(ToDataPlane { message: Some(Told::Load(sum)) });
+            let frame = own(Told::Load(sum));
             self.budget.spend(frame.len(), now);
             self.load_sent = now;
             room.send(Ok(frame));
@@ -317,9 +331,12 @@ impl Drop for Stream {
     fn drop(&mut self) {
         let (loads, owner, stream) = (self.hub.loads.clone(), self.owner, self.seat.stream());
         let kept = self.hub.options.load_kept;
-        tokio::spawn(async move {
-            tokio::time::sleep(kept).await;
-            loads.forget(owner, stream);
-        });
+        // Without a runtime the process ends.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(kept).await;
+                loads.forget(owner, stream);
+            });
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use api::decode::Object;
 use api::proto::refusal::Kind;
-use api::snapshot::{Route, Rule, Snapshot, Target, Version};
+use api::snapshot::{Route, Snapshot, Version};
 
 use super::*;
 use plane::{Plane, Site, until};
@@ -17,12 +17,11 @@ use plane::{Plane, Site, until};
 pub(super) fn snapshot(words: &str) -> Snapshot {
     let route = |word: &str| {
         let (name, model) = word.split_once('=').unwrap_or((word, "m"));
-        let targets = vec![Target { backend: "d/b".into(), weight: 1 }];
-        let rule = Rule { name: String::new(), headers: Default::default(), uri: None, body_model: None, targets };
-        Route { name: format!("d/{name}").into(), model: Some(model.into()), adapters: Vec::new(), rules: vec![rule] }
+        format!(r#"{{"name": "d/{name}", "model": "{model}", "rules": [{{"targets": [{{"backend": "d/b"}}]}}]}}"#)
     };
-    let routes = words.split_whitespace().map(route).collect();
-    Snapshot { version: Version { epoch: 0, version: words.len() as u64 }, routes, ..Snapshot::default() }
+    let routes = words.split_whitespace().map(route).collect::<Vec<_>>().join(",");
+    let text = format!(r#"{{"version": {}, "routes": [{routes}]}}"#, words.len());
+    api::json::snapshot_from_json(text.as_bytes()).unwrap()
 }
 
 /// The names and models of a snapshot's routes, as [`snapshot`] takes them.
@@ -260,6 +259,14 @@ async fn each_hears_what_the_others_have_within_its_budget() {
     two.report(&[(7, 11, 2)]).await;
     assert_eq!(two.hear(7).await, (100, 1));
     assert_eq!(one.hear(7).await, (11, 2));
+    // Who joins later hears what is there, once the handles mean something to it.
+    let mut three = site.join().await;
+    let update = three.receive().await;
+    three.drain(Duration::from_millis(100)).await;
+    assert!(three.loads.is_empty());
+    three.acknowledge(update).await;
+    assert_eq!(three.hear(7).await, (111, 3));
+    drop(three);
     // A thousand endpoints change at once again and again; what is sent stays within the budget.
     let begin = tokio::time::Instant::now();
     two.load_bytes = 0;
@@ -295,6 +302,8 @@ async fn nonsense_ends_the_stream_it_comes_by() {
     let update = plane.receive().await;
     plane.acknowledge(plane::Update { nonce: update.nonce + 9, ..update }).await;
     assert!(plane.ended().await.unwrap_err().message().contains("nothing that was sent"));
+    let long = api::proto::Subscribe { node: "n".repeat(1_000), ..Default::default() };
+    assert!(Plane::open(site.address, Some(long)).await.unwrap_err().message().contains("longer than"));
     assert!(Plane::open(site.address, None).await.unwrap_err().message().contains("subscription"));
 }
 
