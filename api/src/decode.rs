@@ -21,6 +21,7 @@ mod tests;
 mod whole;
 
 pub(crate) use backend::backend;
+pub(crate) use endpoint::endpoint;
 pub use kthena::{KthenaProfile, kthena_profile};
 pub use pattern::compile;
 pub use problem::{Object, Problem, Reason};

@@ -143,7 +143,7 @@ pub(crate) fn backend(backend: &snapshot::Backend) -> proto::Backend {
     }
 }
 
-fn endpoint(endpoint: &snapshot::Endpoint) -> proto::Endpoint {
+pub(crate) fn endpoint(endpoint: &snapshot::Endpoint) -> proto::Endpoint {
     let snapshot::Endpoint {
         handle,
         key,

@@ -4,6 +4,7 @@
 //! which its status is written later. `route`, `server` and `profile` judge one object alone and turn it into the
 //! contract's terms, with the contract's own decoder as the judge; `conflicts` says whom a model name belongs to;
 //! `endpoints` finds a server's pods; `handles` numbers them; `memory` is what a build leaves to the next.
+//! `serve` brings the newest snapshot to every data plane.
 
 mod build;
 mod conflicts;
@@ -14,6 +15,7 @@ mod memory;
 mod profile;
 mod provider;
 mod route;
+pub mod serve;
 mod server;
 mod verdict;
 

@@ -17,6 +17,12 @@ pub struct Cli {
     /// The snapshot file: routes, backends, endpoints. It is watched.
     #[arg(long)]
     snapshot: Option<PathBuf>,
+    /// The control plane to take snapshots from instead, as HOST:PORT.
+    #[arg(long, value_name = "HOST:PORT")]
+    control_plane: Option<String>,
+    /// Where the last good snapshot of the control plane is kept, to start from while it is away.
+    #[arg(long, value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
     /// A YAML file with settings.
     #[arg(long)]
     config: Option<PathBuf>,
@@ -63,6 +69,8 @@ impl Cli {
         };
         let args = Args {
             snapshot: self.snapshot,
+            control_plane: self.control_plane,
+            state_dir: self.state_dir,
             port: self.port,
             metrics_port: self.metrics_port,
             debug_port: self.debug_port,

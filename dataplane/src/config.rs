@@ -2,6 +2,7 @@
 //! refused.
 
 mod duration;
+mod source;
 mod typed;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +14,7 @@ use dataplane_core::http::HeadLimits;
 use crate::rt::DriverChoice;
 
 pub use duration::parse_duration;
+pub use source::{Address, ControlPlane, Source};
 pub use typed::{Args, Environment, Problem, Typed, resolve};
 
 /// The meaning: every value present, checked and in its unit.
@@ -24,8 +26,8 @@ pub struct Config {
     pub metrics: SocketAddr,
     /// Where `/debug` is served; loopback unless set otherwise.
     pub debug: SocketAddr,
-    /// The snapshot file, watched.
-    pub snapshot: PathBuf,
+    /// Where the snapshot comes from.
+    pub source: Source,
     /// io_uring, epoll, or the best that works.
     pub driver: DriverChoice,
     /// The CPUs to run on, one thread each.
@@ -165,13 +167,13 @@ pub struct Expose {
 
 impl Config {
     /// A configuration for tests and tools: loopback, ports chosen by the kernel, one core.
-    pub fn loopback(snapshot: PathBuf) -> Self {
+    pub fn loopback(source: impl Into<Source>) -> Self {
         let any = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0);
         Self {
             listen: any,
             metrics: any,
             debug: any,
-            snapshot,
+            source: source.into(),
             driver: DriverChoice::Auto,
             cores: Cores::First(1),
             limits: Limits::default(),

@@ -2,6 +2,7 @@
 //! metrics. What is decided lives in `dataplane-core`; here it is carried out.
 
 pub mod admin;
+pub mod agent;
 pub mod cli;
 pub mod config;
 mod escape;

@@ -7,11 +7,13 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use api::snapshot::Snapshot;
 use dataplane_core::load::LiveRegistry;
 use dataplane_core::table::Table;
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, Cores};
+use crate::agent::{self, Agent, Kept};
+use crate::config::{Config, ControlPlane, Cores, Source};
 use crate::offload::Offload;
 use crate::rt::{self, Listener, StartError};
 use crate::shared::{CoreSlot, Parts, Phase, Shared, ToCore};
@@ -47,6 +49,7 @@ pub struct Running {
     tables: Arc<Tables>,
     listen: SocketAddr,
     admin: Admin,
+    agent: Option<Agent>,
     cores: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     others: Vec<JoinHandle<()>>,
@@ -55,7 +58,7 @@ pub struct Running {
 /// Starts the proxy: reads the snapshot, listens on all cores, serves.
 pub fn start(config: Config) -> Result<Running, StartFailure> {
     raise_descriptor_limit(config.limits.connections);
-    let snapshot = snapshot_file::load(&config.snapshot).map_err(StartFailure::Snapshot)?;
+    let first = First::read(&config.source)?;
     let driver = rt::probe(config.driver)?;
     let cpus = rt::cores().map_err(|e| StartFailure::System("on the CPUs of this process", e))?;
     let (cpus, pinned) = match config.cores {
@@ -67,12 +70,13 @@ pub fn start(config: Config) -> Result<Running, StartFailure> {
     let threads = (cpus.len() / 4).max(1);
     let (offload, _) = Offload::start(threads).map_err(|e| StartFailure::System("the helper threads", e))?;
     let mut registry = LiveRegistry::new();
-    let table = Table::compile(&snapshot, &mut registry);
-    let shared = Arc::new(Shared::new(Parts { config, driver, table, cores: slots.into(), offload }));
+    let table = Table::compile(&Snapshot::default(), &mut registry);
+    let agent = first.status.clone();
+    let shared = Arc::new(Shared::new(Parts { config, driver, table, agent, cores: slots.into(), offload }));
     let stop = Arc::new(AtomicBool::new(false));
     let (tables, readers, writer) = Tables::start(shared.clone(), registry, stop.clone())
         .map_err(|e| StartFailure::System("the tables thread", e))?;
-    tables.install(&snapshot);
+    first.install(&shared, &tables);
     let recorder = shared.recorder.start(&shared.config.access_log);
     let recorder = recorder.map_err(|e| StartFailure::System("the access log", e))?;
 
@@ -87,11 +91,68 @@ pub fn start(config: Config) -> Result<Running, StartFailure> {
         cores.push(thread);
     }
     let admin = admin::start(&shared, &tables)?;
-    let watcher = snapshot_file::watch(shared.config.snapshot.clone(), tables.clone(), stop.clone())
-        .map_err(|e| StartFailure::System("the snapshot watch", e))?;
+    let mut others = vec![writer, recorder];
+    let agent = match shared.config.source.clone() {
+        Source::File(path) => {
+            let watcher = snapshot_file::watch(path, tables.clone(), stop.clone());
+            others.push(watcher.map_err(|e| StartFailure::System("the snapshot watch", e))?);
+            None
+        }
+        Source::ControlPlane(config) => {
+            let seed = random_seed().map_err(|e| StartFailure::System("without randomness", e))?;
+            let agent = first.agent(&config, shared.clone(), tables.clone(), seed);
+            agent.map_err(|e| StartFailure::System("the agent", e))?
+        }
+    };
     shared.advance(Phase::Serving);
     tracing::info!(%listen, driver = driver.as_str(), cores = cores.len(), "serving");
-    Ok(Running { shared, tables, listen, admin, cores, stop, others: vec![writer, recorder, watcher] })
+    Ok(Running { shared, tables, listen, admin, agent, cores, stop, others })
+}
+
+/// What is in force before anything else is heard.
+struct First {
+    /// None where the control plane has never said anything.
+    snapshot: Option<Arc<Snapshot>>,
+    /// How old it is.
+    age: Duration,
+    /// The agent's, where there is one.
+    status: Option<Arc<agent::Status>>,
+}
+
+impl First {
+    fn read(source: &Source) -> Result<Self, StartFailure> {
+        match source {
+            Source::File(path) => {
+                let snapshot = snapshot_file::load(path).map_err(StartFailure::Snapshot)?;
+                Ok(Self { snapshot: Some(Arc::new(snapshot)), age: Duration::ZERO, status: None })
+            }
+            Source::ControlPlane(config) => {
+                let kept = agent::kept(config).map_err(|e| StartFailure::System("with this state directory", e))?;
+                let status = agent::Status::new(config.address.to_string(), kept.is_some());
+                let (snapshot, age) = kept.map(|Kept { snapshot, age }| (Arc::new(snapshot), age)).unzip();
+                Ok(Self { snapshot, age: age.unwrap_or_default(), status: Some(Arc::new(status)) })
+            }
+        }
+    }
+
+    fn install(&self, shared: &Shared, tables: &Tables) {
+        if let Some(snapshot) = &self.snapshot {
+            tables.install(snapshot.clone());
+            shared.date(self.age);
+        }
+    }
+
+    fn agent(
+        self,
+        config: &ControlPlane,
+        shared: Arc<Shared>,
+        tables: Arc<Tables>,
+        seed: u64,
+    ) -> io::Result<Option<Agent>> {
+        let Some(status) = self.status else { return Ok(None) };
+        let held = self.snapshot.unwrap_or_default();
+        agent::start(config, agent::Start { shared, status, tables, held, seed }).map(Some)
+    }
 }
 
 fn start_core(
@@ -204,6 +265,9 @@ impl Running {
             if core.join().is_err() {
                 tracing::error!("a core's thread panicked");
             }
+        }
+        if let Some(agent) = self.agent {
+            agent.stop();
         }
         self.stop.store(true, Release);
         self.shared.recorder.stop();

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam::utils::CachePadded;
 use dataplane_core::table::Table;
 
+use crate::agent;
 use crate::config::{Config, DrainReadiness};
 use crate::metrics::Metrics;
 use crate::offload::Offload;
@@ -94,6 +95,8 @@ pub struct Shared {
     pub table: Arc<ArcSwap<Table>>,
     /// Of the table.
     pub status: Mutex<TableStatus>,
+    /// Of the stream to the control plane, where there is one.
+    pub agent: Option<Arc<agent::Status>>,
     /// What is counted.
     pub metrics: Metrics,
     /// What is logged.
@@ -118,6 +121,8 @@ pub struct Parts {
     pub driver: Driver,
     /// The first table, perhaps empty.
     pub table: Table,
+    /// See [`Shared::agent`].
+    pub agent: Option<Arc<agent::Status>>,
     /// The cores.
     pub cores: Box<[CoreSlot]>,
     /// The helper threads.
@@ -127,13 +132,14 @@ pub struct Parts {
 impl Shared {
     /// A process that has not started to serve.
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, driver, table, cores, offload } = parts;
+        let Parts { config, driver, table, agent, cores, offload } = parts;
         let now = Instant::now();
         Self {
             config,
             driver,
             table: Arc::new(ArcSwap::from_pointee(table)),
             status: Mutex::new(TableStatus { confirmed: now, refused: 0, refusal: None }),
+            agent,
             metrics: Metrics::new(cores.len()),
             recorder: Arc::default(),
             offload,
@@ -169,6 +175,18 @@ impl Shared {
         self.status().confirmed = Instant::now();
     }
 
+    /// The table in force was what the source says so long ago.
+    pub fn date(&self, age: Duration) {
+        // An age beyond the machine's start is shown as that.
+        let status = &mut *self.status();
+        status.confirmed = status.confirmed.checked_sub(age).unwrap_or(self.started);
+    }
+
+    /// Whether any snapshot has been in force.
+    pub fn loaded(&self) -> bool {
+        self.loaded.load(Relaxed)
+    }
+
     /// Keeps the table and remembers why.
     pub fn refuse(&self, why: String) {
         let mut status = self.status();
@@ -194,7 +212,7 @@ impl Shared {
     pub fn ready(&self) -> bool {
         let serving = self.phase.load(Relaxed) == Phase::Serving as u8;
         let kept = self.config.drain.readiness == DrainReadiness::Keep && self.draining();
-        self.loaded.load(Relaxed) && (serving || kept)
+        self.loaded() && (serving || kept)
     }
 
     /// Whether clients are told to go elsewhere.

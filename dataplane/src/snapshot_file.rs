@@ -75,10 +75,14 @@ pub fn watch(path: PathBuf, tables: Arc<Tables>, stop: Arc<AtomicBool>) -> io::R
 }
 
 fn reload(path: &Path, tables: &Tables) -> bool {
-    let loaded = load(path);
-    match &loaded {
-        Ok(snapshot) => tables.install(snapshot),
-        Err(problems) => tables.refuse(problems.join("\n")),
+    match load(path) {
+        Ok(snapshot) => {
+            tables.install(Arc::new(snapshot));
+            true
+        }
+        Err(problems) => {
+            tables.refuse(problems.join("\n"));
+            false
+        }
     }
-    loaded.is_ok()
 }

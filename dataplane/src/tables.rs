@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use api::id::EndpointKey;
@@ -27,7 +27,9 @@ const REFRESH: Duration = Duration::from_secs(1);
 const SLICE: usize = 4_096;
 
 struct Install {
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
+    /// None where it is known to be another one than is in force.
+    content_hash: Option<u64>,
     done: Sender<()>,
 }
 
@@ -36,6 +38,7 @@ struct Install {
 pub struct Tables {
     shared: Arc<Shared>,
     installs: Sender<Install>,
+    thread: OnceLock<Thread>,
     stats: Mutex<Stats>,
 }
 
@@ -49,16 +52,31 @@ impl Tables {
         let mut writer = Writer::new(Config::default());
         let readers = shared.cores.iter().map(|_| writer.reader()).collect();
         let (installs, queue) = bounded(1);
-        let tables = Arc::new(Self { shared, installs, stats: Mutex::default() });
+        let tables = Arc::new(Self { shared, installs, thread: OnceLock::new(), stats: Mutex::default() });
         let state = State { tables: tables.clone(), writer, registry, known: HashSet::new(), held: None, queue, stop };
         let thread = vital("tables".into(), move || run(state))?;
+        // It was unset until now.
+        let _ = tables.thread.set(thread.thread().clone());
         Ok((tables, readers, thread))
     }
 
     /// Compiles a snapshot and puts the table in force; returns when it is.
-    pub fn install(&self, snapshot: &Snapshot) {
+    pub fn install(&self, snapshot: Arc<Snapshot>) {
+        let content_hash = api::hash::content_hash(&snapshot);
+        self.send(snapshot, Some(content_hash));
+    }
+
+    /// The same for a snapshot that is known to be another one than is in force: its hash need not be waited for.
+    pub fn install_new(&self, snapshot: Arc<Snapshot>) {
+        self.send(snapshot, None);
+    }
+
+    fn send(&self, snapshot: Arc<Snapshot>, content_hash: Option<u64>) {
         let (done, waiting) = bounded(1);
-        if self.installs.send(Install { snapshot: snapshot.clone(), done }).is_ok() {
+        if self.installs.send(Install { snapshot, content_hash, done }).is_ok() {
+            if let Some(thread) = self.thread.get() {
+                thread.unpark();
+            }
             // An error means that the thread ended meanwhile, and the process with it.
             let _ = waiting.recv();
         }
@@ -111,9 +129,9 @@ fn run(mut state: State) {
 
 impl State {
     fn install(&mut self, install: &Install) {
-        let snapshot = &install.snapshot;
-        let held = (snapshot.version, api::hash::content_hash(snapshot));
-        if self.held.replace(held) == Some(held) {
+        let snapshot = &*install.snapshot;
+        let held = install.content_hash.map(|content_hash| (snapshot.version, content_hash));
+        if std::mem::replace(&mut self.held, held) == held && held.is_some() {
             self.tables.shared.accept();
             // Whoever asked may have given up.
             let _ = install.done.send(());

@@ -12,7 +12,7 @@ use crate::limits::{MAX_LABELS, MAX_LOADED_ADAPTERS, MAX_NAME_BYTES};
 use crate::proto;
 use crate::snapshot::{Endpoint, Role};
 
-pub(super) fn endpoint(problems: &mut Problems, at: &Path<'_>, wire: proto::Endpoint) -> Endpoint {
+pub(crate) fn endpoint(problems: &mut Problems, at: &Path<'_>, wire: proto::Endpoint) -> Endpoint {
     name(problems, &at.field("name"), &wire.name);
     text(problems, &at.field("uid"), &wire.uid, MAX_NAME_BYTES);
     let address = address(problems, &at.field("address"), &wire.address);

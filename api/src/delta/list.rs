@@ -1,33 +1,90 @@
 //! Edits of an ordered list of named things: removals by name, upserts by position.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
 
 use crate::decode::Reason;
 use crate::decode::path::{Path, Problems};
+use crate::id::{BackendName, ProfileName, RouteName};
+use crate::snapshot::{Backend, Endpoint, Profile, Route};
 
-/// How one list differs from another.
-pub(super) struct Change<'a, T> {
-    placed: Vec<(u32, &'a T)>,
-    pub(super) removals: Vec<String>,
+/// What is unique in its list by a key.
+pub(super) trait Keyed {
+    type Key: Clone + Eq + Hash;
+
+    fn key(&self) -> Self::Key;
 }
 
-impl<T> Change<'_, T> {
-    pub(super) fn upserts<W>(&self, encode: impl Fn(u32, &T) -> W) -> Vec<W> {
-        self.placed.iter().map(|(position, value)| encode(*position, value)).collect()
+impl Keyed for Route {
+    type Key = RouteName;
+
+    fn key(&self) -> RouteName {
+        self.name.clone()
     }
 }
 
-/// The least that makes `old` into `new`: what is equal and in the same order stays, as much of it as possible.
-pub(super) fn diff<'a, T: PartialEq>(old: &[T], new: &'a [T], name: impl Fn(&T) -> &str) -> Change<'a, T> {
-    let places: HashMap<&str, usize> = old.iter().enumerate().map(|(i, value)| (name(value), i)).collect();
+impl Keyed for Backend {
+    type Key = BackendName;
+
+    fn key(&self) -> BackendName {
+        self.name.clone()
+    }
+}
+
+impl Keyed for Profile {
+    type Key = ProfileName;
+
+    fn key(&self) -> ProfileName {
+        self.name.clone()
+    }
+}
+
+impl Keyed for Arc<Endpoint> {
+    type Key = u32;
+
+    fn key(&self) -> u32 {
+        self.handle
+    }
+}
+
+/// How one list differs from another.
+pub(super) struct Change<'a, T: Keyed> {
+    placed: Vec<(u32, &'a T)>,
+    pub(super) removals: Vec<T::Key>,
+    /// What stays in its place: old and new.
+    pub(super) kept: Vec<(&'a T, &'a T)>,
+}
+
+impl<T: Keyed> Change<'_, T> {
+    pub(super) fn upserts<W>(&self, encode: impl Fn(u32, &T) -> W) -> Vec<W> {
+        self.placed.iter().map(|(position, value)| encode(*position, value)).collect()
+    }
+
+    /// How many places it touches.
+    pub(super) fn len(&self) -> usize {
+        self.placed.len() + self.removals.len()
+    }
+}
+
+impl<T: Keyed<Key: ToString>> Change<'_, T> {
+    pub(super) fn removed_names(&self) -> Vec<String> {
+        self.removals.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// The least that makes `old` into `new`: what is the same and in the same order stays, as much of it as possible.
+pub(super) fn diff<'a, T: Keyed>(old: &'a [T], new: &'a [T], same: impl Fn(&T, &T) -> bool) -> Change<'a, T> {
+    let places: HashMap<T::Key, usize> = old.iter().enumerate().map(|(i, value)| (value.key(), i)).collect();
     let unchanged: Vec<(usize, usize)> = (new.iter().enumerate())
-        .filter_map(|(i, value)| places.get(name(value)).filter(|&&o| old[o] == *value).map(|&o| (o, i)))
+        .filter_map(|(i, value)| places.get(&value.key()).filter(|&&o| same(&old[o], value)).map(|&o| (o, i)))
         .collect();
-    let stays: HashSet<usize> = longest_rise(&unchanged).into_iter().collect();
-    let names: HashSet<&str> = new.iter().map(&name).collect();
+    let rise: HashSet<usize> = longest_rise(&unchanged).into_iter().collect();
+    let keys: HashSet<T::Key> = new.iter().map(Keyed::key).collect();
     Change {
-        placed: (0u32..).zip(new).filter(|(i, _)| !stays.contains(&(*i as usize))).collect(),
-        removals: old.iter().map(&name).filter(|name| !names.contains(name)).map(str::to_owned).collect(),
+        placed: (0u32..).zip(new).filter(|(i, _)| !rise.contains(&(*i as usize))).collect(),
+        removals: old.iter().map(Keyed::key).filter(|key| !keys.contains(key)).collect(),
+        kept: unchanged.iter().filter(|(_, i)| rise.contains(i)).map(|(o, i)| (&old[*o], &new[*i])).collect(),
     }
 }
 
@@ -51,39 +108,32 @@ fn longest_rise(pairs: &[(usize, usize)]) -> Vec<usize> {
 }
 
 /// What a delta does to one list.
-pub(super) struct Edit<'a, T> {
-    pub(super) list: &'static str,
+pub(super) struct Edit<T: Keyed> {
     pub(super) upserts: Vec<(u32, T)>,
-    pub(super) removals: &'a [String],
+    pub(super) removals: Vec<T::Key>,
 }
 
-impl<T: Clone> Edit<'_, T> {
+impl<T: Clone + Keyed> Edit<T> {
     /// `held` after the edit. Whatever does not fit is reported.
-    pub(super) fn apply(self, problems: &mut Problems, held: &[T], name: impl Fn(&T) -> &str) -> Vec<T> {
-        let root = Path::root();
-        let at = root.field(self.list);
-        let gone: HashSet<&str> = self.removals.iter().map(String::as_str).collect();
-        if gone.len() != self.removals.len() || held.iter().filter(|v| gone.contains(name(v))).count() != gone.len() {
-            problems.add(&at, Reason::Unfit("it removes a name twice, or one that is not held"));
+    pub(super) fn apply(self, problems: &mut Problems, at: &Path<'_>, held: &[T]) -> Vec<T> {
+        let Self { mut upserts, removals } = self;
+        let many = removals.len();
+        let gone: HashSet<T::Key> = removals.into_iter().collect();
+        if gone.len() != many || held.iter().filter(|v| gone.contains(&v.key())).count() != gone.len() {
+            problems.add(at, Reason::Unfit("it removes a name twice, or one that is not held"));
         }
-        let replaced: HashSet<&str> = self.upserts.iter().map(|(_, value)| name(value)).collect();
-        let mut kept = held
-            .iter()
-            .filter(|v| !gone.contains(name(v)) && !replaced.contains(name(v)))
-            .cloned()
-            .collect::<Vec<_>>()
-            .into_iter();
-        if self.upserts.iter().any(|(_, value)| gone.contains(name(value))) {
-            problems.add(&at, Reason::Unfit("it removes and places the same name"));
+        let replaced: HashSet<T::Key> = upserts.iter().map(|(_, value)| value.key()).collect();
+        let stays = |value: &&T| !gone.contains(&value.key()) && !replaced.contains(&value.key());
+        let mut kept = held.iter().filter(stays).cloned().collect::<Vec<_>>().into_iter();
+        if replaced.iter().any(|key| gone.contains(key)) {
+            problems.add(at, Reason::Unfit("it removes and places the same name"));
         }
-        drop(replaced);
-        let mut upserts = self.upserts;
         upserts.sort_by_key(|(position, _)| *position);
         let mut result = Vec::with_capacity(kept.len() + upserts.len());
         for (position, value) in upserts {
             let missing = (position as usize).saturating_sub(result.len());
             if missing > kept.len() || result.len() > position as usize {
-                problems.add(&at, Reason::Unfit("two are placed at one position, or one beyond the end"));
+                problems.add(at, Reason::Unfit("two are placed at one position, or one beyond the end"));
             }
             result.extend(kept.by_ref().take(missing));
             result.push(value);

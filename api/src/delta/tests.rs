@@ -122,8 +122,91 @@ fn a_delta_to_another_state_asks_for_a_resync() {
     assert_eq!(apply(&held, delta), Err(ApplyError::Base { held: held.version, wanted }));
 }
 
+/// A backend with endpoints by handle.
+fn endpoints(handles: &[u32]) -> Snapshot {
+    let one =
+        |handle: &u32| format!(r#"{{"handle": {handle}, "name": "t/e{handle}", "address": "10.0.0.1:{handle}"}}"#);
+    let list = handles.iter().map(one).collect::<Vec<_>>().join(",");
+    let text = format!(r#"{{"backends": [{{"name": "t/other"}}, {{"name": "t/b", "endpoints": [{list}]}}]}}"#);
+    crate::json::snapshot_from_json(text.as_bytes()).unwrap()
+}
+
+#[test]
+fn one_endpoint_of_many_is_sent_alone() {
+    let many: Vec<u32> = (1..=10_000).collect();
+    let old = endpoints(&many);
+    let mut new = endpoints(&[&many[..5_000], &many[5_001..], &[20_000]].concat());
+    std::sync::Arc::make_mut(&mut new.backends[1].endpoints[7]).zone = Some("z".into());
+    let delta = diff(&old, &new);
+    assert!(delta.backend_upserts.is_empty());
+    let edit = &delta.endpoint_edits[0];
+    let placed: Vec<u32> = edit.upserts.iter().map(|u| u.position).collect();
+    assert_eq!((&*edit.removals, placed), (&[5_001][..], vec![7, 9_999]));
+    assert!(delta.encoded_len() < 300, "{} bytes", delta.encoded_len());
+    assert_eq!(apply(&old, delta).unwrap(), new);
+    // What more changes of than that is sent whole.
+    new.backends[1].max_in_flight = 7;
+    let delta = diff(&old, &new);
+    assert_eq!((delta.backend_upserts.len(), delta.endpoint_edits.len()), (1, 0));
+    assert_eq!(apply(&old, delta).unwrap(), new);
+    let other = endpoints(&(30_000..40_000).collect::<Vec<_>>());
+    assert_eq!(diff(&old, &other).backend_upserts.len(), 1);
+}
+
+#[test]
+fn an_edit_of_endpoints_that_does_not_fit_is_refused() {
+    let old = endpoints(&[1, 2]);
+    let check = |change: &dyn Fn(&mut proto::ConfigDelta), expected: &str| {
+        let mut delta = diff(&old, &endpoints(&[1, 2, 3]));
+        change(&mut delta);
+        let Err(ApplyError::Refused(problems)) = apply(&old, delta) else { panic!("applied; expected {expected}") };
+        let said = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert_eq!(said, expected);
+        let named = Some(decode::Object::Backend("t/b".into()));
+        assert!(expected.contains("is not held, is placed") || problems[0].object == named, "{problems:?}");
+    };
+    let unknown = "endpointEdits[0]: the delta does not fit its base: it edits a backend that is not held, is placed too, or twice";
+    check(&|d| d.endpoint_edits[0].backend = "t/x".into(), unknown);
+    check(&|d| d.endpoint_edits.push(d.endpoint_edits[0].clone()), &unknown.replace("[0]", "[1]"));
+    let upsert = |d: &mut proto::ConfigDelta| {
+        let backend = Some(encode::backend(&old.backends[1]));
+        d.backend_upserts = vec![proto::BackendUpsert { position: 1, backend }];
+    };
+    check(&upsert, unknown);
+    let removal = "endpointEdits[0]: the delta does not fit its base: it removes a name twice, or one that is not held";
+    check(&|d| d.endpoint_edits[0].removals = vec![9], removal);
+    let address = |d: &mut proto::ConfigDelta| {
+        d.endpoint_edits[0].upserts[0].endpoint.as_mut().unwrap().address = "host:1".into();
+    };
+    let mut delta = diff(&old, &endpoints(&[1, 2, 3]));
+    address(&mut delta);
+    let Err(ApplyError::Refused(problems)) = apply(&old, delta) else { panic!("applied") };
+    assert_eq!(problems[0].path, "endpointEdits[0].endpoints[2].address");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn endpoints_come_and_go_and_change_places(
+        old in proptest::collection::vec(1u32..40, 0..20),
+        new in proptest::collection::vec(1u32..40, 0..20),
+        zones in any::<u64>(),
+    ) {
+        let unique = |mut list: Vec<u32>| {
+            let mut seen = std::collections::HashSet::new();
+            list.retain(|handle| seen.insert(*handle));
+            list
+        };
+        let (old, mut new) = (endpoints(&unique(old)), endpoints(&unique(new)));
+        for (i, endpoint) in new.backends[1].endpoints.iter_mut().enumerate() {
+            if zones >> i & 1 == 1 {
+                std::sync::Arc::make_mut(endpoint).zone = Some("z".into());
+            }
+        }
+        let delta = diff(&old, &new);
+        prop_assert_eq!(apply(&old, delta).unwrap(), new);
+    }
 
     #[test]
     fn applying_a_difference_gives_the_new_state((old, new) in sample::edit()) {

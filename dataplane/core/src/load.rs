@@ -64,6 +64,8 @@ pub struct Live {
     reported_at_ms: AtomicU64,
     /// Mean time of a whole request in ms; 0 where none has finished.
     service_ms: AtomicU32,
+    /// Mean time to a stream's first event in ms, as seen here; 0 where there was none.
+    ttft_ms: AtomicU32,
     speed: SpeedMeter,
     health: Health,
 }
@@ -92,10 +94,19 @@ impl Live {
 
     /// Predicted uncached tokens that wait for their prefill, of all proxies. `speed` is in tokens/s.
     pub fn queued_tokens(&self, speed: f32, now_ms: u64) -> u64 {
+        self.own_queued_tokens(speed, now_ms).saturating_add(self.peer_tokens.load(Relaxed))
+    }
+
+    /// The same, of this process alone: what it tells the others.
+    pub fn own_queued_tokens(&self, speed: f32, now_ms: u64) -> u64 {
         let unary_us = self.unary_until_us.load(Relaxed).saturating_sub(now_ms.saturating_mul(1_000));
         let unary = unary_us as f64 * f64::from(speed) / 1e6;
-        let streamed = self.queued_tokens.load(Relaxed).saturating_add(self.peer_tokens.load(Relaxed));
-        streamed.saturating_add(unary as u64)
+        self.queued_tokens.load(Relaxed).saturating_add(unary as u64)
+    }
+
+    /// Mean time to a stream's first event in ms, as seen here; 0 where there was none.
+    pub fn mean_ttft_ms(&self) -> u32 {
+        self.ttft_ms.load(Relaxed)
     }
 
     /// Prefill speed in tokens/s as measured; none before enough was seen.
@@ -152,12 +163,21 @@ impl Live {
     }
 
     fn observe_service(&self, elapsed_ms: u64) {
-        let sample = elapsed_ms.clamp(1, u64::from(u32::MAX)) as u32;
-        let old = self.service_ms.load(Relaxed);
-        let step = (f64::from(sample) - f64::from(old)) / 8.0;
-        let new = if old == 0 { sample } else { (f64::from(old) + step).max(1.0) as u32 };
-        self.service_ms.store(new, Relaxed);
+        observe(&self.service_ms, elapsed_ms);
     }
+
+    fn observe_ttft(&self, elapsed_ms: u64) {
+        observe(&self.ttft_ms, elapsed_ms);
+    }
+}
+
+/// Moves a mean an eighth of the way. The first sample is the mean; 0 stands for none, so that nothing is below 1.
+fn observe(mean: &AtomicU32, elapsed_ms: u64) {
+    let sample = elapsed_ms.clamp(1, u64::from(u32::MAX)) as u32;
+    let old = mean.load(Relaxed);
+    let step = (f64::from(sample) - f64::from(old)) / 8.0;
+    let new = if old == 0 { sample } else { (f64::from(old) + step).max(1.0) as u32 };
+    mean.store(new, Relaxed);
 }
 
 /// Takes `amount` off, never below zero: a lost race costs a little accuracy, never a wrap to a huge load.

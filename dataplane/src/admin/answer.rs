@@ -8,6 +8,7 @@ use dataplane_core::plan::Decision;
 use dataplane_core::table::{BackendTable, Membership};
 use serde_json::{Value, json};
 
+use crate::agent;
 use crate::escape::unescaped;
 use crate::metrics::{self, Gauges};
 use crate::recorder::Record;
@@ -93,8 +94,22 @@ fn readyz(shared: &Shared) -> Reply {
             "refused": status.refused,
             "refusal": status.refusal,
         },
+        "control_plane": shared.agent.as_deref().map(control_plane),
     });
     Reply::json(if ready { 200 } else { 503 }, &body)
+}
+
+fn control_plane(agent: &agent::Status) -> Value {
+    let agent::Look { address, connected, since, streams, error, zone, from_disk } = agent.look();
+    json!({
+        "address": address,
+        "connected": connected,
+        "since_seconds": since.elapsed().as_secs_f64(),
+        "streams": streams,
+        "error": error,
+        "zone": zone,
+        "table_from_disk": from_disk,
+    })
 }
 
 fn gauges(shared: &Shared, tables: &Tables) -> Gauges {
@@ -108,6 +123,7 @@ fn gauges(shared: &Shared, tables: &Tables) -> Gauges {
     let index = tables.index_stats();
     Gauges {
         driver: shared.driver.as_str(),
+        control_plane: shared.agent.as_deref().map(|agent| agent.look()).map(|look| (look.connected, look.streams)),
         table_version: table.version().version,
         table_age_s: status.confirmed.elapsed().as_secs_f64(),
         snapshots_refused: status.refused,

@@ -16,6 +16,8 @@ pub struct Gauges {
     pub driver: &'static str,
     /// The table's version.
     pub table_version: u64,
+    /// Whether there is a stream to the control plane, and how many there were; none without a control plane.
+    pub control_plane: Option<(bool, u64)>,
     /// Seconds since the table was last confirmed.
     pub table_age_s: f64,
     /// Snapshots refused so far.
@@ -192,6 +194,12 @@ fn gauge_families(g: &Gauges, out: &mut Vec<MetricFamily>) {
     out.push(family("kthena_router_io_driver", "The I/O driver that runs.", MetricType::GAUGE, vec![driver]));
     out.push(gauge("kthena_router_config_version", "Version of the table.", g.table_version as f64));
     out.push(gauge("kthena_router_config_age_seconds", "Time since the table was confirmed.", g.table_age_s));
+    if let Some((connected, streams)) = g.control_plane {
+        let text = "Whether there is a stream to the control plane.";
+        out.push(gauge("kthena_router_control_plane_connected", text, f64::from(u8::from(connected))));
+        let text = "Streams to the control plane that were opened.";
+        out.push(counters("kthena_router_control_plane_streams_total", text, Sums::<u64>::of(Vec::new(), streams)));
+    }
     out.push(gauge("kthena_router_prefix_cache_entries", "Marks in the prefix table.", g.prefix_entries as f64));
     out.push(gauge("kthena_router_prefix_cache_bytes", "Bytes of the prefix table.", g.prefix_bytes as f64));
     out.push(gauge("kthena_router_buffered_bytes", "Bytes of request bodies held.", g.buffered_bytes as f64));

@@ -112,7 +112,10 @@ fn find(worker: &Worker, flight: &mut Flight, received: &Received, ask: &Ask) ->
     let random = worker.rng.borrow_mut().next_u64();
     let headers = Headers(received);
     let query = RouteQuery { model: &ask.model, path: received.path(), headers: &headers, random };
-    let routed = route(&table, &query).map_err(|miss| missed(&table, &ask.model, miss))?;
+    let routed = route(&table, &query).map_err(|miss| match worker.shared.loaded() {
+        true => missed(&table, &ask.model, miss),
+        false => unconfigured(),
+    })?;
     let target = target(&table, &routed);
     flight.bound(&target.route.name, &target.backend.name, target.served.as_ref());
     Ok(target)
@@ -126,6 +129,12 @@ fn target(table: &Table, routed: &Routed<'_>) -> Target {
         adapter: routed.adapter.cloned(),
         fleet_seed: table.fleet_seed(),
     }
+}
+
+/// The control plane has never said anything, nor is there anything on disk: what exists is not known.
+fn unconfigured() -> Refusal {
+    let text = "This proxy has no routes yet: it waits for its control plane.";
+    Refusal::new(503, Reason::RouteNotFound, text).retry_after(1)
 }
 
 fn missed(table: &Table, model: &str, miss: RouteMiss) -> Refusal {

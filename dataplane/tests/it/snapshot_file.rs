@@ -110,6 +110,11 @@ fn what_was_typed_wrong_is_said_at_once_with_exit_code_64() {
     for part in ["io.driver", "drain.lead", "--snapshot FILE"] {
         assert!(errors.contains(part), "{part} is not in {errors}");
     }
+    let (code, _, errors) = check(&["--control-plane", "10.0.0.1:15010", "--snapshot", "s.json"]);
+    assert_eq!(code, Some(64));
+    for part in ["leave out --snapshot or --control-plane", "`10.0.0.1` is not on this machine"] {
+        assert!(errors.contains(part), "{part} is not in {errors}");
+    }
     assert_eq!(check(&["--no-such-flag"]).0, Some(64));
     assert_eq!(check(&["--help"]).0, Some(0));
 }

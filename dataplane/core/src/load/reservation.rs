@@ -72,6 +72,7 @@ impl Reservation {
             Stage::Prefill { tokens } => {
                 dequeue(&self.live, tokens);
                 self.live.speed.complete(u64::from(tokens), now_ms);
+                self.live.observe_ttft(now_ms.saturating_sub(self.since_ms));
             }
             Stage::Predicted { work_us, ends_us } => {
                 let left_us = ends_us.saturating_sub(now_ms.saturating_mul(1_000)).min(work_us);

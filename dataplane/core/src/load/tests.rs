@@ -25,7 +25,7 @@ fn a_stream_queues_until_its_first_event() {
     stream.first_event(600);
     assert_eq!((live.in_flight(), live.queued_tokens(1_000.0, 600)), (1, 0));
     stream.finish(1_000);
-    assert_eq!((live.in_flight(), live.mean_service_ms()), (0, 1_000));
+    assert_eq!((live.in_flight(), live.mean_service_ms(), live.mean_ttft_ms()), (0, 1_000, 500));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn engine_reports_enter_as_the_greater_and_only_while_fresh() {
     let live = Arc::new(Live::new());
     let _held = reserve(&live, 10, Answer::Stream, 0);
     live.set_peers(90, 2);
-    assert_eq!((live.running(0), live.queued_tokens(1.0, 0)), (3, 100));
+    assert_eq!((live.running(0), live.queued_tokens(1.0, 0), live.own_queued_tokens(1.0, 0)), (3, 100, 10));
     live.set_report(Report { waiting: 4, running: 5, ..Report::default() }, 1_000);
     assert_eq!(live.running(1_000), 9);
     assert_eq!(live.running(1_000 + REPORT_FRESH_MS), 9);

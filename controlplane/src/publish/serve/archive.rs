@@ -1,0 +1,199 @@
+//! What was published lately, and the changes between such states, each encoded once for all who need it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use api::proto::to_data_plane::Message;
+use api::proto::{self, ConfigDelta, ConfigUpdate, ToDataPlane};
+use api::snapshot::{Snapshot, Version};
+use api::{delta, hash};
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::Counts;
+use super::poison::Poison;
+
+/// States that changes can start from. A subscriber that holds an older one gets the full state.
+const STATES: usize = 24;
+/// Changes to the newest version that are kept encoded: one for each state that subscribers hold.
+const UPDATES: usize = 64;
+/// A full state is given to new subscribers for so long, though there may be newer ones: they get the rest as a change.
+/// Else each of many that join during a storm would hold a full state of its own.
+const FULL: Duration = Duration::from_millis(500);
+
+/// By what a state is known to a subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) version: Version,
+    pub(super) content_hash: u64,
+}
+
+/// A state with its version.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub(super) mark: Mark,
+    pub(super) snapshot: Arc<Snapshot>,
+}
+
+/// The state that everyone is to have.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) state: State,
+    /// What its source calls it.
+    pub(super) source: Version,
+}
+
+/// A change, as it goes over the wire.
+#[derive(Debug)]
+pub(super) struct Update {
+    pub(super) nonce: u64,
+    /// What it is a change to; none for a full state.
+    pub(super) base: Option<Mark>,
+    /// What it leads to.
+    pub(super) target: Mark,
+    pub(super) frames: Box<[Bytes]>,
+}
+
+#[derive(Debug, PartialEq)]
+struct ViewKey {
+    current: Mark,
+    held: Option<Mark>,
+    poison: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    version: u64,
+    nonce: u64,
+    current: Option<u64>,
+    states: VecDeque<(u64, Arc<Snapshot>)>,
+    updates: VecDeque<Arc<Update>>,
+    views: VecDeque<(ViewKey, State)>,
+    full: Option<(Instant, Arc<Update>)>,
+}
+
+/// All of it; a look costs a lock that is held while a change is encoded, for whoever waits mostly wants the same one.
+#[derive(Debug)]
+pub(super) struct Archive {
+    epoch: u64,
+    message_bytes: usize,
+    counts: Arc<Counts>,
+    shelf: Mutex<Shelf>,
+}
+
+impl Archive {
+    pub(super) fn new(epoch: u64, message_bytes: usize, counts: Arc<Counts>) -> Self {
+        Self { epoch, message_bytes, counts, shelf: Mutex::default() }
+    }
+
+    /// Gives a snapshot its version: the one before where the content is the same.
+    pub(super) fn publish(&self, snapshot: &Snapshot) -> Published {
+        let source = snapshot.version;
+        let content_hash = hash::content_hash(snapshot);
+        let mut shelf = self.shelf();
+        if shelf.current != Some(content_hash) {
+            shelf.version += 1;
+            shelf.current = Some(content_hash);
+            shelf.updates.clear();
+            shelf.views.clear();
+            self.counts.published.fetch_add(1, Relaxed);
+        }
+        let version = Version { epoch: self.epoch, version: shelf.version };
+        let snapshot = Arc::new(Snapshot { version, ..snapshot.clone() });
+        shelf.keep(content_hash, &snapshot);
+        Published { state: State { mark: Mark { version, content_hash }, snapshot }, source }
+    }
+
+    /// What a subscriber is to have of what is published, given what it refused.
+    pub(super) fn view(&self, current: &State, held: Option<Mark>, poison: &Poison) -> State {
+        if poison.is_empty() {
+            return current.clone();
+        }
+        let key = ViewKey { current: current.mark, held, poison: poison.digest() };
+        let mut shelf = self.shelf();
+        if let Some((_, state)) = shelf.views.iter().find(|(known, _)| *known == key) {
+            return state.clone();
+        }
+        let last = held.and_then(|held| shelf.state(held.content_hash));
+        let snapshot = Arc::new(poison.view(&current.snapshot, last.as_deref()));
+        let content_hash = hash::content_hash(&snapshot);
+        shelf.keep(content_hash, &snapshot);
+        let state = State { mark: Mark { version: current.mark.version, content_hash }, snapshot };
+        push(&mut shelf.views, STATES, (key, state.clone()));
+        state
+    }
+
+    /// A state that was published lately.
+    pub(super) fn snapshot(&self, content_hash: u64) -> Option<Arc<Snapshot>> {
+        self.shelf().state(content_hash)
+    }
+
+    /// The change from what is held to the target; the full state where what is held is not known here. A newcomer may
+    /// get a full state that is a little older than the target.
+    pub(super) fn update(&self, held: Option<Mark>, target: &State, newcomer: bool) -> Arc<Update> {
+        let mut shelf = self.shelf();
+        let base = held.and_then(|held| Some((held, shelf.state(held.content_hash)?)));
+        let from = base.as_ref().map(|(held, _)| *held);
+        if let Some(update) = shelf.updates.iter().find(|u| u.base == from && u.target == target.mark) {
+            return update.clone();
+        }
+        if let (None, true, Some((at, full))) = (from, newcomer, &shelf.full)
+            && at.elapsed() < FULL
+        {
+            return full.clone();
+        }
+        let change = match &base {
+            None => delta::full(&target.snapshot),
+            Some((held, base)) => ConfigDelta { base: Some(wire(held.version)), ..delta::diff(base, &target.snapshot) },
+        };
+        shelf.nonce += 1;
+        let frames = self.frames(shelf.nonce, change);
+        let update = Arc::new(Update { nonce: shelf.nonce, base: from, target: target.mark, frames });
+        push(&mut shelf.updates, UPDATES, update.clone());
+        if from.is_none() && newcomer {
+            shelf.full = Some((Instant::now(), update.clone()));
+        }
+        update
+    }
+
+    fn frames(&self, nonce: u64, change: ConfigDelta) -> Box<[Bytes]> {
+        let parts = delta::split(change, self.message_bytes);
+        let last = parts.len() - 1;
+        let frame = |(n, part)| {
+            let update = ConfigUpdate { nonce, more: n < last, delta: Some(part) };
+            Bytes::from(ToDataPlane { message: Some(Message::Config(update)) }.encode_to_vec())
+        };
+        let frames: Box<[Bytes]> = parts.into_iter().enumerate().map(frame).collect();
+        self.counts.encoded.fetch_add(1, Relaxed);
+        self.counts.encoded_bytes.fetch_add(frames.iter().map(|f| f.len() as u64).sum(), Relaxed);
+        frames
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().expect("no thread panics while it holds the archive")
+    }
+}
+
+impl Shelf {
+    fn keep(&mut self, content_hash: u64, snapshot: &Arc<Snapshot>) {
+        self.states.retain(|(known, _)| *known != content_hash);
+        push(&mut self.states, STATES, (content_hash, snapshot.clone()));
+    }
+
+    fn state(&self, content_hash: u64) -> Option<Arc<Snapshot>> {
+        self.states.iter().find(|(known, _)| *known == content_hash).map(|(_, snapshot)| snapshot.clone())
+    }
+}
+
+fn push<T>(list: &mut VecDeque<T>, most: usize, value: T) {
+    if list.len() == most {
+        list.pop_front();
+    }
+    list.push_back(value);
+}
+
+fn wire(version: Version) -> proto::Version {
+    proto::Version { epoch: version.epoch, version: version.version }
+}

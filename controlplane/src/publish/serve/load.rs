@@ -1,0 +1,210 @@
+//! What every proxy has outstanding at every engine, and for each proxy the sum of the others'. Values are absolute: a
+//! report replaces, a sum replaces, and nothing is lost where one is skipped.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard};
+
+use api::limits::MAX_ENDPOINTS;
+use api::proto::{EndpointLoad, LoadReport, LoadSum};
+use tokio::sync::watch;
+
+/// Endpoints in one sum, which stays under 1 MiB.
+const IN_ONE: usize = 16_384;
+
+/// Endpoints that are known at once, idle ones included.
+const MOST: usize = 2 * MAX_ENDPOINTS;
+
+/// A proxy, whichever of its streams it speaks by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) struct Owner(pub(super) u64);
+
+/// What one has outstanding at one endpoint, or all have.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Load {
+    /// Uncached prompt tokens without a first event.
+    pub queued_tokens: u64,
+    /// Requests sent and not finished.
+    pub running: u32,
+    /// Seconds to the first event as last measured; of all, the mean over those who measured. 0: nobody did.
+    pub ttft: f32,
+}
+
+#[derive(Debug, Default)]
+struct Proxy {
+    /// The stream that it speaks by.
+    stream: u64,
+    loads: HashMap<u32, Load>,
+    sequence: u64,
+}
+
+#[derive(Debug, Default)]
+struct Endpoint {
+    queued_tokens: u64,
+    running: u32,
+    /// When it last changed, as a number that counts changes, and by whom.
+    changed: (u64, Owner),
+    /// When it last changed by anyone but that one.
+    changed_by_others: u64,
+}
+
+impl Endpoint {
+    /// When it last changed in the eyes of one proxy, whose own changes do not count.
+    fn changed_for(&self, owner: Owner) -> u64 {
+        if self.changed.1 == owner { self.changed_by_others } else { self.changed.0 }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    change: u64,
+    proxies: HashMap<Owner, Proxy>,
+    endpoints: HashMap<u32, Endpoint>,
+    /// Endpoints by their last change.
+    order: BTreeMap<u64, u32>,
+}
+
+/// The fleet's load.
+#[derive(Debug)]
+pub struct Loads {
+    epoch: u64,
+    book: Mutex<Book>,
+    changed: watch::Sender<u64>,
+}
+
+impl Loads {
+    pub(super) fn new(epoch: u64) -> Self {
+        Self { epoch, book: Mutex::default(), changed: watch::channel(0).0 }
+    }
+
+    /// What the whole fleet has at an endpoint, by its handle.
+    pub fn at(&self, handle: u32) -> Load {
+        let book = self.book();
+        let of = |proxy: &Proxy| proxy.loads.get(&handle).map_or(0.0, |load| load.ttft);
+        let measured: Vec<f32> = book.proxies.values().map(of).filter(|ttft| *ttft > 0.0).collect();
+        let ttft = if measured.is_empty() { 0.0 } else { measured.iter().sum::<f32>() / measured.len() as f32 };
+        let known = book.endpoints.get(&handle);
+        known.map_or(Load::default(), |e| Load { queued_tokens: e.queued_tokens, running: e.running, ttft })
+    }
+
+    /// How many proxies have reported.
+    pub fn proxies(&self) -> usize {
+        self.book().proxies.len()
+    }
+
+    /// Counts changes.
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Takes a report in. The first one of a stream replaces all that the proxy said by another.
+    pub(super) fn report(&self, owner: Owner, stream: u64, report: &LoadReport) {
+        if report.epoch != self.epoch {
+            return;
+        }
+        let mut book = self.book();
+        let proxy = book.proxies.entry(owner).or_default();
+        proxy.sequence = report.sequence;
+        if proxy.stream != stream {
+            proxy.stream = stream;
+            let told: Vec<u32> = report.endpoints.iter().map(|load| load.handle).collect();
+            let old: Vec<u32> = proxy.loads.keys().copied().filter(|handle| !told.contains(handle)).collect();
+            old.into_iter().for_each(|handle| book.set(owner, handle, Load::default()));
+        }
+        for load in &report.endpoints {
+            let EndpointLoad { handle, queued_tokens, running, ttft } = *load;
+            book.set(owner, handle, Load { queued_tokens, running, ttft });
+        }
+        self.tell(&book);
+    }
+
+    /// The proxy is gone, unless it speaks by another stream now.
+    pub(super) fn forget(&self, owner: Owner, stream: u64) {
+        let mut book = self.book();
+        if book.proxies.get(&owner).is_none_or(|proxy| proxy.stream != stream) {
+            return;
+        }
+        let handles: Vec<u32> = book.proxies[&owner].loads.keys().copied().collect();
+        handles.into_iter().for_each(|handle| book.set(owner, handle, Load::default()));
+        book.proxies.remove(&owner);
+        self.tell(&book);
+    }
+
+    /// What changed for a proxy since the change `seen`, and up to which change that is. It is to be asked again while
+    /// the latter is not the last one.
+    pub(super) fn sum(&self, owner: Owner, seen: u64) -> (LoadSum, u64) {
+        let book = self.book();
+        let own = book.proxies.get(&owner);
+        let (mut endpoints, mut up_to) = (Vec::new(), book.change);
+        for (change, handle) in book.order.range(seen + 1..) {
+            let total = &book.endpoints[handle];
+            if total.changed_for(owner) <= seen {
+                continue;
+            }
+            if endpoints.len() == IN_ONE {
+                up_to = change - 1;
+                break;
+            }
+            let own = own.and_then(|own| own.loads.get(handle)).copied().unwrap_or_default();
+            endpoints.push(EndpointLoad {
+                handle: *handle,
+                queued_tokens: total.queued_tokens.wrapping_sub(own.queued_tokens),
+                running: total.running.wrapping_sub(own.running),
+                ttft: 0.0,
+            });
+        }
+        let sequence_seen = own.map_or(0, |own| own.sequence);
+        (LoadSum { epoch: self.epoch, sequence_seen, endpoints, ..LoadSum::default() }, up_to)
+    }
+
+    fn tell(&self, book: &Book) {
+        self.changed.send_if_modified(|change| std::mem::replace(change, book.change) != book.change);
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().expect("no thread panics while it holds the loads")
+    }
+}
+
+impl Book {
+    fn set(&mut self, owner: Owner, handle: u32, load: Load) {
+        let Some(proxy) = self.proxies.get_mut(&owner) else { return };
+        let idle = (load.queued_tokens, load.running) == (0, 0);
+        if !idle && proxy.loads.len() >= MAX_ENDPOINTS && !proxy.loads.contains_key(&handle) {
+            return;
+        }
+        let old = if idle { proxy.loads.remove(&handle) } else { proxy.loads.insert(handle, load) };
+        let old = old.unwrap_or_default();
+        if (old.queued_tokens, old.running) == (load.queued_tokens, load.running) {
+            return;
+        }
+        self.change += 1;
+        let endpoint = self.endpoints.entry(handle).or_default();
+        // A hostile proxy may report what overflows; its own part is what it gets back out.
+        endpoint.queued_tokens =
+            endpoint.queued_tokens.wrapping_sub(old.queued_tokens).wrapping_add(load.queued_tokens);
+        endpoint.running = endpoint.running.wrapping_sub(old.running).wrapping_add(load.running);
+        self.order.remove(&endpoint.changed.0);
+        if endpoint.changed.1 != owner {
+            endpoint.changed_by_others = endpoint.changed.0;
+        }
+        endpoint.changed = (self.change, owner);
+        self.order.insert(self.change, handle);
+        if self.endpoints.len() > MOST {
+            self.prune();
+        }
+    }
+
+    /// Endpoints come and go, and their handles are never used again: those that have been idle for longest are let go.
+    fn prune(&mut self) {
+        let idle = |handle: &u32| self.endpoints.get(handle).is_none_or(|e| (e.queued_tokens, e.running) == (0, 0));
+        let spare: Vec<(u64, u32)> =
+            self.order.iter().filter(|(_, handle)| idle(handle)).take(MOST / 2).map(|(c, h)| (*c, *h)).collect();
+        for (change, handle) in spare {
+            self.order.remove(&change);
+            self.endpoints.remove(&handle);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

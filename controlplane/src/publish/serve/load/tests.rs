@@ -1,0 +1,111 @@
+use super::*;
+
+fn report(loads: &[(u32, u64, u32)]) -> LoadReport {
+    let load = |&(handle, queued_tokens, running)| EndpointLoad { handle, queued_tokens, running, ttft: 0.0 };
+    LoadReport { epoch: 1, endpoints: loads.iter().map(load).collect(), ..LoadReport::default() }
+}
+
+fn told(loads: &Loads, owner: u64, seen: &mut u64) -> Vec<(u32, u64, u32)> {
+    let (sum, up_to) = loads.sum(Owner(owner), *seen);
+    *seen = up_to;
+    sum.endpoints.iter().map(|e| (e.handle, e.queued_tokens, e.running)).collect()
+}
+
+#[test]
+fn each_is_told_what_the_others_have_and_only_what_changed() {
+    let loads = Loads::new(1);
+    let (mut a, mut b) = (0, 0);
+    loads.report(Owner(1), 1, &report(&[(7, 100, 1)]));
+    assert_eq!(told(&loads, 1, &mut a), [], "its own changes are no news to it");
+    assert_eq!(told(&loads, 2, &mut b), [(7, 100, 1)]);
+    loads.report(Owner(2), 2, &report(&[(7, 30, 2), (8, 5, 1)]));
+    assert_eq!(told(&loads, 1, &mut a), [(7, 30, 2), (8, 5, 1)]);
+    assert_eq!(told(&loads, 2, &mut b), []);
+    loads.report(Owner(2), 2, &report(&[(7, 0, 0)]));
+    loads.report(Owner(1), 1, &report(&[(7, 101, 1)]));
+    assert_eq!(told(&loads, 1, &mut a), [(7, 0, 0)], "also where its own change came after it");
+    assert_eq!(told(&loads, 2, &mut b), [(7, 101, 1)]);
+    assert_eq!((told(&loads, 1, &mut a), told(&loads, 2, &mut b)), (vec![], vec![]));
+}
+
+#[test]
+fn a_proxy_that_is_gone_is_taken_out_unless_it_speaks_by_another_stream() {
+    let loads = Loads::new(1);
+    loads.report(Owner(1), 1, &report(&[(7, 100, 1), (8, 1, 1)]));
+    let mut seen = 0;
+    assert_eq!(told(&loads, 2, &mut seen).len(), 2);
+    loads.report(Owner(1), 2, &report(&[(7, 90, 1)]));
+    loads.forget(Owner(1), 1);
+    let mut news = told(&loads, 2, &mut seen);
+    news.sort_unstable();
+    assert_eq!(news, [(7, 90, 1), (8, 0, 0)], "the new stream replaces what the old one said");
+    loads.forget(Owner(1), 2);
+    assert_eq!(told(&loads, 2, &mut seen), [(7, 0, 0)]);
+    assert_eq!(loads.proxies(), 0);
+}
+
+#[test]
+fn what_is_of_another_epoch_is_of_other_endpoints() {
+    let loads = Loads::new(1);
+    loads.report(Owner(1), 1, &LoadReport { epoch: 2, ..report(&[(7, 100, 1)]) });
+    assert_eq!(loads.at(7), Load::default());
+}
+
+#[test]
+fn the_whole_fleets_load_is_the_sum_of_all_reports() {
+    // The seed is in the message of a failure.
+    for seed in 0..20u64 {
+        let loads = Loads::new(1);
+        let mut truth: HashMap<(u64, u32), (u64, u32)> = HashMap::new();
+        let mut seen = [0u64; 5];
+        let mut known: HashMap<(usize, u32), (u64, u32)> = HashMap::new();
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut random = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        for _ in 0..2_000 {
+            let (owner, handle) = (random(5), random(6) as u32);
+            if random(3) > 0 {
+                let load = (random(4) * 10, random(3) as u32);
+                loads.report(Owner(owner), owner + 1, &report(&[(handle, load.0, load.1)]));
+                truth.insert((owner, handle), load);
+            } else {
+                for (handle, tokens, running) in told(&loads, owner, &mut seen[owner as usize]) {
+                    known.insert((owner as usize, handle), (tokens, running));
+                }
+                for handle in 0..6 {
+                    let others = truth.iter().filter(|((o, h), _)| *o != owner && *h == handle);
+                    let sum = others.fold((0, 0), |sum, (_, load)| (sum.0 + load.0, sum.1 + load.1));
+                    let known = known.get(&(owner as usize, handle)).copied().unwrap_or_default();
+                    assert_eq!(known, sum, "seed {seed}, proxy {owner}, endpoint {handle}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_sum_comes_in_pieces() {
+    let loads = Loads::new(1);
+    let all: Vec<_> = (0..40_000).map(|handle| (handle, 1, 1)).collect();
+    loads.report(Owner(1), 1, &report(&all));
+    let mut seen = 0;
+    let pieces: Vec<usize> = (0..4).map(|_| told(&loads, 2, &mut seen).len()).collect();
+    assert_eq!(pieces, [IN_ONE, IN_ONE, 40_000 - 2 * IN_ONE, 0]);
+}
+
+#[test]
+fn idle_endpoints_are_not_kept_for_ever() {
+    let loads = Loads::new(1);
+    for first in (0..MOST as u32 + 40_000).step_by(10_000) {
+        for running in [1, 0] {
+            let all: Vec<_> = (first..first + 10_000).map(|handle| (handle, 0, running)).collect();
+            loads.report(Owner(1), 1, &report(&all));
+        }
+    }
+    let book = loads.book();
+    assert!(book.endpoints.len() <= MOST && book.order.len() == book.endpoints.len(), "{}", book.endpoints.len());
+}

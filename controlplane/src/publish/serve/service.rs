@@ -1,0 +1,161 @@
+//! The gRPC service of `stream.proto`, written out by hand because its codec sends bytes that were encoded for all
+//! subscribers at once.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use api::proto::{FromDataPlane, ToDataPlane};
+use bytes::{BufMut, Bytes};
+use futures_util::future::BoxFuture;
+use futures_util::{Stream, StreamExt, stream::unfold};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tonic::body::Body;
+use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
+use tonic::codegen::{Service, http};
+use tonic::server::{Grpc, NamedService, StreamingService};
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstDecoder;
+
+use super::Hub;
+use super::stream;
+use super::transport::{Connection, Cut, Listener};
+
+const NAME: &str = "kthena.dataplane.v1.DataPlane";
+/// From a data plane: an answer lists at most 1,000 refusals, a load report at most 16,384 endpoints.
+const MESSAGE_BYTES: usize = 1 << 20;
+/// Pings, so that a data plane that vanished is noticed.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_ANSWER: Duration = Duration::from_secs(5);
+/// What a connection's peer may send ahead of being read.
+const WINDOW: u32 = 256 << 10;
+/// A data plane needs one stream, and two while one takes over.
+const STREAMS_PER_CONNECTION: u32 = 4;
+/// Messages between a stream's task and its socket.
+const OUTBOX: usize = 1;
+
+/// Accepts connections until `stop`, then waits for the streams to end.
+pub(super) async fn serve(listener: Listener, hub: Arc<Hub>, stop: impl Future<Output = ()>) -> io::Result<()> {
+    let incoming = unfold(listener.socket, |socket| async {
+        let accepted = socket.accept().await.and_then(|(stream, _)| Connection::new(stream));
+        Some((accepted, socket))
+    });
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(PING_EVERY))
+        .http2_keepalive_timeout(Some(PING_ANSWER))
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION);
+    server.serve_with_incoming_shutdown(DataPlanes { hub }, incoming, stop).await.map_err(io::Error::other)
+}
+
+/// A message to a data plane.
+#[derive(Debug)]
+pub(super) enum Frame {
+    /// Encoded once for many.
+    Shared(Bytes),
+    /// For one.
+    Own(Box<ToDataPlane>),
+}
+
+impl Frame {
+    /// Its bytes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Shared(bytes) => bytes.len(),
+            Self::Own(message) => message.encoded_len(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Wire;
+
+impl Codec for Wire {
+    type Encode = Frame;
+    type Decode = FromDataPlane;
+    type Encoder = FrameEncoder;
+    type Decoder = ProstDecoder<FromDataPlane>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        FrameEncoder
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstDecoder::new(BufferSettings::default())
+    }
+}
+
+#[derive(Debug)]
+struct FrameEncoder;
+
+impl Encoder for FrameEncoder {
+    type Item = Frame;
+    type Error = Status;
+
+    fn encode(&mut self, item: Frame, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        match item {
+            Frame::Shared(bytes) => {
+                buf.reserve(bytes.len());
+                buf.put(bytes);
+                Ok(())
+            }
+            Frame::Own(message) => message.encode(buf).map_err(|error| Status::internal(error.to_string())),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct DataPlanes {
+    hub: Arc<Hub>,
+}
+
+impl NamedService for DataPlanes {
+    const NAME: &'static str = NAME;
+}
+
+impl Service<http::Request<Body>> for DataPlanes {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            let stream = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(NAME));
+            if stream != Some("/Stream") {
+                return Ok(Status::unimplemented(format!("only {NAME}/Stream is served here")).into_http());
+            }
+            let mut grpc = Grpc::new(Wire).max_decoding_message_size(MESSAGE_BYTES);
+            Ok(grpc.streaming(service, request).await)
+        })
+    }
+}
+
+type Outgoing = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
+
+impl StreamingService<FromDataPlane> for DataPlanes {
+    type Response = Frame;
+    type ResponseStream = Outgoing;
+    type Future = BoxFuture<'static, Result<Response<Outgoing>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<FromDataPlane>>) -> Self::Future {
+        let hub = self.hub.clone();
+        Box::pin(async move {
+            let (metadata, extensions, inbound) = request.into_parts();
+            let cut = extensions.get::<Cut>().cloned().ok_or_else(|| Status::internal("no connection"))?;
+            let (outbound, queue) = mpsc::channel(OUTBOX);
+            tokio::spawn(stream::run(hub, stream::Call { metadata, inbound, outbound, cut }));
+            let frames = unfold(queue, |mut queue| async { Some((queue.recv().await?, queue)) });
+            Ok(Response::new(frames.boxed()))
+        })
+    }
+}

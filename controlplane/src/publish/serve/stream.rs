@@ -1,0 +1,342 @@
+//! The task of one stream: it carries out what the subscriber's state machine decides, passes reports on, and sends sums.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use api::limits::MAX_NAME_BYTES;
+use api::proto::config_ack::Result as Answer;
+use api::proto::from_data_plane::Message as Said;
+use api::proto::to_data_plane::Message as Told;
+use api::proto::{ConfigAck, FromDataPlane, Subscribe, ToDataPlane, Welcome};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep_until, timeout};
+use tonic::metadata::MetadataMap;
+use tonic::{Status, Streaming};
+
+use super::archive::{Published, Update};
+use super::budget::Budget;
+use super::load::Owner;
+use super::progress::{DataPlane, Seat};
+use super::service::Frame;
+use super::subscriber::{Heard, Subscriber};
+use super::transport::Cut;
+use super::{Hub, random};
+
+/// For the first message.
+const SUBSCRIBE: Duration = Duration::from_secs(10);
+/// To take the last message.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A call as it comes in.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) metadata: MetadataMap,
+    pub(super) inbound: Streaming<FromDataPlane>,
+    pub(super) outbound: mpsc::Sender<Result<Frame, Status>>,
+    pub(super) cut: Cut,
+}
+
+/// Runs a stream to its end.
+pub(super) async fn run(hub: Arc<Hub>, mut call: Call) {
+    let status = match begin(&hub, &mut call).await {
+        Ok(mut stream) => stream.run(&mut call).await.err().unwrap_or_else(|| Status::ok("")),
+        Err(status) => status,
+    };
+    tracing::debug!(%status, "a stream ended");
+    let told = async {
+        // An error means that the other side has left.
+        let _ = call.outbound.send(Err(status)).await;
+        call.outbound.closed().await;
+    };
+    // Who does not read what there is cannot be told that it ends.
+    if timeout(FAREWELL, told).await.is_err() {
+        call.cut.cut();
+    }
+}
+
+async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Status> {
+    let first = timeout(SUBSCRIBE, call.inbound.message()).await;
+    let first = first.map_err(|_| Status::deadline_exceeded("no subscription within 10 s"))??;
+    let Some(FromDataPlane { message: Some(Said::Subscribe(subscribe)) }) = first else {
+        return Err(Status::invalid_argument("the first message is a subscription"));
+    };
+    if [&subscribe.node, &subscribe.zone, &subscribe.namespace].iter().any(|name| name.len() > MAX_NAME_BYTES) {
+        return Err(Status::invalid_argument(format!("a name is longer than {MAX_NAME_BYTES} bytes")));
+    }
+    let identity = hub.identify.identify(&call.metadata, &subscribe)?;
+    if hub.registry.streams() >= hub.options.streams {
+        return Err(Status::resource_exhausted("too many data planes are connected"));
+    }
+    let zone = hub.zones.borrow().get(&identity.node).cloned().unwrap_or_else(|| subscribe.zone.clone());
+    let data_plane = DataPlane {
+        node: identity.node,
+        namespace: identity.namespace,
+        zone: zone.clone(),
+        instance: subscribe.instance,
+        applied: None,
+        refused: BTreeMap::new(),
+        stuck: None,
+    };
+    let seat = hub.registry.join(data_plane);
+    hub.counts.streams.fetch_add(1, Relaxed);
+    let life = hub.options.stream_life.mul_f64(0.8 + 0.4 * (random() as f64 / u64::MAX as f64));
+    let welcome = Welcome {
+        epoch: hub.epoch,
+        load_interval_ms: hub.options.load_interval.as_millis() as u32,
+        features: Vec::new(),
+        zone,
+        life_s: (life.as_secs() as u32).max(1),
+    };
+    let mut stream = Stream::new(hub.clone(), &subscribe, seat, Instant::now() + life);
+    stream.tell_registry(None);
+    stream.send(call, own(Told::Welcome(welcome))).await?;
+    Ok(stream)
+}
+
+fn own(message: Told) -> Frame {
+    Frame::Own(Box::new(ToDataPlane { message: Some(message) }))
+}
+
+/// A change whose messages are not all sent.
+struct Sending {
+    update: Arc<Update>,
+    next: usize,
+}
+
+struct Stream {
+    hub: Arc<Hub>,
+    subscriber: Subscriber,
+    seat: Seat,
+    owner: Owner,
+    wants_load: bool,
+    sending: Option<Sending>,
+    /// Until when the change on its way is to be answered.
+    answer_by: Option<Instant>,
+    ends: Instant,
+    budget: Budget,
+    load_begun: bool,
+    load_seen: u64,
+    load_due: Option<Instant>,
+    load_sent: Instant,
+}
+
+/// What the loop waits for.
+enum Event {
+    Said(Option<FromDataPlane>),
+    Published,
+    Room,
+    LoadChanged,
+    LoadDue,
+    Late,
+    Ends,
+    Closing,
+    Gone,
+}
+
+impl Stream {
+    fn new(hub: Arc<Hub>, subscribe: &Subscribe, seat: Seat, ends: Instant) -> Self {
+        let now = Instant::now();
+        // Processes name themselves by a random number of 64 bits; a stream without a name has its own small one.
+        let owner = Owner(if subscribe.instance == 0 { seat.stream() } else { subscribe.instance });
+        Self {
+            subscriber: Subscriber::new(subscribe),
+            owner,
+            wants_load: subscribe.load,
+            sending: None,
+            answer_by: None,
+            ends,
+            budget: Budget::new(hub.options.bytes_per_second, now),
+            load_begun: false,
+            load_seen: 0,
+            load_due: None,
+            load_sent: now,
+            hub,
+            seat,
+        }
+    }
+
+    async fn run(&mut self, call: &mut Call) -> Result<(), Status> {
+        let mut current = self.hub.current.subscribe();
+        let mut loads = self.hub.loads.watch();
+        let mut closing = self.hub.closing.subscribe();
+        loop {
+            self.decide(&mut current);
+            match self.wait(call, &mut current, &mut loads, &mut closing).await? {
+                Event::Said(Some(message)) => self.hear(message)?,
+                Event::Said(None) | Event::Gone | Event::Ends => return Ok(()),
+                Event::Published => {}
+                Event::Room => self.send_next(call).await?,
+                Event::LoadChanged => self.plan_load(),
+                Event::LoadDue => self.send_load(call)?,
+                Event::Late => {
+                    self.hub.counts.cut_off.fetch_add(1, Relaxed);
+                    return Err(Status::deadline_exceeded("a change was not answered in time"));
+                }
+                Event::Closing => return Err(Status::unavailable("this control plane is shutting down")),
+            }
+        }
+    }
+
+    /// Begins the next change where there is one, and the sums once their handles mean something over there.
+    fn decide(&mut self, current: &mut watch::Receiver<Option<Arc<Published>>>) {
+        if self.sending.is_some() {
+            return;
+        }
+        if !self.load_begun && self.load_due.is_none() && self.may_load() {
+            self.load_due = Some(Instant::now());
+        }
+        let newest = current.borrow_and_update().clone();
+        if let Some(newest) = newest
+            && let Some(update) = self.subscriber.next(&newest, &self.hub.archive)
+        {
+            self.hub.counts.sent.fetch_add(1, Relaxed);
+            self.answer_by = Some(Instant::now() + self.hub.options.answer_time);
+            self.sending = Some(Sending { update, next: 0 });
+        }
+    }
+
+    async fn wait(
+        &self,
+        call: &mut Call,
+        current: &mut watch::Receiver<Option<Arc<Published>>>,
+        loads: &mut watch::Receiver<u64>,
+        closing: &mut watch::Receiver<bool>,
+    ) -> Result<Event, Status> {
+        let at = |time: Option<Instant>| sleep_until(time.unwrap_or(self.ends).into());
+        let event = tokio::select! {
+            message = call.inbound.message() => Event::Said(message?),
+            // The hub has the sending ends, so none of these fails while there is a stream.
+            _ = current.changed(), if self.sending.is_none() => Event::Published,
+            room = call.outbound.reserve(), if self.sending.is_some() => if room.is_ok() { Event::Room } else { Event::Gone },
+            _ = loads.changed(), if self.load_begun && self.load_due.is_none() => Event::LoadChanged,
+            () = at(self.load_due), if self.load_due.is_some() && self.sending.is_none() => Event::LoadDue,
+            () = at(self.answer_by), if self.answer_by.is_some() => Event::Late,
+            () = at(None) => Event::Ends,
+            _ = closing.wait_for(|closing| *closing) => Event::Closing,
+            () = call.outbound.closed() => Event::Gone,
+        };
+        Ok(event)
+    }
+
+    async fn send(&mut self, call: &Call, frame: Frame) -> Result<(), Status> {
+        self.budget.spend(frame.len(), Instant::now());
+        // Room was waited for, or is waited for until the answer is late.
+        let sent = timeout(self.hub.options.answer_time, call.outbound.send(Ok(frame))).await;
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Status::cancelled("the data plane left")),
+            Err(_) => Err(Status::deadline_exceeded("nothing is read")),
+        }
+    }
+
+    async fn send_next(&mut self, call: &Call) -> Result<(), Status> {
+        let Some(mut sending) = self.sending.take() else { return Ok(()) };
+        let frame = sending.update.frames[sending.next].clone();
+        sending.next += 1;
+        if sending.next < sending.update.frames.len() {
+            self.sending = Some(sending);
+        }
+        self.send(call, Frame::Shared(frame)).await
+    }
+
+    fn hear(&mut self, message: FromDataPlane) -> Result<(), Status> {
+        match message.message {
+            Some(Said::Config(ack)) => self.answered(ack),
+            Some(Said::Load(report)) => {
+                self.hub.loads.report(self.owner, self.seat.stream(), &report);
+                Ok(())
+            }
+            Some(Said::Subscribe(_)) => Err(Status::invalid_argument("a stream is subscribed once")),
+            // The KV lane has no data yet; what a later data plane says besides is not for this control plane.
+            Some(Said::Kv(_)) | None => Ok(()),
+        }
+    }
+
+    fn answered(&mut self, ack: ConfigAck) -> Result<(), Status> {
+        let said = match &ack.result {
+            Some(Answer::Refused(refused)) => refused.refusals.first().map(|r| format!("{}: {}", r.path, r.reason)),
+            _ => None,
+        };
+        if self.sending.is_some() {
+            return Err(Status::invalid_argument("an answer before all of the change was sent"));
+        }
+        match self.subscriber.hear(ack, &self.hub.archive) {
+            Heard::Applied => drop(self.hub.counts.applied.fetch_add(1, Relaxed)),
+            Heard::Refused => {
+                self.hub.counts.refused.fetch_add(1, Relaxed);
+                tracing::warn!(reason = said.as_deref(), stream = self.seat.stream(), "a data plane refused a change");
+            }
+            Heard::Resync => {}
+            Heard::Nonsense(why) => return Err(Status::invalid_argument(why)),
+        }
+        self.answer_by = None;
+        self.tell_registry(said);
+        Ok(())
+    }
+
+    fn tell_registry(&self, said: Option<String>) {
+        let (held, stuck) = (self.subscriber.held(), self.subscriber.stuck());
+        let refused =
+            self.subscriber.poison().reasons().map(|(object, why)| (object.clone(), why.to_owned())).collect();
+        self.seat.update(|row| {
+            row.applied = held.map(|held| held.version);
+            row.refused = refused;
+            row.stuck = if stuck { said.or(row.stuck.take()) } else { None };
+        });
+    }
+
+    fn may_load(&self) -> bool {
+        self.wants_load && self.subscriber.held().is_some_and(|held| held.version.epoch == self.hub.epoch)
+    }
+
+    fn plan_load(&mut self) {
+        let now = Instant::now();
+        let paced = self.load_sent + self.hub.options.load_interval;
+        self.load_due = Some(paced.max(now + self.budget.wait(now)));
+    }
+
+    /// Where the data plane does not read, the sum waits: the next one says it all.
+    fn send_load(&mut self, call: &Call) -> Result<(), Status> {
+        let now = Instant::now();
+        self.load_due = None;
+        let Ok(room) = call.outbound.try_reserve() else {
+            self.load_due = Some(now + self.hub.options.load_interval);
+            return Ok(());
+        };
+        let (sum, up_to) = self.hub.loads.sum(self.owner, self.load_seen);
+        self.load_seen = up_to;
+        let first = !std::mem::replace(&mut self.load_begun, true);
+        if !sum.endpoints.is_empty() || first {
+            let frame = own(Told::Load(sum));
+            self.budget.spend(frame.len(), now);
+            self.load_sent = now;
+            room.send(Ok(frame));
+            // A sum in several messages goes on, as the budget allows.
+            self.plan_load_again(up_to);
+        }
+        Ok(())
+    }
+
+    fn plan_load_again(&mut self, up_to: u64) {
+        if *self.hub.loads.watch().borrow() > up_to {
+            self.plan_load();
+        }
+    }
+}
+
+impl Drop for Stream {
+    /// What it reported counts on for a moment: the data plane may be back, here or elsewhere.
+    fn drop(&mut self) {
+        let (loads, owner, stream) = (self.hub.loads.clone(), self.owner, self.seat.stream());
+        let kept = self.hub.options.load_kept;
+        // Without a runtime the process ends.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(kept).await;
+                loads.forget(owner, stream);
+            });
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What one data plane holds, what is on its way to it, and what it refused. Pure: the stream's task carries it out.
+
+use std::sync::Arc;
+
+use api::proto::config_ack::Result as Answer;
+use api::proto::{ConfigAck, Refused, Subscribe};
+use api::snapshot::Version;
+
+use super::archive::{Archive, Mark, Published, State, Update};
+use super::poison::Poison;
+
+#[derive(Debug)]
+struct Flight {
+    nonce: u64,
+    base: Option<Mark>,
+    target: Mark,
+}
+
+/// One data plane.
+#[derive(Debug)]
+pub(super) struct Subscriber {
+    held: Option<Mark>,
+    flight: Option<Flight>,
+    poison: Poison,
+    /// The version that the poison was last compared with.
+    compared: Option<Version>,
+    /// The content of a state that was refused without a name: it is not sent again.
+    stuck: Option<u64>,
+    answers: u64,
+}
+
+/// What an answer means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// The change is in force.
+    Applied,
+    /// It is not, and what held it up is put aside.
+    Refused,
+    /// It holds something else; it gets the full state.
+    Resync,
+    /// It makes no sense; the stream is to be ended.
+    Nonsense(&'static str),
+}
+
+impl Subscriber {
+    pub(super) fn new(subscribe: &Subscribe) -> Self {
+        let held = subscribe.held.map(|held| Mark {
+            version: Version { epoch: held.epoch, version: held.version },
+            content_hash: subscribe.content_hash,
+        });
+        Self { held, flight: None, poison: Poison::default(), compared: None, stuck: None, answers: 0 }
+    }
+
+    /// What is to be sent next; none while a change is on its way or where nothing is to be changed.
+    pub(super) fn next(&mut self, current: &Published, archive: &Archive) -> Option<Arc<Update>> {
+        if self.flight.is_some() || self.held == Some(current.state.mark) {
+            return None;
+        }
+        let target = self.view(&current.state, archive);
+        if self.held == Some(target.mark) || self.stuck == Some(target.mark.content_hash) {
+            return None;
+        }
+        let update = archive.update(self.held, &target, self.answers == 0);
+        self.flight = Some(Flight { nonce: update.nonce, base: update.base, target: update.target });
+        Some(update)
+    }
+
+    fn view(&mut self, current: &State, archive: &Archive) -> State {
+        if self.compared.replace(current.mark.version) != Some(current.mark.version) {
+            self.poison.prune(&current.snapshot);
+        }
+        archive.view(current, self.held, &self.poison)
+    }
+
+    /// Takes an answer in.
+    pub(super) fn hear(&mut self, ack: ConfigAck, archive: &Archive) -> Heard {
+        let Some(flight) = self.flight.take_if(|flight| flight.nonce == ack.nonce) else {
+            return Heard::Nonsense("an answer to nothing that was sent");
+        };
+        self.answers += 1;
+        match ack.result {
+            Some(Answer::Applied(_)) => {
+                self.held = Some(flight.target);
+                self.stuck = None;
+                Heard::Applied
+            }
+            Some(Answer::Refused(refused)) => {
+                self.refuse(&refused, flight.target, archive);
+                Heard::Refused
+            }
+            Some(Answer::Resync(_)) if flight.base.is_some() => {
+                self.held = None;
+                Heard::Resync
+            }
+            Some(Answer::Resync(_)) => Heard::Nonsense("a full state has no base that could be wrong"),
+            None => Heard::Nonsense("an answer that says nothing"),
+        }
+    }
+
+    fn refuse(&mut self, refused: &Refused, target: Mark, archive: &Archive) {
+        // Where it is not known any more what was refused, there is something newer to be tried.
+        if let Some(tried) = archive.snapshot(target.content_hash)
+            && !self.poison.refuse(&refused.refusals, &tried)
+        {
+            self.stuck = Some(target.content_hash);
+        }
+    }
+
+    /// What it holds.
+    pub(super) fn held(&self) -> Option<Mark> {
+        self.held
+    }
+
+    /// What it refused.
+    pub(super) fn poison(&self) -> &Poison {
+        &self.poison
+    }
+
+    /// Whether it refused a state without saying which object is at fault.
+    pub(super) fn stuck(&self) -> bool {
+        self.stuck.is_some()
+    }
+}

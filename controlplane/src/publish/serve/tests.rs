@@ -1,0 +1,318 @@
+//! The server as data planes see it: over its socket, with clients that do as they are told.
+
+mod plane;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use api::decode::Object;
+use api::proto::refusal::Kind;
+use api::snapshot::{Route, Snapshot, Version};
+
+use super::*;
+use plane::{Plane, Site, until};
+
+/// A snapshot with a route per word, as `name=model`.
+pub(super) fn snapshot(words: &str) -> Snapshot {
+    let route = |word: &str| {
+        let (name, model) = word.split_once('=').unwrap_or((word, "m"));
+        format!(r#"{{"name": "d/{name}", "model": "{model}", "rules": [{{"targets": [{{"backend": "d/b"}}]}}]}}"#)
+    };
+    let routes = words.split_whitespace().map(route).collect::<Vec<_>>().join(",");
+    let text = format!(r#"{{"version": {}, "routes": [{routes}]}}"#, words.len());
+    api::json::snapshot_from_json(text.as_bytes()).unwrap()
+}
+
+/// The names and models of a snapshot's routes, as [`snapshot`] takes them.
+pub(super) fn words(snapshot: &Snapshot) -> String {
+    let word = |route: &Route| {
+        let (name, model) = (&route.name.as_str()[2..], route.model.as_ref().unwrap().as_str());
+        if model == "m" { name.to_owned() } else { format!("{name}={model}") }
+    };
+    snapshot.routes.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_state_then_changes_each_encoded_once() {
+    let site = Site::start(Options::default()).await;
+    site.publish("a b c");
+    let mut planes = Vec::new();
+    for _ in 0..20 {
+        planes.push(site.join().await);
+    }
+    for plane in &mut planes {
+        plane.apply().await;
+        assert_eq!(plane.words(), "a b c");
+    }
+    site.complete(20).await;
+    assert_eq!(site.counts.encoded.load(Relaxed), 1);
+    site.publish("a b=other c");
+    for plane in &mut planes {
+        let update = plane.apply().await;
+        assert_eq!(update.base, Some(site.version(1)));
+        assert_eq!((update.route_upserts.len(), plane.words()), (1, "a b=other c".into()));
+    }
+    let progress = site.complete(20).await;
+    assert_eq!((progress.version.version, progress.source.version), (2, "a b=other c".len() as u64));
+    assert_eq!(site.counts.encoded.load(Relaxed), 2);
+    assert_eq!(site.counts.applied.load(Relaxed), 40);
+}
+
+#[tokio::test]
+async fn nothing_is_published_before_there_is_a_snapshot() {
+    let site = Site::start(Options::default()).await;
+    let mut plane = site.join().await;
+    assert!(plane.quiet().await);
+    site.publish("");
+    assert_eq!(plane.apply().await.version, Some(site.version(1)));
+}
+
+#[tokio::test]
+async fn equal_content_is_not_sent_again() {
+    let site = Site::start(Options::default()).await;
+    site.publish("a b");
+    let mut plane = site.join().await;
+    plane.apply().await;
+    // The same content from its source again, by another version.
+    site.send(Snapshot { version: Version { epoch: 0, version: 77 }, ..snapshot("a b") });
+    until("the source's version is known", || site.progress.borrow().source.version == 77).await;
+    assert_eq!(site.progress.borrow().version.version, 1);
+    assert!(plane.quiet().await);
+    // Another process with another epoch: only the version is new.
+    let other = Site::start(Options::default()).await;
+    other.publish("a b");
+    let mut again = other.rejoin(&plane).await;
+    let update = again.apply().await;
+    assert_eq!((update.base, update.version), (Some(site.version(1)), Some(other.version(1))));
+    assert!(update.route_upserts.is_empty() && update.route_removals.is_empty());
+    other.complete(1).await;
+    // And the same one again: nothing at all.
+    let mut again = other.rejoin(&again).await;
+    assert!(again.quiet().await);
+    until("it counts as in sync", || other.progress.borrow().applied == 1).await;
+}
+
+#[tokio::test]
+async fn a_subscriber_that_holds_something_old_gets_the_full_state() {
+    let site = Site::start(Options::default()).await;
+    site.publish("a b");
+    let mut plane = site.join().await;
+    plane.apply().await;
+    plane.held = snapshot("something else");
+    let mut again = site.rejoin(&plane).await;
+    assert_eq!(again.apply().await.base, None);
+    // One that claims to hold what it does not is set right.
+    again.held = snapshot("other");
+    site.publish("a b c");
+    again.resync().await;
+    assert_eq!(again.apply().await.base, None);
+    assert_eq!(again.words(), "a b c");
+}
+
+#[tokio::test]
+async fn a_slow_subscriber_skips_versions() {
+    let site = Site::start(Options { publish_interval: Duration::ZERO, ..Options::default() }).await;
+    site.publish("a");
+    let mut slow = site.join().await;
+    let mut quick = site.join().await;
+    let first = slow.receive().await;
+    for n in 0..50 {
+        site.publish(&format!("a b{n}"));
+        until("it is in force elsewhere", || site.progress.borrow().version.version == n + 2).await;
+    }
+    while quick.words() != "a b49" {
+        quick.apply().await;
+    }
+    slow.acknowledge(first).await;
+    let update = slow.apply().await;
+    assert_eq!((update.version, slow.words()), (Some(site.version(51)), "a b49".into()));
+    assert!(slow.quiet().await);
+    site.complete(2).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_is_sent_in_its_last_form_and_the_rest_flows() {
+    let site = Site::start(Options::default()).await;
+    site.publish("a b c");
+    let mut plane = site.join().await;
+    plane.apply().await;
+    site.publish("a=new b=poison c d=poison");
+    plane.refuse(&[(Kind::Route, "d/b"), (Kind::Route, "d/d")]).await;
+    plane.apply().await;
+    assert_eq!(plane.words(), "a=new b c", "one has an older form, the other has none");
+    let progress = site.complete(1).await;
+    let (b, c) = (Object::Route("d/b".into()), Object::Route("d/c".into()));
+    assert!(!progress.programmed(&b) && progress.programmed(&c));
+    assert!(progress.refused[&b].reason.contains("poison"), "{progress:?}");
+    // The others go on changing, the poison stays away.
+    site.publish("a=newer b=poison d=poison");
+    plane.apply().await;
+    assert_eq!(plane.words(), "a=newer b");
+    // A new form is tried; the old one is gone with its object.
+    site.publish("a=newer b=mended");
+    plane.apply().await;
+    assert_eq!(plane.words(), "a=newer b=mended");
+    until("nothing is refused any more", || site.progress.borrow().refused.is_empty()).await;
+}
+
+#[tokio::test]
+async fn who_refuses_the_older_form_too_does_without() {
+    let site = Site::start(Options::default()).await;
+    site.publish("a b");
+    let mut plane = site.join().await;
+    plane.apply().await;
+    site.publish("a=new b=poison");
+    plane.refuse(&[(Kind::Route, "d/b")]).await;
+    plane.refuse(&[(Kind::Route, "d/b")]).await;
+    plane.apply().await;
+    assert_eq!(plane.words(), "a=new");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_refuse_alike_share_what_they_get_and_the_others_have_it_all() {
+    let site = Site::start(Options::default()).await;
+    site.publish("a b");
+    let mut old = Vec::new();
+    for _ in 0..10 {
+        old.push(site.join().await);
+        old.last_mut().unwrap().apply().await;
+    }
+    let mut new = site.join().await;
+    new.apply().await;
+    site.publish("a=new b=poison");
+    for plane in &mut old {
+        plane.refuse(&[(Kind::Route, "d/b")]).await;
+    }
+    new.apply().await;
+    for plane in &mut old {
+        plane.apply().await;
+        assert_eq!(plane.words(), "a=new b");
+    }
+    assert_eq!(new.words(), "a=new b=poison");
+    assert_eq!(site.counts.encoded.load(Relaxed), 3, "the first, the second, and the second without the poison");
+    let progress = site.complete(11).await;
+    assert_eq!(progress.refused[&Object::Route("d/b".into())].by, 10);
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_name_stops_that_state_and_no_other() {
+    let site = Site::start(Options::default()).await;
+    site.publish("a");
+    let mut plane = site.join().await;
+    plane.apply().await;
+    site.publish("a b");
+    plane.refuse(&[(Kind::Snapshot, "")]).await;
+    assert!(plane.quiet().await);
+    let stuck = site.progress.borrow().clone();
+    assert!(!stuck.complete() && stuck.stuck.len() == 1, "{stuck:?}");
+    site.publish("a c");
+    plane.apply().await;
+    assert_eq!(plane.words(), "a c");
+    site.complete(1).await;
+}
+
+#[tokio::test]
+async fn who_does_not_answer_in_time_is_cut_off() {
+    let site = Site::start(Options { answer_time: Duration::from_millis(200), ..Options::default() }).await;
+    site.publish("a");
+    let mut plane = site.join().await;
+    plane.receive().await;
+    assert!(plane.ended().await.unwrap_err().message().contains("not answered"));
+    until("it is not counted any more", || site.progress.borrow().connected == 0).await;
+    assert_eq!(site.counts.cut_off.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_stream_ends_by_age_and_its_load_stays_where_another_took_over() {
+    let options = Options {
+        stream_life: Duration::from_millis(1_500),
+        load_kept: Duration::from_millis(100),
+        ..Options::default()
+    };
+    let site = Site::start(options).await;
+    site.publish("a");
+    let mut old = site.join().await;
+    old.apply().await;
+    assert!((1..=2).contains(&old.welcome.life_s), "{}", old.welcome.life_s);
+    old.report(&[(7, 100, 1)]).await;
+    until("the report is in", || site.loads.at(7).running == 1).await;
+    let new = site.rejoin(&old).await;
+    new.report(&[(7, 90, 2)]).await;
+    until("the new stream speaks", || site.loads.at(7).queued_tokens == 90).await;
+    old.ended().await.unwrap();
+    until("one is left", || site.streams() == 1).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!((site.loads.at(7).queued_tokens, site.loads.at(7).running), (90, 2));
+    drop(new);
+    until("its load is gone too", || site.loads.at(7).running == 0).await;
+}
+
+#[tokio::test]
+async fn each_hears_what_the_others_have_within_its_budget() {
+    let site = Site::start(Options { bytes_per_second: 20_000, ..Options::default() }).await;
+    site.publish("a");
+    let (mut one, mut two) = (site.join().await, site.join().await);
+    one.apply().await;
+    two.apply().await;
+    one.report(&[(7, 100, 1)]).await;
+    two.report(&[(7, 11, 2)]).await;
+    assert_eq!(two.hear(7).await, (100, 1));
+    assert_eq!(one.hear(7).await, (11, 2));
+    // Who joins later hears what is there, once the handles mean something to it.
+    let mut three = site.join().await;
+    let update = three.receive().await;
+    three.drain(Duration::from_millis(100)).await;
+    assert!(three.loads.is_empty());
+    three.acknowledge(update).await;
+    assert_eq!(three.hear(7).await, (111, 3));
+    drop(three);
+    // A thousand endpoints change at once again and again; what is sent stays within the budget.
+    let begin = tokio::time::Instant::now();
+    two.load_bytes = 0;
+    let mut round = 0;
+    while begin.elapsed() < Duration::from_secs(2) {
+        round += 1;
+        one.report(&(0..1_000).map(|handle| (handle, round, 1)).collect::<Vec<_>>()).await;
+        two.drain(Duration::from_millis(20)).await;
+    }
+    let most = 20_000.0 * (1.0 + begin.elapsed().as_secs_f64()) + 20_000.0;
+    assert!(two.load_bytes as f64 <= most && two.load_bytes > 10_000, "{} of {most}", two.load_bytes);
+    // And the last value comes.
+    while two.loads.get(&999) != Some(&(round, 1)) {
+        two.drain(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_welcome_says_where_the_node_is() {
+    let site = Site::start(Options::default()).await;
+    site.zones.send_replace(Arc::new(Zones::from([("n1".into(), "z1".into())])));
+    let known = site.subscribe(|subscribe| subscribe.node = "n1".into()).await;
+    assert_eq!((&*known.welcome.zone, known.welcome.epoch), ("z1", site.epoch));
+    let unknown = site.subscribe(|subscribe| (subscribe.node, subscribe.zone) = ("n2".into(), "z2".into())).await;
+    assert_eq!(unknown.welcome.zone, "z2");
+}
+
+#[tokio::test]
+async fn nonsense_ends_the_stream_it_comes_by() {
+    let site = Site::start(Options::default()).await;
+    site.publish("a");
+    let mut plane = site.join().await;
+    let update = plane.receive().await;
+    plane.acknowledge(plane::Update { nonce: update.nonce + 9, ..update }).await;
+    assert!(plane.ended().await.unwrap_err().message().contains("nothing that was sent"));
+    let long = api::proto::Subscribe { node: "n".repeat(1_000), ..Default::default() };
+    assert!(Plane::open(site.address, Some(long)).await.unwrap_err().message().contains("longer than"));
+    assert!(Plane::open(site.address, None).await.unwrap_err().message().contains("subscription"));
+}
+
+#[tokio::test]
+async fn streams_are_bounded_and_end_with_the_server() {
+    let mut site = Site::start(Options { streams: 2, ..Options::default() }).await;
+    let (mut one, _two) = (site.join().await, site.join().await);
+    let subscribe = api::proto::Subscribe { node: "x".into(), ..Default::default() };
+    assert!(Plane::open(site.address, Some(subscribe)).await.unwrap_err().message().contains("too many"));
+    site.stop().await;
+    assert!(one.ended().await.unwrap_err().message().contains("shutting down"));
+}

@@ -1,0 +1,251 @@
+//! One stream, from the subscription to its end.
+
+use std::time::{Duration, Instant};
+
+use api::proto::data_plane_client::DataPlaneClient;
+use api::proto::from_data_plane::Message as Said;
+use api::proto::to_data_plane::Message as Told;
+use api::proto::{ConfigAck, ConfigUpdate, FromDataPlane, Subscribe, ToDataPlane, Welcome};
+use futures_util::stream;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+use super::Context;
+use super::apply::{Decided, Held, Updates};
+use super::load::Reporter;
+
+/// To connect, subscribe and be welcomed.
+const OPEN: Duration = Duration::from_secs(5);
+/// A control plane that takes no answer for so long is as good as gone.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Pings, so that a peer that vanished is noticed.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_ANSWER: Duration = Duration::from_secs(5);
+/// Messages stay under 1 MiB, but for a single object that is larger.
+const MESSAGE_BYTES: usize = 4 << 20;
+/// Messages that wait to be sent.
+const OUTBOX: usize = 4;
+/// How often the source is said to hold the table still.
+const CONFIRM: Duration = Duration::from_secs(1);
+/// Before the stream's end the next one is opened, at most by so much.
+const RENEW_BEFORE: Duration = Duration::from_secs(20);
+
+/// Why a stream ended, as a sentence.
+#[derive(Debug)]
+pub(super) struct End(pub(super) String);
+
+/// An open stream.
+#[derive(Debug)]
+pub(super) struct Session {
+    inbound: Streaming<ToDataPlane>,
+    outbound: mpsc::Sender<FromDataPlane>,
+    welcome: Welcome,
+    opened: Instant,
+    updates: Updates,
+    reporter: Reporter,
+    /// The first sum of a stream replaces all that a stream before said.
+    summed: bool,
+    confirmed: Instant,
+    /// The control plane and this process agree on what is in force.
+    in_sync: bool,
+}
+
+impl Session {
+    /// Connects and subscribes; the error is a sentence.
+    pub(super) async fn open(agent: &Context) -> Result<Self, String> {
+        match timeout(OPEN, Self::subscribe(agent)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(format!("no answer within {OPEN:?}")),
+        }
+    }
+
+    async fn subscribe(agent: &Context) -> Result<Self, String> {
+        let channel = channel(&agent.parts.config.address.to_string()).await?;
+        let (outbound, queue) = mpsc::channel(OUTBOX);
+        let first = say(Said::Subscribe(subscription(agent)));
+        outbound.try_send(first).expect("the queue is empty and its other end is in the next line");
+        let messages = stream::unfold(queue, |mut queue| async { Some((queue.recv().await?, queue)) });
+        let mut client = DataPlaneClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
+        let answer = client.stream(messages).await.map_err(|status| sentence(&status))?;
+        let mut inbound = answer.into_inner();
+        let welcome = match inbound.message().await.map_err(|status| sentence(&status))? {
+            Some(ToDataPlane { message: Some(Told::Welcome(welcome)) }) => welcome,
+            _ => return Err("the first message was no welcome: is this the control plane?".into()),
+        };
+        let now = Instant::now();
+        let reporter = Reporter::new(welcome.epoch);
+        let updates = Updates::default();
+        Ok(Self {
+            inbound,
+            outbound,
+            welcome,
+            opened: now,
+            updates,
+            reporter,
+            summed: false,
+            confirmed: now,
+            in_sync: false,
+        })
+    }
+
+    pub(super) fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// When the next stream is to be opened: somewhat before this one is ended.
+    pub(super) fn renew_at(&self, chance: f32) -> Instant {
+        let life = match self.welcome.life_s {
+            // As good as never; a stream without a known end is opened anew when it breaks.
+            0 => Duration::from_secs(365 * 86_400),
+            seconds => Duration::from_secs(seconds.into()),
+        };
+        self.opened + (life - (life / 5).min(RENEW_BEFORE).mul_f32(0.5 + chance / 2.0))
+    }
+
+    /// Applies what comes and reports the load, until the stream breaks.
+    pub(super) async fn serve(&mut self, agent: &Context) -> End {
+        let every = Duration::from_millis(u64::from(self.welcome.load_interval_ms).clamp(5, 10_000));
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                message = self.inbound.message() => match message {
+                    Ok(Some(message)) => self.take(agent, message).await,
+                    Ok(None) => Err(End("the control plane ended the stream".into())),
+                    Err(status) => Err(End(sentence(&status))),
+                },
+                _ = ticks.tick() => {
+                    self.tick(agent);
+                    Ok(())
+                }
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    async fn take(&mut self, agent: &Context, message: ToDataPlane) -> Result<(), End> {
+        match message.message {
+            Some(Told::Config(update)) => self.configure(agent, update).await,
+            Some(Told::Load(sum)) => {
+                let mut peers = agent.peers.borrow_mut();
+                if !std::mem::replace(&mut self.summed, true) {
+                    peers.forget();
+                }
+                let shared = &agent.parts.shared;
+                peers.apply(&shared.table.load_full(), &sum, shared.now_ms());
+                Ok(())
+            }
+            Some(Told::Welcome(_)) => Err(End("a second welcome".into())),
+            // The KV lane was not asked for; what a later version sends besides is not for this one.
+            Some(Told::Kv(_)) | None => Ok(()),
+        }
+    }
+
+    async fn configure(&mut self, agent: &Context, update: ConfigUpdate) -> Result<(), End> {
+        let held = agent.parts.held.borrow().clone();
+        let Some((nonce, decided)) = self.updates.take(update, &held) else { return Ok(()) };
+        let parts = &agent.parts;
+        let answer = match decided {
+            Decided::Install(new) => {
+                parts.tables.install_new(new.clone());
+                if let Some(keep) = &parts.keep {
+                    keep.keep(new.clone());
+                }
+                let new = Held::new(new);
+                let answer = new.applied();
+                parts.held.replace(new);
+                parts.status.in_sync();
+                self.in_sync = true;
+                answer
+            }
+            Decided::Refuse(problems) => {
+                let why: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                parts.tables.refuse(why.join("\n"));
+                self.in_sync = false;
+                Decided::refusal(&problems)
+            }
+            Decided::Resync(held) => {
+                self.in_sync = false;
+                Decided::resync(held)
+            }
+        };
+        self.answer(say(Said::Config(ConfigAck { nonce, result: Some(answer) }))).await
+    }
+
+    async fn answer(&self, message: FromDataPlane) -> Result<(), End> {
+        match timeout(ANSWER, self.outbound.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(End("the stream broke".into())),
+            Err(_) => Err(End(format!("the control plane took no message for {ANSWER:?}"))),
+        }
+    }
+
+    fn tick(&mut self, agent: &Context) {
+        let shared = &agent.parts.shared;
+        // While no message can be sent nothing is reported: the next one says it all.
+        if let Ok(room) = self.outbound.try_reserve()
+            && let Some(report) = self.reporter.next(&shared.table.load(), shared.now_ms())
+        {
+            room.send(say(Said::Load(report)));
+        }
+        if self.in_sync && self.confirmed.elapsed() >= CONFIRM {
+            self.confirmed = Instant::now();
+            agent.parts.tables.confirm();
+            if let Some(keep) = &agent.parts.keep {
+                keep.confirm();
+            }
+        }
+    }
+}
+
+async fn channel(address: &str) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| e.to_string())?;
+    let endpoint = endpoint
+        .connect_timeout(OPEN)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_ANSWER)
+        .keep_alive_while_idle(true);
+    endpoint.connect().await.map_err(|error| causes(&error))
+}
+
+fn subscription(agent: &Context) -> Subscribe {
+    let (config, held) = (&agent.parts.config, agent.parts.held.borrow());
+    let version = held.version();
+    Subscribe {
+        node: config.node.clone(),
+        zone: config.zone.clone(),
+        namespace: config.namespace.clone(),
+        features: Vec::new(),
+        content_hash: if version.is_some() { held.content_hash } else { 0 },
+        held: version,
+        resource_versions: Default::default(),
+        load: true,
+        kv: false,
+        kv_models: Vec::new(),
+        instance: agent.parts.instance,
+    }
+}
+
+fn say(message: Said) -> FromDataPlane {
+    FromDataPlane { message: Some(message) }
+}
+
+fn sentence(status: &tonic::Status) -> String {
+    format!("{}: {}", status.code(), status.message())
+}
+
+/// An error with what is behind it: "transport error" alone helps nobody.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

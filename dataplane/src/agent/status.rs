@@ -1,0 +1,79 @@
+//! What others may know of the agent: `/readyz` and `/metrics` show it.
+
+use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
+
+use api::proto::Welcome;
+
+/// The agent's state, written by it and read by the admin thread.
+#[derive(Debug)]
+pub struct Status {
+    look: Mutex<Look>,
+}
+
+/// A look at it.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// The control plane's address.
+    pub address: String,
+    /// Whether there is a stream.
+    pub connected: bool,
+    /// Since when it is so.
+    pub since: Instant,
+    /// Streams opened so far.
+    pub streams: u64,
+    /// Why the last attempt failed; none while there is a stream.
+    pub error: Option<String>,
+    /// The zone that the control plane says this process is in.
+    pub zone: String,
+    /// Whether the table in force is the one that was found on disk.
+    pub from_disk: bool,
+}
+
+impl Status {
+    /// Before the first attempt.
+    pub fn new(address: String, from_disk: bool) -> Self {
+        let look = Look {
+            address,
+            connected: false,
+            since: Instant::now(),
+            streams: 0,
+            error: None,
+            zone: String::new(),
+            from_disk,
+        };
+        Self { look: Mutex::new(look) }
+    }
+
+    /// How it is now.
+    pub fn look(&self) -> Look {
+        self.lock().clone()
+    }
+
+    pub(super) fn connected(&self, welcome: &Welcome) {
+        let mut look = self.lock();
+        look.streams += 1;
+        look.error = None;
+        look.zone.clone_from(&welcome.zone);
+        if !look.connected {
+            (look.connected, look.since) = (true, Instant::now());
+        }
+    }
+
+    pub(super) fn failed(&self, why: String) {
+        let mut look = self.lock();
+        look.error = Some(why);
+        if look.connected {
+            (look.connected, look.since) = (false, Instant::now());
+        }
+    }
+
+    /// What is in force came by the stream, or the control plane says the same.
+    pub(super) fn in_sync(&self) {
+        self.lock().from_disk = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Look> {
+        self.look.lock().expect("no thread panics while it holds the status")
+    }
+}
