@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,11 +11,9 @@ use clap::{Parser, Subcommand};
 use crate::crd;
 use crate::explain::{Query, explain};
 use crate::publish::{Built, Memory, Settings, Verdicts, build};
+use crate::report::Report;
+use crate::run::{Options, Plane};
 use crate::source::directory::{Directory, Reading};
-
-mod report;
-
-use report::Report;
 
 /// What sysexits.h calls a usage error.
 const USAGE: u8 = 64;
@@ -47,6 +46,19 @@ enum Command {
         #[arg(long, value_name = "NAME=VALUE", value_parser = header)]
         header: Vec<(String, String)>,
         /// A YAML or JSON file, or a directory of such files.
+        manifests: PathBuf,
+    },
+    /// Serves manifests to the data planes of this machine (`kthena-dataplane --control-plane`) and follows their edits, until
+    /// SIGTERM or Ctrl-C.
+    Serve {
+        /// Where data planes connect. Plain text, so on loopback only.
+        #[arg(long, default_value = "127.0.0.1:15010")]
+        listen: SocketAddr,
+        /// Salts the prefix hashes: keep it secret, and the same for all control planes of a fleet. Where it is left out,
+        /// it is made of this machine's id, and so the same after a restart.
+        #[arg(long, env = "KTHENA_FLEET_SEED", hide_env_values = true)]
+        fleet_seed: Option<u64>,
+        /// A directory of YAML or JSON files, or one such file.
         manifests: PathBuf,
     },
     /// Prints the CustomResourceDefinitions as YAML.
@@ -87,6 +99,7 @@ impl Cli {
                 explain_query(&query, &manifests)
             }
             Command::Build { fleet_seed, path } => print_snapshot(fleet_seed, &path),
+            Command::Serve { listen, fleet_seed, manifests } => serve(listen, fleet_seed, manifests),
             Command::Crdgen { write: None } => print(&crd::stream()),
             Command::Crdgen { write: Some(folder) } => match crd::write(&folder) {
                 Ok(()) => Ok(ExitCode::SUCCESS),
@@ -144,6 +157,36 @@ fn print_snapshot(fleet_seed: Option<u64>, path: &Path) -> Result<ExitCode, Stri
     eprint!("{}", report.problems());
     print(&api::json::snapshot_to_json(&built.snapshot))
         .map(|code| if report.is_bad() { ExitCode::FAILURE } else { code })
+}
+
+fn serve(listen: SocketAddr, fleet_seed: Option<u64>, manifests: PathBuf) -> Result<ExitCode, String> {
+    let level = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(level).with_writer(io::stderr).init();
+    let fleet_seed = fleet_seed.map_or_else(machine_seed, Ok)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
+    runtime.block_on(async {
+        let plane = Plane::start(Options { manifests, listen, fleet_seed }).await.map_err(|error| error.to_string())?;
+        tracing::info!(listen = %plane.address(), "serving");
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+            .map_err(|error| format!("cannot listen for SIGTERM: {error}"))?;
+        let stop = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        };
+        plane.serve(stop).await.map_err(|error| error.to_string())?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The same at every start on this machine, and not known to others.
+fn machine_seed() -> Result<u64, String> {
+    match std::fs::read("/etc/machine-id") {
+        Ok(id) if id.len() >= 32 => Ok(xxhash_rust::xxh3::xxh3_64_with_seed(&id, u64::from_ne_bytes(*b"kthena\0\0"))),
+        _ => random_seed(),
+    }
 }
 
 fn random_seed() -> Result<u64, String> {

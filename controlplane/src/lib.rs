@@ -18,6 +18,8 @@ pub mod naming;
 pub mod object;
 pub mod problem;
 pub mod publish;
+mod report;
+pub mod run;
 pub mod source;
 pub mod valid;
 pub mod world;

@@ -25,6 +25,7 @@ mod tests;
 use crate::problem::Problem;
 
 pub use build::{Built, Settings, build};
+pub use endpoints::zones;
 pub use memory::Memory;
 pub use verdict::{
     Condition, LeftOut, ProviderVerdict, Reason, RouteVerdict, SchedulerVerdict, ServerVerdict, Verdicts,

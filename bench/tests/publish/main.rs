@@ -2,6 +2,7 @@
 //! plane's death costs the other anything.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod directory;
 mod http;
 mod stage;
 

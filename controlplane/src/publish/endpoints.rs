@@ -127,7 +127,7 @@ impl Maker<'_, '_> {
         let address = pod.address().ok_or(LeftOut::NoAddress)?;
         let (role, group) = part(pool.split.as_ref(), &pod.labels)?;
         let key = EndpointKey { uid: Arc::clone(&pod.uid), port: pool.port, rank: 0 };
-        let zone = node.and_then(|labels| labels.get(ZONE_LABEL).or_else(|| labels.get(OLD_ZONE_LABEL)));
+        let zone = node.and_then(|labels| zone(labels));
         Ok(Endpoint {
             handle: self.handles.of(&key).ok_or(LeftOut::NoHandle)?,
             key,
@@ -144,6 +144,16 @@ impl Maker<'_, '_> {
             cache_tokens: None,
         })
     }
+}
+
+/// Where nodes are, as far as they say.
+pub fn zones(world: &World) -> BTreeMap<String, String> {
+    let nodes = world.nodes.iter();
+    nodes.filter_map(|(name, labels)| Some((name.to_string(), zone(labels)?.clone()))).collect()
+}
+
+fn zone(labels: &BTreeMap<String, String>) -> Option<&String> {
+    labels.get(ZONE_LABEL).or_else(|| labels.get(OLD_ZONE_LABEL))
 }
 
 impl Made {

@@ -51,6 +51,11 @@ impl Cells {
         }
     }
 
+    /// Reads the cell where a key is looked for first.
+    pub(super) fn warm(&self, key: u64) -> u64 {
+        self.cells[self.home(key)].key.load(Ordering::Relaxed)
+    }
+
     pub(super) fn find(&self, key: u64) -> Found {
         let len = self.cells.len();
         let mut at = self.home(key);

@@ -90,6 +90,11 @@ impl Holders {
         self.map.value_of(key) != 0
     }
 
+    /// See [`Map::warm`].
+    pub(super) fn warm(&self, key: u64) -> u64 {
+        self.map.warm(key)
+    }
+
     pub(super) fn insert(&mut self, key: u64, owner: OwnerId) -> Inserted {
         match parse(self.map.value_of(key)) {
             Value::Inline(three) if three.holds(owner) => Inserted::Known,

@@ -112,6 +112,12 @@ impl Map {
         self.segments[segment_of(key, self.bits)].cells.value_of(key)
     }
 
+    /// Reads the cell where a key is looked for first. See [`super::writer::Writer::drain`].
+    pub(super) fn warm(&self, key: u64) -> u64 {
+        let key = nonzero(key);
+        self.segments[segment_of(key, self.bits)].cells.warm(key)
+    }
+
     /// Stores a value; 0 removes the key.
     pub(super) fn set(&mut self, key: u64, value: u64) {
         let key = nonzero(key);

@@ -1,5 +1,5 @@
 //! What one owner was last asked for: its marks in order of use, so that predictions leave in the order in which an
-//! engine's LRU cache evicts. 32 bytes for a mark and 8 to 16 for finding it.
+//! engine's LRU cache evicts. 32 bytes for a mark and 16 to 32 for finding it.
 
 /// No node.
 const NONE: u32 = u32::MAX;
@@ -18,13 +18,25 @@ struct Node {
     tokens: u32,
 }
 
+/// Where a mark's node is. With the key's low half beside it a search, and what closes a gap, need not look at nodes, which
+/// lie all over memory.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    at: u32,
+    low: u32,
+}
+
+impl Place {
+    const FREE: Self = Self { at: NONE, low: 0 };
+}
+
 /// An owner's marks.
 #[derive(Debug)]
 pub(super) struct Recency {
     nodes: Vec<Node>,
     free: Vec<u32>,
-    /// Open addressing over node numbers, by key; a power of two, at most half full.
-    index: Box<[u32]>,
+    /// Open addressing by the key's low half; a power of two, at most half full.
+    index: Box<[Place]>,
     newest: u32,
     oldest: u32,
     marks: usize,
@@ -38,7 +50,7 @@ impl Recency {
         Self {
             nodes: Vec::new(),
             free: Vec::new(),
-            index: Box::new([NONE; 8]),
+            index: Box::new([Place::FREE; 8]),
             newest: NONE,
             oldest: NONE,
             marks: 0,
@@ -52,7 +64,9 @@ impl Recency {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.nodes.capacity() * size_of::<Node>() + (self.free.capacity() + self.index.len()) * size_of::<u32>()
+        self.nodes.capacity() * size_of::<Node>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.index.len() * size_of::<Place>()
     }
 
     /// The newest is this mark. False when it was known.
@@ -65,7 +79,7 @@ impl Recency {
             self.reindex(self.index.len() * 2);
         }
         let at = self.link(Node { key, parent, newer: NONE, older: NONE, tokens });
-        self.enter(key, at);
+        self.enter(Place { at, low: key as u32 });
         self.marks += 1;
         true
     }
@@ -163,54 +177,76 @@ impl Recency {
         }
     }
 
-    fn home(&self, key: u64) -> usize {
-        key as usize & (self.index.len() - 1)
+    /// Reads the place where a key is looked for first. See [`super::writer::Writer::drain`].
+    pub(super) fn warm(&self, key: u64) -> u64 {
+        self.index[self.home(key as u32)].low.into()
     }
 
-    fn probe(&self, key: u64) -> impl Iterator<Item = usize> + use<> {
-        let (home, mask) = (self.home(key), self.index.len() - 1);
+    /// The marks that would leave first, oldest first.
+    pub(super) fn oldest(&self, count: usize) -> impl Iterator<Item = u64> {
+        let first = self.nodes.get(self.oldest as usize);
+        let nodes = std::iter::successors(first, |node| self.nodes.get(node.newer as usize));
+        nodes.take(count).map(|node| node.key).filter(|key| *key != 0)
+    }
+
+    /// Whether so many more tokens would make the oldest marks leave.
+    pub(super) fn is_full_with(&self, tokens: u64) -> bool {
+        self.tokens + tokens > self.capacity
+    }
+
+    fn home(&self, low: u32) -> usize {
+        low as usize & (self.index.len() - 1)
+    }
+
+    fn probe(&self, low: u32) -> impl Iterator<Item = usize> + use<> {
+        let (home, mask) = (self.home(low), self.index.len() - 1);
         (0..=mask).map(move |step| (home + step) & mask)
     }
 
+    /// Where the index has the key.
+    fn slot(&self, key: u64) -> Option<usize> {
+        let low = key as u32;
+        let taken = self.probe(low).take_while(|&slot| self.index[slot].at != NONE);
+        { taken }.find(|&slot| {
+            let place = self.index[slot];
+            place.low == low && self.nodes[place.at as usize].key == key
+        })
+    }
+
     fn find(&self, key: u64) -> Option<u32> {
-        if key == 0 {
-            return None;
-        }
-        let slots = self.probe(key).map(|slot| self.index[slot]);
-        slots.take_while(|&at| at != NONE).find(|&at| self.nodes[at as usize].key == key)
+        if key == 0 { None } else { self.slot(key).map(|slot| self.index[slot].at) }
     }
 
     /// Closes the gap, so that searches need no tombstones.
     fn unindex(&mut self, key: u64) {
+        let Some(mut gap) = self.slot(key) else { return };
         let mask = self.index.len() - 1;
-        let found = self.probe(key).find(|&slot| self.key_at(slot) == Some(key) || self.index[slot] == NONE);
-        let Some(mut gap) = found.filter(|&slot| self.index[slot] != NONE) else { return };
         let mut slot = gap;
         loop {
             slot = (slot + 1) & mask;
-            let Some(moved) = self.key_at(slot) else { break };
-            let (from_home, from_gap) = (slot.wrapping_sub(self.home(moved)) & mask, slot.wrapping_sub(gap) & mask);
+            let moved = self.index[slot];
+            if moved.at == NONE {
+                break;
+            }
+            let home = self.home(moved.low);
+            let (from_home, from_gap) = (slot.wrapping_sub(home) & mask, slot.wrapping_sub(gap) & mask);
             if from_home >= from_gap {
-                self.index[gap] = self.index[slot];
+                self.index[gap] = moved;
                 gap = slot;
             }
         }
-        self.index[gap] = NONE;
-    }
-
-    fn key_at(&self, slot: usize) -> Option<u64> {
-        self.nodes.get(self.index[slot] as usize).map(|node| node.key)
+        self.index[gap] = Place::FREE;
     }
 
     fn reindex(&mut self, len: usize) {
-        let old = std::mem::replace(&mut self.index, vec![NONE; len].into_boxed_slice());
-        for at in old.into_iter().filter(|&at| at != NONE) {
-            self.enter(self.nodes[at as usize].key, at);
+        let old = std::mem::replace(&mut self.index, vec![Place::FREE; len].into_boxed_slice());
+        for place in old.into_iter().filter(|place| place.at != NONE) {
+            self.enter(place);
         }
     }
 
-    fn enter(&mut self, key: u64, at: u32) {
-        let free = self.probe(key).find(|&slot| self.index[slot] == NONE).expect("at most half full");
-        self.index[free] = at;
+    fn enter(&mut self, place: Place) {
+        let free = self.probe(place.low).find(|&slot| self.index[slot].at == NONE).expect("at most half full");
+        self.index[free] = place;
     }
 }

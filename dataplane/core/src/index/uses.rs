@@ -73,6 +73,11 @@ impl Uses {
         self.refused
     }
 
+    /// See [`Map::warm`].
+    pub(super) fn warm(&self, key: u64) -> u64 {
+        self.map.warm(key)
+    }
+
     /// The mark was asked for once more.
     pub(super) fn add(&mut self, key: u64, now_ms: u64) {
         let before = self.map.value_of(key);

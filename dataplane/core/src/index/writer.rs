@@ -17,6 +17,9 @@ use super::sync::{AtomicU64, Ordering};
 use super::types::{Config, Event, OwnerId, Seat, Stats};
 use super::uses::Uses;
 
+/// Events that are taken from a ring at once.
+const BATCH: usize = 64;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Writer {
@@ -32,6 +35,8 @@ pub struct Writer {
     links: Vec<Arc<Link>>,
     turn: Arc<AtomicU64>,
     cursor: Cursor,
+    /// Events on their way from a ring; empty between two calls.
+    batch: Vec<Event>,
     evictions: u64,
     refused: u64,
     /// Of readers that are gone.
@@ -52,6 +57,7 @@ impl Writer {
             links: Vec::new(),
             turn: Arc::new(AtomicU64::new(1)),
             cursor: Cursor::default(),
+            batch: Vec::with_capacity(BATCH),
             evictions: 0,
             refused: 0,
             overflow: 0,
@@ -112,21 +118,46 @@ impl Writer {
     /// Returns the number of events.
     pub fn drain(&mut self, now_ms: u64) -> usize {
         let mut drained = 0;
+        let mut batch = std::mem::take(&mut self.batch);
         for at in 0..self.links.len() {
             let link = Arc::clone(&self.links[at]);
-            let mut events = 0;
-            while let Some(event) = link.take() {
-                self.apply(event, now_ms);
-                events += 1;
-                if events == link.capacity() {
+            let mut left = link.capacity();
+            while left > 0 {
+                batch.extend(std::iter::from_fn(|| link.take()).take(left.min(BATCH)));
+                if batch.is_empty() {
                     break;
                 }
+                self.warm(&batch);
+                left -= batch.len();
+                drained += batch.len();
+                batch.drain(..).for_each(|event| self.apply(event, now_ms));
             }
-            link.add_applied(events as u64);
-            drained += events;
+            link.add_applied((link.capacity() - left) as u64);
         }
+        self.batch = batch;
         self.drop_left_links();
         drained
+    }
+
+    /// Reads the cells that a batch of events is about to change. One after the other each would be waited for, and a mark
+    /// touches half a dozen places in tables of many megabytes; these reads do not depend on each other, so the core does
+    /// ten at a time.
+    fn warm(&self, batch: &[Event]) {
+        let marks = batch.iter().filter_map(|event| match *event {
+            Event::Mark { owner, key, tokens, .. } => Some((owner, key, tokens)),
+            Event::Seen { .. } => None,
+        });
+        let Some((owner, ..)) = marks.clone().next() else { return };
+        let mut read = marks.clone().fold(0, |read, (_, key, _)| read ^ self.holders.warm(key) ^ self.uses.warm(key));
+        // Of one owner as a rule: a batch is a prompt's.
+        if let Some(recency) = self.recency.get(&owner) {
+            read = marks.clone().fold(read, |read, (_, key, _)| read ^ recency.warm(key));
+            if recency.is_full_with(marks.clone().map(|(.., tokens)| u64::from(tokens)).sum()) {
+                let leaving = recency.oldest(marks.count());
+                read = leaving.fold(read, |read, key| read ^ self.holders.warm(key) ^ recency.warm(key));
+            }
+        }
+        std::hint::black_box(read);
     }
 
     /// One event, from a ring or from another proxy.

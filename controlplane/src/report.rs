@@ -1,4 +1,4 @@
-//! What `check` and `build` say about a reading: errors, which an API server would answer to `kubectl apply`, and warnings,
+//! What `check`, `build` and `serve` say about a reading: errors, which an API server would answer to `kubectl apply`, and warnings,
 //! which would show in conditions.
 
 use std::fmt::Write as _;
@@ -9,13 +9,13 @@ use crate::world::{Kind, ObjectName, Seniority};
 
 /// Sentences: those of the files, then those of the objects.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(crate) struct Report {
     errors: Vec<String>,
     warnings: Vec<String>,
 }
 
 impl Report {
-    pub(super) fn of(reading: &Reading, verdicts: &Verdicts) -> Self {
+    pub(crate) fn of(reading: &Reading, verdicts: &Verdicts) -> Self {
         let mut report = Self { errors: reading.faults.iter().map(ToString::to_string).collect(), ..Self::default() };
         let world = &reading.world;
         for (name, verdict) in &verdicts.routes {
@@ -45,12 +45,12 @@ impl Report {
     }
 
     /// Whether something would be refused.
-    pub(super) fn is_bad(&self) -> bool {
+    pub(crate) fn is_bad(&self) -> bool {
         !self.errors.is_empty()
     }
 
     /// All of it, one a line.
-    pub(super) fn problems(&self) -> String {
+    pub(crate) fn problems(&self) -> String {
         let mut text = String::new();
         for error in &self.errors {
             let _ = writeln!(text, "error: {error}");
