@@ -45,7 +45,7 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
     routes.prop_map(|routes| {
         let route = |(i, (model, adapters, rules, base)): (usize, (String, Vec<String>, Vec<proto::Rule>, bool))| {
             let model = if base || adapters.is_empty() { model } else { String::new() };
-            proto::Route { name: format!("d/r{i}"), model, adapters, rules }
+            proto::Route { name: format!("d/r{i}"), model, adapters, rules, ..Default::default() }
         };
         let backend =
             |name: &str, model: &str| proto::Backend { name: name.into(), model: model.into(), ..Default::default() };

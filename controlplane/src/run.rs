@@ -123,7 +123,12 @@ impl Feed {
         }
         self.version += 1;
         let snapshot = Snapshot { version: Version { epoch: 0, version: self.version }, ..built.snapshot };
-        tracing::info!(version = self.version, routes = snapshot.routes.len(), backends = snapshot.backends.len(), "built");
+        tracing::info!(
+            version = self.version,
+            routes = snapshot.routes.len(),
+            backends = snapshot.backends.len(),
+            "built"
+        );
         self.zones.send_replace(Arc::new(zones(&reading.world)));
         self.snapshots.send_replace(Some(Arc::new(snapshot)));
     }

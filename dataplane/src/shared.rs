@@ -109,6 +109,7 @@ pub struct Shared {
     loaded: AtomicBool,
     connections: AtomicUsize,
     buffered: AtomicUsize,
+    started: Instant,
     started_ms: u64,
 }
 
@@ -148,6 +149,7 @@ impl Shared {
             loaded: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             buffered: AtomicUsize::new(0),
+            started: now,
             started_ms: sys::coarse_ms(),
         }
     }

@@ -24,7 +24,10 @@ impl Manifests {
 
     fn pod(&self, ip: &str) {
         let metadata = "{name: engine-0, labels: {app: sim}}";
-        self.put("pod.yaml", &format!("{{apiVersion: v1, kind: Pod, metadata: {metadata}, status: {{podIP: {ip}}}}}\n"));
+        self.put(
+            "pod.yaml",
+            &format!("{{apiVersion: v1, kind: Pod, metadata: {metadata}, status: {{podIP: {ip}}}}}\n"),
+        );
     }
 
     fn server(&self) {
@@ -72,18 +75,18 @@ fn an_edited_file_changes_where_requests_go_while_a_stream_runs_on() {
     until("it is ready", || plane.ready());
     let mut connection = Connection::open(plane.listen());
     assert_eq!(connection.chat("m"), 200);
-    let at = |ip: &str| move |endpoint: &serde_json::Value| endpoint["address"] == format!("{ip}:{port}");
-    assert!(at("127.0.0.2")(&plane.endpoint()));
+    let at = |ip: &str| plane.endpoint()["address"] == format!("{ip}:{port}");
+    assert!(at("127.0.0.2"));
     let stream = stage.stream(&plane, "m", 100);
 
     manifests.pod("127.0.0.3");
-    until("requests go to the pod's new address", || at("127.0.0.3")(&plane.endpoint()));
+    until("requests go to the pod's new address", || at("127.0.0.3"));
     assert_eq!(connection.chat("m"), 200);
 
     manifests.put("route.yaml", "kind: ModelRoute\nspec: [what is this\n");
     manifests.put("another.yaml", "{apiVersion: v1, kind: Pod, metadata: {name: no-address}}\n");
     manifests.pod("127.0.0.2");
-    until("a broken file holds up no other", || at("127.0.0.2")(&plane.endpoint()));
+    until("a broken file holds up no other", || at("127.0.0.2"));
     assert_eq!(connection.chat("m"), 200, "its last good state counts");
 
     manifests.route("n");

@@ -50,7 +50,9 @@ pub(super) fn accept(name: &ObjectName, spec: &ModelRouteSpec) -> Result<Accepte
     let (places, references, unserved) = (places(name, &valid), references(name, &valid), unserved(&valid));
     let ValidRoute { model, adapters, parents: _, rules, rate_limit: _ } = valid;
     let rules = rules.into_iter().map(|rule| published_rule(name, rule)).collect();
-    let mut route = contract::route(Route { name: name.to_string().into(), model, adapters, rules })?;
+    // A route with a limit is refused as a whole, so its limit need not go along.
+    let route = Route { name: name.to_string().into(), model, adapters, rules, rate_limit: None };
+    let mut route = contract::route(route)?;
     if let Some((Reason::NotServed, _)) = unserved {
         refuse(name, &mut route);
     }

@@ -65,7 +65,6 @@ fn a_pod_of_two_servers_is_one_endpoint_in_both() {
 }
 
 #[test]
-#[ignore = "until the contract takes an endpoint in several backends"]
 fn a_pod_of_two_servers_decodes() {
     super::assert_decodes(&rebuilt(&two_servers(), &mut Memory::default()).snapshot);
 }
