@@ -96,17 +96,17 @@ fn sharing(node: &str) -> Snapshot {
 fn a_shared_endpoint_changes_in_all_its_backends_or_not_at_all() {
     let (old, new) = (sharing("n1"), sharing("n2"));
     let delta = diff(&old, &new);
-    assert_eq!(delta.backend_upserts.len(), 2);
+    assert_eq!((delta.backend_upserts.len(), delta.endpoint_edits.len()), (0, 2));
     assert_eq!(apply(&old, delta.clone()).unwrap(), new);
 
-    let half = proto::ConfigDelta { backend_upserts: delta.backend_upserts[..1].to_vec(), ..delta.clone() };
+    let half = proto::ConfigDelta { endpoint_edits: delta.endpoint_edits[..1].to_vec(), ..delta.clone() };
     let Err(ApplyError::Refused(problems)) = apply(&old, half) else { panic!("half of a change was applied") };
     let expected = "backends[1].endpoints[0].node: \"n1\" contradicts backends[0].endpoints[0], which says \"n2\" of the \
                     same endpoint (uid, port, rank)";
     assert_eq!(problems.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
 
     let left = proto::ConfigDelta {
-        backend_upserts: delta.backend_upserts[..1].to_vec(),
+        endpoint_edits: delta.endpoint_edits[..1].to_vec(),
         backend_removals: vec!["d/b".into()],
         ..delta
     };
