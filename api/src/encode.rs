@@ -33,7 +33,9 @@ pub fn refusals(problems: &[Problem]) -> Vec<proto::Refusal> {
             Some(Object::Backend(name)) => (Kind::Backend, name.as_str()),
             Some(Object::Profile(name)) => (Kind::Profile, name.as_str()),
         };
-        let (path, reason) = (problem.path.clone(), problem.reason.to_string());
+        let (path, mut reason) = (problem.path.clone(), problem.reason.to_string());
+        // A reason may quote the whole of what is wrong, and all refusals go in one message.
+        reason.truncate(reason.floor_char_boundary(512));
         proto::Refusal { kind: kind.into(), name: name.to_owned(), path, reason }
     };
     problems.iter().map(refusal).collect()

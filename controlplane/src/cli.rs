@@ -12,7 +12,7 @@ use crate::crd;
 use crate::explain::{Query, explain};
 use crate::publish::{Built, Memory, Settings, Verdicts, build};
 use crate::report::Report;
-use crate::run::{Options, Plane};
+use crate::run::{Options, Plane, StartError};
 use crate::source::directory::{Directory, Reading};
 
 /// What sysexits.h calls a usage error.
@@ -165,8 +165,12 @@ fn serve(listen: SocketAddr, fleet_seed: Option<u64>, manifests: PathBuf) -> Res
     let fleet_seed = fleet_seed.map_or_else(machine_seed, Ok)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
-    runtime.block_on(async {
-        let plane = Plane::start(Options { manifests, listen, fleet_seed }).await.map_err(|error| error.to_string())?;
+    let ended = runtime.block_on(async {
+        let plane = match Plane::start(Options { manifests, listen, fleet_seed }).await {
+            Err(StartError::Source(sentence)) => return Err(sentence),
+            Err(error) => return Ok(Err(error.to_string())),
+            Ok(plane) => plane,
+        };
         tracing::info!(listen = %plane.address(), "serving");
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
             .map_err(|error| format!("cannot listen for SIGTERM: {error}"))?;
@@ -176,16 +180,27 @@ fn serve(listen: SocketAddr, fleet_seed: Option<u64>, manifests: PathBuf) -> Res
                 _ = tokio::signal::ctrl_c() => {}
             }
         };
-        plane.serve(stop).await.map_err(|error| error.to_string())?;
-        Ok(ExitCode::SUCCESS)
-    })
+        Ok(plane.serve(stop).await.map_err(|error| error.to_string()))
+    })?;
+    Ok(ended.map_or_else(
+        |sentence| {
+            eprintln!("kthena-controlplane: {sentence}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    ))
 }
 
-/// The same at every start on this machine, and not known to others.
+/// The same at every start on this machine.
 fn machine_seed() -> Result<u64, String> {
     match std::fs::read("/etc/machine-id") {
         Ok(id) if id.len() >= 32 => Ok(xxhash_rust::xxh3::xxh3_64_with_seed(&id, u64::from_ne_bytes(*b"kthena\0\0"))),
-        _ => random_seed(),
+        _ => {
+            tracing::warn!(
+                "no /etc/machine-id: what prompts are cached where is forgotten at a restart; give --fleet-seed"
+            );
+            random_seed()
+        }
     }
 }
 

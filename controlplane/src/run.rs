@@ -84,7 +84,13 @@ impl Plane {
 
     /// Serves until `stop`. The data planes go on with what they have.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let served = self.server.serve(stop).await;
+        let mut snapshots = self.snapshots;
+        // The thread that makes them holds the sender.
+        let lost = async { while snapshots.changed().await.is_ok() {} };
+        let served = tokio::select! {
+            served = self.server.serve(stop) => served,
+            () = lost => Err(io::Error::other("the thread that watches the manifests has ended")),
+        };
         self.stop.store(true, Release);
         if self.source.join().is_err() {
             tracing::error!("the thread that watched the manifests panicked");

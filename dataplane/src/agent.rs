@@ -151,7 +151,7 @@ async fn run(agent: &Context, mut stopped: watch::Receiver<bool>) {
             let End(why) = hold(agent, session).await;
             tracing::warn!(%why, "the stream to the control plane ended; serving on");
             agent.parts.status.failed(why);
-            backoff.lasted(begun.elapsed());
+            tokio::time::sleep(backoff.after(begun.elapsed(), agent.jitter())).await;
         }
     };
     tokio::select! {
@@ -163,7 +163,8 @@ async fn run(agent: &Context, mut stopped: watch::Receiver<bool>) {
 
 /// Tries until there is a stream.
 async fn connect(agent: &Context, backoff: &mut Backoff) -> Session {
-    let mut attempts = std::pin::pin!(attempts(agent, backoff));
+    let failed = |why| agent.parts.status.failed(why);
+    let mut attempts = std::pin::pin!(attempts(agent, backoff, failed));
     match tokio::time::timeout(PEERS_LIVE, &mut attempts).await {
         Ok(session) => session,
         Err(_) => {
@@ -173,13 +174,13 @@ async fn connect(agent: &Context, backoff: &mut Backoff) -> Session {
     }
 }
 
-async fn attempts(agent: &Context, backoff: &mut Backoff) -> Session {
+async fn attempts(agent: &Context, backoff: &mut Backoff, failed: impl Fn(String)) -> Session {
     loop {
         match Session::open(agent).await {
             Ok(session) => return session,
             Err(why) => {
                 tracing::debug!(%why, "no stream to the control plane");
-                agent.parts.status.failed(why);
+                failed(why);
                 tokio::time::sleep(backoff.next(agent.jitter())).await;
             }
         }
@@ -194,7 +195,8 @@ async fn hold(agent: &Context, mut session: Session) -> End {
         let due = session.renew_at(agent.jitter());
         let next = async {
             tokio::time::sleep_until(due.into()).await;
-            attempts(agent, &mut Backoff::new()).await
+            // The old one serves on, so that this one cannot be had yet is nothing to tell.
+            attempts(agent, &mut Backoff::new(), drop).await
         };
         tokio::select! {
             end = session.serve(agent) => return end,

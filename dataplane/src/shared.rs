@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -163,7 +166,7 @@ impl Shared {
     pub fn install(&self, table: Table) {
         self.table.store(Arc::new(table));
         self.accept();
-        self.loaded.store(true, Relaxed);
+        self.loaded.store(true, Release);
     }
 
     /// The source says again what the table in force holds.
@@ -186,7 +189,7 @@ impl Shared {
 
     /// Whether any snapshot has been in force.
     pub fn loaded(&self) -> bool {
-        self.loaded.load(Relaxed)
+        self.loaded.load(Acquire)
     }
 
     /// Keeps the table and remembers why.

@@ -53,7 +53,8 @@ impl Tables {
         let readers = shared.cores.iter().map(|_| writer.reader()).collect();
         let (installs, queue) = bounded(1);
         let tables = Arc::new(Self { shared, installs, thread: OnceLock::new(), stats: Mutex::default() });
-        let state = State { tables: tables.clone(), writer, registry, known: HashSet::new(), held: None, queue, stop };
+        let (known, limited, held) = (HashSet::new(), 0, None);
+        let state = State { tables: tables.clone(), writer, registry, known, limited, held, queue, stop };
         let thread = vital("tables".into(), move || run(state))?;
         // It was unset until now.
         let _ = tables.thread.set(thread.thread().clone());
@@ -104,6 +105,8 @@ struct State {
     writer: Writer,
     registry: LiveRegistry,
     known: HashSet<EndpointKey>,
+    /// Routes with a rate limit.
+    limited: usize,
     /// Version and content of the snapshot in force: saving a file anew is no change.
     held: Option<(Version, u64)>,
     queue: Receiver<Install>,
@@ -154,7 +157,7 @@ impl State {
         table.refresh(shared.now_ms());
         tracing::info!(version = table.version().version, endpoints = self.known.len(), "table in force");
         let limited = table.routes().iter().filter(|route| route.rate_limit.is_some()).count();
-        if limited > 0 {
+        if std::mem::replace(&mut self.limited, limited) != limited && limited > 0 {
             tracing::warn!(routes = limited, "rate limits are not enforced by this version: all requests pass");
         }
         shared.install(table);

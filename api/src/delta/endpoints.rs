@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use prost::Message as _;
+
 use super::list;
 use crate::decode::path::{Path, Problems};
 use crate::decode::{self, Object, Reason};
@@ -13,6 +15,8 @@ use crate::{encode, proto};
 /// Endpoints that an edit places or removes at most: it has to fit one message. More of them and the whole backend is
 /// sent, which can be split.
 const MOST: usize = 1_024;
+/// Bytes of an edit, for the same reason: endpoints carry all labels of their pods.
+const MOST_BYTES: usize = 256 << 10;
 
 /// How the new backend's endpoints differ; none where more than they differs, or too many do.
 pub(super) fn edit(old: &Backend, new: &Backend) -> Option<proto::EndpointsEdit> {
@@ -24,11 +28,12 @@ pub(super) fn edit(old: &Backend, new: &Backend) -> Option<proto::EndpointsEdit>
         return None;
     }
     let upsert = |position, e: &Arc<_>| proto::EndpointUpsert { position, endpoint: Some(encode::endpoint(e)) };
-    Some(proto::EndpointsEdit {
+    let edit = proto::EndpointsEdit {
         backend: new.name.to_string(),
         upserts: change.upserts(upsert),
         removals: change.removals,
-    })
+    };
+    (edit.encoded_len() <= MOST_BYTES).then_some(edit)
 }
 
 fn same_but_endpoints(old: &Backend, new: &Backend) -> bool {

@@ -132,6 +132,21 @@ fn endpoints(handles: &[u32]) -> Snapshot {
 }
 
 #[test]
+fn an_edit_too_large_for_a_message_is_sent_as_the_whole_backend_which_can_be_split() {
+    let old = endpoints(&(1..=300).collect::<Vec<_>>());
+    let mut new = Snapshot { version: Version { epoch: 0, version: 1 }, ..old.clone() };
+    for endpoint in &mut new.backends[1].endpoints {
+        let labels = (0..8).map(|n| (format!("key-{n}"), "x".repeat(200)));
+        std::sync::Arc::make_mut(endpoint).labels.extend(labels);
+    }
+    let delta = diff(&old, &new);
+    assert_eq!((delta.endpoint_edits.len(), delta.backend_upserts.len()), (0, 1));
+    let parts = split(delta.clone(), 64 << 10);
+    assert!(parts.len() > 4 && parts.iter().all(|part| part.encoded_len() <= 66 << 10), "{} parts", parts.len());
+    assert_eq!(apply(&old, delta).unwrap(), new);
+}
+
+#[test]
 fn one_endpoint_of_many_is_sent_alone() {
     let many: Vec<u32> = (1..=10_000).collect();
     let old = endpoints(&many);

@@ -77,7 +77,7 @@ fn an_edited_file_changes_where_requests_go_while_a_stream_runs_on() {
     assert_eq!(connection.chat("m"), 200);
     let at = |ip: &str| plane.endpoint()["address"] == format!("{ip}:{port}");
     assert!(at("127.0.0.2"));
-    let stream = stage.stream(&plane, "m", 100);
+    let stream = stage.stream(&plane, "m", 400);
 
     manifests.pod("127.0.0.3");
     until("requests go to the pod's new address", || at("127.0.0.3"));

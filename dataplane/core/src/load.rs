@@ -106,7 +106,7 @@ impl Live {
 
     /// Mean time to a stream's first event in ms, as seen here; 0 where there was none.
     pub fn mean_ttft_ms(&self) -> u32 {
-        self.ttft_ms.load(Relaxed)
+        mean_ms(&self.ttft_ms)
     }
 
     /// Prefill speed in tokens/s as measured; none before enough was seen.
@@ -122,7 +122,7 @@ impl Live {
 
     /// Mean time of a whole request in ms, 0 where none has finished: how long an abandoned one may run on.
     pub fn mean_service_ms(&self) -> u32 {
-        self.service_ms.load(Relaxed)
+        mean_ms(&self.service_ms)
     }
 
     /// What the engine last said, unless that is older than [`REPORT_FRESH_MS`].
@@ -171,13 +171,16 @@ impl Live {
     }
 }
 
-/// Moves a mean an eighth of the way. The first sample is the mean; 0 stands for none, so that nothing is below 1.
+/// Moves a mean, an f32, an eighth of the way. The first sample is the mean; 0 stands for none, so that nothing is below 1.
 fn observe(mean: &AtomicU32, elapsed_ms: u64) {
-    let sample = elapsed_ms.clamp(1, u64::from(u32::MAX)) as u32;
-    let old = mean.load(Relaxed);
-    let step = (f64::from(sample) - f64::from(old)) / 8.0;
-    let new = if old == 0 { sample } else { (f64::from(old) + step).max(1.0) as u32 };
-    mean.store(new, Relaxed);
+    let sample = elapsed_ms.max(1) as f32;
+    let old = f32::from_bits(mean.load(Relaxed));
+    let new = if old == 0.0 { sample } else { old + (sample - old) / 8.0 };
+    mean.store(new.to_bits(), Relaxed);
+}
+
+fn mean_ms(mean: &AtomicU32) -> u32 {
+    f32::from_bits(mean.load(Relaxed)).round() as u32
 }
 
 /// Takes `amount` off, never below zero: a lost race costs a little accuracy, never a wrap to a huge load.

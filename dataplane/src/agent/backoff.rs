@@ -26,11 +26,13 @@ impl Backoff {
         step.mul_f32(1.0 - chance.clamp(0.0, 1.0) / 2.0)
     }
 
-    /// A stream ended after so long. One that ends at once is as bad as none.
-    pub(super) fn lasted(&mut self, time: Duration) {
-        if time >= GOOD {
-            self.step = FIRST;
+    /// How long to wait after a stream that lasted so long: one that ends at once is as bad as none.
+    pub(super) fn after(&mut self, lasted: Duration, chance: f32) -> Duration {
+        if lasted < GOOD {
+            return self.next(chance);
         }
+        self.step = FIRST;
+        Duration::ZERO
     }
 }
 
@@ -50,9 +52,8 @@ mod tests {
     fn only_a_stream_that_lasted_starts_anew() {
         let mut backoff = Backoff::new();
         backoff.next(0.0);
-        backoff.lasted(Duration::from_secs(1));
-        assert_eq!(backoff.next(0.0).as_millis(), 200);
-        backoff.lasted(GOOD);
+        assert_eq!(backoff.after(Duration::from_secs(1), 0.0).as_millis(), 200);
+        assert_eq!(backoff.after(GOOD, 0.0), Duration::ZERO);
         assert_eq!(backoff.next(0.0).as_millis(), 100);
     }
 }

@@ -107,12 +107,14 @@ impl Decided {
 }
 
 fn find(worker: &Worker, flight: &mut Flight, received: &Received, ask: &Ask) -> Result<Target, Refusal> {
+    // Asked first: a table that comes between the two would be taken for one that lacks the model.
+    let loaded = worker.shared.loaded();
     let table = worker.table();
     flight.model(&ask.model, table.known_model(&ask.model));
     let random = worker.rng.borrow_mut().next_u64();
     let headers = Headers(received);
     let query = RouteQuery { model: &ask.model, path: received.path(), headers: &headers, random };
-    let routed = route(&table, &query).map_err(|miss| match worker.shared.loaded() {
+    let routed = route(&table, &query).map_err(|miss| match loaded {
         true => missed(&table, &ask.model, miss),
         false => unconfigured(),
     })?;

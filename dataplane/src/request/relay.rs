@@ -25,7 +25,7 @@ use crate::server::connection::{After, Connection};
 use crate::server::watch::Waiting;
 
 /// Room of a read: small while events trickle, for each stream holds it; grown while reads fill it.
-/// A client that reads slowly holds it, twice where the answer is re-framed.
+/// A client that reads slowly holds one such buffer.
 const ROOM: (usize, usize) = (4 << 10, 32 << 10);
 /// Reads in a row that need not wait, before others get the core.
 const IN_A_ROW: u32 = 64;
@@ -199,7 +199,12 @@ async fn run(
     let mut in_a_row = 0;
     loop {
         if step.seen.first_event {
-            course.served.endpoint.reservation.first_event(connection.worker.now_ms());
+            let (reservation, now_ms) = (&mut course.served.endpoint.reservation, connection.worker.now_ms());
+            if course.is_events && course.status < 400 {
+                reservation.first_event(now_ms);
+            } else {
+                reservation.answered(now_ms);
+            }
         }
         course.reusable &= unread == bytes.len();
         let (length, capacity) = (bytes.len(), bytes.capacity());
@@ -279,6 +284,9 @@ fn resized(mut bytes: Vec<u8>, (read, capacity): (usize, usize)) -> Vec<u8> {
         Vec::with_capacity((capacity * 4).min(ROOM.1))
     } else if read * 4 <= capacity && capacity > ROOM.0 {
         Vec::with_capacity(ROOM.0)
+    } else if bytes.capacity() < capacity {
+        // It was let go while a slow client was waited for.
+        Vec::with_capacity(capacity)
     } else {
         bytes.clear();
         bytes

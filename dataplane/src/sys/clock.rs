@@ -1,7 +1,7 @@
 //! A clock that is cheap to read.
 
 /// Milliseconds of the kernel's coarse monotonic clock. It lags by up to a tick (1 to 4 ms) and takes a tenth of the time
-/// of the precise one.
+/// of the precise one. By libc, for rustix looks for the vdso by itself and crashes under valgrind, which counts instructions here.
 pub(crate) fn coarse_ms() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes one timespec to the address it is given.

@@ -1,7 +1,7 @@
 //! What every proxy has outstanding at every engine, and for each proxy the sum of the others'. Values are absolute: a
 //! report replaces, a sum replaces, and nothing is lost where one is skipped.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 
 use api::limits::MAX_ENDPOINTS;
@@ -106,11 +106,12 @@ impl Loads {
         proxy.sequence = report.sequence;
         if proxy.stream != stream {
             proxy.stream = stream;
-            let told: Vec<u32> = report.endpoints.iter().map(|load| load.handle).collect();
+            let told: HashSet<u32> = report.endpoints.iter().map(|load| load.handle).collect();
             let old: Vec<u32> = proxy.loads.keys().copied().filter(|handle| !told.contains(handle)).collect();
             old.into_iter().for_each(|handle| book.set(owner, handle, Load::default()));
         }
-        for load in &report.endpoints {
+        // There are no more; what a hostile proxy adds is not looked at.
+        for load in report.endpoints.iter().take(MAX_ENDPOINTS) {
             let EndpointLoad { handle, queued_tokens, running, ttft } = *load;
             book.set(owner, handle, Load { queued_tokens, running, ttft });
         }
@@ -170,6 +171,10 @@ impl Book {
         let Some(proxy) = self.proxies.get_mut(&owner) else { return };
         let idle = (load.queued_tokens, load.running) == (0, 0);
         if !idle && proxy.loads.len() >= MAX_ENDPOINTS && !proxy.loads.contains_key(&handle) {
+            return;
+        }
+        let full = self.endpoints.len() > MOST && !self.endpoints.contains_key(&handle);
+        if !idle && full {
             return;
         }
         let old = if idle { proxy.loads.remove(&handle) } else { proxy.loads.insert(handle, load) };

@@ -32,6 +32,11 @@ pub(super) struct Poison {
     entries: BTreeMap<Object, Entry>,
 }
 
+/// As much of a text as is kept for each object, whatever a data plane sends.
+fn clipped(text: &str) -> &str {
+    &text[..text.floor_char_boundary(512)]
+}
+
 impl Poison {
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -51,7 +56,7 @@ impl Poison {
             let Some(object) = object(refusal) else { continue };
             let Some(form) = forms.find(&object).map(|form| form.hash()) else { continue };
             let again = before.binary_search(&object).is_ok();
-            let reason = format!("{}: {}", refusal.path, refusal.reason);
+            let reason = format!("{}: {}", clipped(&refusal.path), clipped(&refusal.reason));
             let entry = self.entries.entry(object).or_insert_with(|| {
                 further = true;
                 Entry { form, instead: Instead::Held, reason }

@@ -225,11 +225,8 @@ async fn who_does_not_answer_in_time_is_cut_off() {
 
 #[tokio::test]
 async fn a_stream_ends_by_age_and_its_load_stays_where_another_took_over() {
-    let options = Options {
-        stream_life: Duration::from_secs(3),
-        load_kept: Duration::from_millis(100),
-        ..Options::default()
-    };
+    let options =
+        Options { stream_life: Duration::from_secs(3), load_kept: Duration::from_millis(100), ..Options::default() };
     let site = Site::start(options).await;
     site.publish("a");
     let (begin, mut old) = (tokio::time::Instant::now(), site.join().await);

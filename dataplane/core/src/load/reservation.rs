@@ -66,14 +66,21 @@ impl Reservation {
         &self.live
     }
 
-    /// The first event of the answer arrived, so prefill has ended. Later calls change nothing.
+    /// The first event of the answer arrived, so prefill has ended: how long that took is learned. Later calls change
+    /// nothing.
     pub fn first_event(&mut self, now_ms: u64) {
+        if let Stage::Prefill { tokens } = self.stage {
+            self.live.speed.complete(u64::from(tokens), now_ms);
+            self.live.observe_ttft(now_ms.saturating_sub(self.since_ms));
+        }
+        self.answered(now_ms);
+    }
+
+    /// An answer arrived, so nothing waits any more; nothing is learned, for an endpoint that refuses at once would seem the
+    /// quickest of all. Later calls change nothing.
+    pub fn answered(&mut self, now_ms: u64) {
         match std::mem::replace(&mut self.stage, Stage::Decode) {
-            Stage::Prefill { tokens } => {
-                dequeue(&self.live, tokens);
-                self.live.speed.complete(u64::from(tokens), now_ms);
-                self.live.observe_ttft(now_ms.saturating_sub(self.since_ms));
-            }
+            Stage::Prefill { tokens } => dequeue(&self.live, tokens),
             Stage::Predicted { work_us, ends_us } => {
                 let left_us = ends_us.saturating_sub(now_ms.saturating_mul(1_000)).min(work_us);
                 subtract(&self.live.unary_until_us, left_us);
@@ -84,7 +91,7 @@ impl Reservation {
 
     /// The answer has ended well: releases the endpoint and learns the time that a request takes there.
     pub fn finish(mut self, now_ms: u64) {
-        self.first_event(now_ms);
+        self.answered(now_ms);
         self.live.observe_service(now_ms.saturating_sub(self.since_ms));
     }
 

@@ -145,3 +145,15 @@ fn bytes_per_token_follow_usage() {
     (0..200).for_each(|_| backend.learn_bytes_per_token(3_000, 1_000));
     assert!((backend.bytes_per_token() - 3.0).abs() < 0.01);
 }
+
+#[test]
+fn a_mean_follows_small_changes_and_a_refusal_is_no_first_event() {
+    let live = Arc::new(Live::new());
+    let ttft = |ms: u64| reserve(&live, 10, Answer::Stream, 0).first_event(ms);
+    ttft(10);
+    (0..40).for_each(|_| ttft(17));
+    assert_eq!(live.mean_ttft_ms(), 17);
+    reserve(&live, 10, Answer::Stream, 0).answered(2);
+    reserve(&live, 10, Answer::Stream, 0).finish(2);
+    assert_eq!((live.mean_ttft_ms(), live.queued_tokens(1.0, 2)), (17, 0));
+}
