@@ -153,16 +153,26 @@ fn run(desk: &Desk, folder: &Path) {
         let waited = desk.changed.wait_timeout_while(desk.slot(), time, |slot| !until(slot));
         waited.expect("no thread panics while it holds the slot").0
     };
+    // What could not be written is tried again: until then the file must not be dated as if it held it.
+    let mut unwritten: Option<Arc<Snapshot>> = None;
     loop {
-        let mut slot = wait(CONFIRM, |slot| slot.stop || slot.newest.is_some());
+        let mut slot = match unwritten {
+            None => wait(CONFIRM, |slot| slot.stop || slot.newest.is_some()),
+            Some(_) => desk.slot(),
+        };
         let (newest, confirmed, stop) = (slot.newest.take(), std::mem::take(&mut slot.confirmed), slot.stop);
         drop(slot);
-        let result = match newest {
-            Some(snapshot) => write(folder, &snapshot),
+        let again = unwritten.is_some();
+        let result = match newest.or_else(|| unwritten.take()) {
+            Some(snapshot) => {
+                let written = write(folder, &snapshot);
+                unwritten = written.is_err().then_some(snapshot);
+                written
+            }
             None if confirmed => date(folder),
             None => Ok(()),
         };
-        if let Err(error) = result {
+        if let (Err(error), false) = (result, again) {
             tracing::error!(folder = %folder.display(), %error, "the snapshot cannot be kept on disk");
         }
         if stop {

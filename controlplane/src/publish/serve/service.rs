@@ -35,6 +35,8 @@ const PING_ANSWER: Duration = Duration::from_secs(5);
 const WINDOW: u32 = 256 << 10;
 /// A data plane needs one stream, and two while one takes over.
 const STREAMS_PER_CONNECTION: u32 = 4;
+/// After a connection that could not be accepted.
+const AFTER_ERROR: Duration = Duration::from_millis(100);
 /// Messages between a stream's task and its socket.
 const OUTBOX: usize = 1;
 
@@ -42,6 +44,11 @@ const OUTBOX: usize = 1;
 pub(super) async fn serve(listener: Listener, hub: Arc<Hub>, stop: impl Future<Output = ()>) -> io::Result<()> {
     let incoming = unfold(listener.socket, |socket| async {
         let accepted = socket.accept().await.and_then(|(stream, _)| Connection::new(stream));
+        if let Err(error) = &accepted {
+            // Such as having no descriptors left: tonic tries again at once, and would do nothing else.
+            tracing::warn!(%error, "a data plane's connection cannot be accepted");
+            tokio::time::sleep(AFTER_ERROR).await;
+        }
         Some((accepted, socket))
     });
     let server = tonic::transport::Server::builder()

@@ -77,3 +77,23 @@ fn the_file_is_dated_when_the_control_plane_confirms_it() {
     date(&folder.0).unwrap();
     assert!(read(&folder.0).unwrap().unwrap().age < Duration::from_secs(60));
 }
+
+#[test]
+fn what_cannot_be_written_is_written_once_that_is_possible() {
+    let folder = Folder::new();
+    let later = folder.0.join("later");
+    let disk = Disk::start(later.clone()).unwrap();
+    disk.keeper().keep(Arc::new(snapshot(3)));
+    let begin = std::time::Instant::now();
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        while !done() {
+            assert!(begin.elapsed() < Duration::from_secs(20), "waited in vain: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    until("it was taken", &|| disk.desk.slot().newest.is_none());
+    fs::create_dir(&later).unwrap();
+    until("it is there", &|| read(&later).is_ok_and(|kept| kept.is_some()));
+    disk.stop();
+    assert_eq!(read(&later).unwrap().unwrap().snapshot.version.version, 3);
+}
