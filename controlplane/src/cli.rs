@@ -163,6 +163,7 @@ fn serve(listen: SocketAddr, fleet_seed: Option<u64>, manifests: PathBuf) -> Res
     let level = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(level).with_writer(io::stderr).init();
     let fleet_seed = fleet_seed.map_or_else(machine_seed, Ok)?;
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
     let ended = runtime.block_on(async {
@@ -189,6 +190,15 @@ fn serve(listen: SocketAddr, fleet_seed: Option<u64>, manifests: PathBuf) -> Res
         },
         |()| ExitCode::SUCCESS,
     ))
+}
+
+/// Each data plane needs a descriptor, and two while one of its streams takes over; shells give a thousand.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+    }
 }
 
 /// The same at every start on this machine.

@@ -3,6 +3,7 @@
 //! The source looks on a thread of its own, and what it says is built there too. The result is a value in a watch, which
 //! the server takes; so a build never delays a stream, and of several edits in a row only the last one is sent.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -121,12 +122,11 @@ impl Feed {
     fn take(&mut self, reading: &Reading) {
         let built = build(&reading.world, &self.settings, &mut self.memory);
         let problems = Report::of(reading, &built.verdicts).problems();
-        if problems != self.told {
-            for line in problems.lines() {
-                tracing::warn!("{line}");
-            }
-            self.told = problems;
+        let told: HashSet<&str> = self.told.lines().collect();
+        for line in problems.lines().filter(|line| !told.contains(line)) {
+            tracing::warn!("{line}");
         }
+        self.told = problems;
         self.version += 1;
         let snapshot = Snapshot { version: Version { epoch: 0, version: self.version }, ..built.snapshot };
         tracing::info!(

@@ -57,7 +57,12 @@ pub(super) async fn run(hub: Arc<Hub>, mut call: Call) {
 }
 
 async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Status> {
-    let first = timeout(SUBSCRIBE, call.inbound.message()).await;
+    let mut closing = hub.closing.subscribe();
+    let first = tokio::select! {
+        first = timeout(SUBSCRIBE, call.inbound.message()) => first,
+        // The server ends once its streams have, and this one has nothing to say.
+        _ = closing.wait_for(|closing| *closing) => return Err(Status::unavailable("the control plane ends")),
+    };
     let first = first.map_err(|_| Status::deadline_exceeded("no subscription within 10 s"))??;
     let Some(FromDataPlane { message: Some(Said::Subscribe(subscribe)) }) = first else {
         return Err(Status::invalid_argument("the first message is a subscription"));

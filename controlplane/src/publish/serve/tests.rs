@@ -308,6 +308,18 @@ async fn nonsense_ends_the_stream_it_comes_by() {
 }
 
 #[tokio::test]
+async fn who_says_nothing_does_not_delay_the_servers_end() {
+    let mut site = Site::start(Options::default()).await;
+    let silent = tokio::spawn(Plane::say_nothing(site.address));
+    // Long enough for it to be there; it has 10 s to speak.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!silent.is_finished());
+    site.stop().await;
+    let told = tokio::time::timeout(Duration::from_secs(5), silent).await.expect("the server ends").unwrap();
+    assert!(told.message().contains("ends"), "{told}");
+}
+
+#[tokio::test]
 async fn streams_are_bounded_and_end_with_the_server() {
     let mut site = Site::start(Options { streams: 2, ..Options::default() }).await;
     let (mut one, _two) = (site.join().await, site.join().await);

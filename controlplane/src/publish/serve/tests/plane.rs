@@ -169,6 +169,16 @@ impl Plane {
         Ok(Self { welcome, held, instance, loads, load_bytes: 0, inbound, outbound })
     }
 
+    /// Opens a stream and says nothing; ends with what the server says to that.
+    pub(super) async fn say_nothing(address: SocketAddr) -> Status {
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        let silence = futures_util::stream::pending::<FromDataPlane>();
+        match DataPlaneClient::new(channel).stream(silence).await {
+            Err(status) => status,
+            Ok(stream) => stream.into_inner().message().await.unwrap_err(),
+        }
+    }
+
     pub(super) fn words(&self) -> String {
         words(&self.held)
     }
