@@ -92,7 +92,7 @@ fn a_data_plane_starts_from_disk_while_the_control_plane_is_away() {
     until("it is ready", || plane.ready());
     let took = begin.elapsed();
     println!("ready from disk after {took:?}");
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
     let mut connection = Connection::open(plane.listen());
     assert_eq!((connection.chat("m"), connection.chat("n")), (200, 200));
     let ready = plane.readyz();
@@ -148,7 +148,7 @@ fn a_poison_route_leaves_the_rest_flowing() {
     let begin = Instant::now();
     control.publish(poisoned(stage.snapshot(&["m", "old", "n"]), 1));
     until("the rest is in force", || connection.get("/v1/models/n").0 == 200);
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
     assert_eq!(connection.chat("old"), 200, "the refused one serves in its last form");
     let progress = control.complete(1);
     let route = Object::Route("t/old".into());
@@ -163,7 +163,7 @@ fn a_poison_route_leaves_the_rest_flowing() {
         connection.chat("m");
         stage.engines[1].stats().requests > 0
     });
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
     // Mended, it is taken.
     control.publish(stage.snapshot(&["m", "old", "n"]));
     until("nothing is refused", || control.complete(1).refused.is_empty());
@@ -177,13 +177,13 @@ fn the_next_stream_is_there_before_the_old_one_ends() {
     let plane = Plane::start(&control, None);
     until("it is ready", || plane.ready());
     let mut since = 0.0;
-    until("the next stream has been opened", || {
+    until("two streams have taken over", || {
         let at = plane.readyz()["control_plane"].clone();
         assert_eq!((&at["connected"], control.progress().connected), (&true.into(), 1), "{at}");
         let now = at["since_seconds"].as_f64().unwrap();
         assert!(now >= since, "it was connected all the time: {at}");
         since = now;
-        at["streams"].as_u64().unwrap() >= 2
+        at["streams"].as_u64().unwrap() >= 3
     });
     assert_eq!(control.counts.encoded.load(Relaxed), 1, "and nothing was sent again");
     control.publish(stage.snapshot(&["m", "n"]));
@@ -242,8 +242,7 @@ fn from_the_edit_to_all_cores_of_four_data_planes() {
         "edit to all cores of 4 data planes, {EDITS} edits: p50 {p50:?}, p99 {p99:?}, most {:?}",
         times[EDITS - 1]
     );
-    // Two cores run all of this and other tests too; the figure is what is printed.
-    assert!(p99 < Duration::from_secs(5), "p99 {p99:?}");
+    assert!(p99 < Duration::from_millis(500), "p99 {p99:?}");
 }
 
 #[test]
@@ -269,7 +268,7 @@ fn a_storm_of_edits_is_coalesced_and_costs_no_request() {
     let (late, published) = (last.elapsed(), control.counts.published.load(Relaxed));
     println!("{edits} edits in {time:?}: {published} published, the last in force after {late:?}");
     assert!(published as f64 <= 2.0 + 20.0 * time.as_secs_f64(), "{published} in {time:?}");
-    assert!(late < Duration::from_secs(5), "{late:?}");
+    assert!(late < Duration::from_millis(500), "{late:?}");
     assert_eq!(connection.opened, 1);
 }
 
