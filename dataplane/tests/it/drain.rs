@@ -129,9 +129,13 @@ fn descriptors_are_given_back(leg: Leg) {
         client.send(crate::support::wire::post_with("/v1/score", "X-Silent: 1\r\n", r#"{"model":"m"}"#));
     }
     engine.wait_requests(40);
-    assert!(process.descriptors() >= base + 60);
+    // Told from what is open now: what asked whether the process is ready may have been counted in the base.
+    let open = process.descriptors();
     drop(clients);
     engine.wait_gone(20);
-    until("all descriptors are back", || process.descriptors() <= base);
+    until("all descriptors are back", || {
+        let left = process.descriptors();
+        left <= base && left + 60 <= open
+    });
     assert!(process.folder.file("snapshot.json").exists() && !process.has_ended());
 }
