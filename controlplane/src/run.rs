@@ -1,7 +1,8 @@
 //! The running control plane: what the source says becomes a snapshot, and every data plane gets it.
 //!
-//! The source looks on a thread of its own, and what it says is built there too. The result is a value in a watch, which
-//! the server takes; so a build never delays a stream, and of several edits in a row only the last one is sent.
+//! The source looks on a thread of its own, and what it says is built there too. The result, a `Round`, is a value in a
+//! watch, and so is its snapshot, which the server takes; so a build never delays a stream, and of several edits in a row
+//! only the last one is sent.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -16,9 +17,10 @@ use api::snapshot::{Snapshot, Version};
 use tokio::sync::watch;
 
 use crate::publish::serve::{Inputs, ListenError, Listener, Options as Stream, Progress, Server, Zones};
-use crate::publish::{Memory, Settings, build, zones};
+use crate::publish::{Memory, Settings, Verdicts, build, zones};
 use crate::report::Report;
 use crate::source::directory::{self, Directory, Reading};
+use crate::world::World;
 
 /// What is run.
 #[derive(Debug, Clone)]
@@ -45,10 +47,22 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
+/// One build: what was read, what became of each object, and what data planes are told.
+#[derive(Debug)]
+pub struct Round {
+    /// What the source said.
+    pub world: World,
+    /// What became of each object.
+    pub verdicts: Verdicts,
+    /// Its version counts the rounds; [`Progress::source`] says how far which of them has come.
+    pub snapshot: Arc<Snapshot>,
+}
+
 /// A control plane that has read its manifests and listens.
 #[derive(Debug)]
 pub struct Plane {
     server: Server,
+    rounds: watch::Receiver<Option<Arc<Round>>>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     stop: Arc<AtomicBool>,
     source: JoinHandle<()>,
@@ -60,17 +74,23 @@ impl Plane {
         let Options { manifests, listen, fleet_seed } = options;
         let (directory, reading) = Directory::open(&manifests).map_err(StartError::Source)?;
         let (mut feed, inputs) = Feed::new(Settings { fleet_seed });
-        feed.take(&reading);
+        let rounds = feed.rounds.subscribe();
+        feed.take(reading);
         let server = Server::new(Listener::plain(listen).await?, inputs.clone(), Stream::default());
         let stop = Arc::new(AtomicBool::new(false));
-        let source = directory::watch(directory, stop.clone(), move |reading| feed.take(&reading));
+        let source = directory::watch(directory, stop.clone(), move |reading| feed.take(reading));
         let source = source.map_err(StartError::Thread)?;
-        Ok(Self { server, snapshots: inputs.snapshots, stop, source })
+        Ok(Self { server, rounds, snapshots: inputs.snapshots, stop, source })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// The newest build; none until every source has said all it has.
+    pub fn rounds(&self) -> watch::Receiver<Option<Arc<Round>>> {
+        self.rounds.clone()
     }
 
     /// What data planes are told, as it changes.
@@ -109,26 +129,29 @@ struct Feed {
     told: String,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     zones: watch::Sender<Arc<Zones>>,
+    rounds: watch::Sender<Option<Arc<Round>>>,
 }
 
 impl Feed {
     fn new(settings: Settings) -> (Self, Inputs) {
         let (snapshots, newest) = watch::channel(None);
         let (zones, of_nodes) = watch::channel(Arc::default());
-        let feed = Self { settings, memory: Memory::default(), version: 0, told: String::new(), snapshots, zones };
+        let (memory, told, rounds) = (Memory::default(), String::new(), watch::channel(None).0);
+        let feed = Self { settings, memory, version: 0, told, snapshots, zones, rounds };
         (feed, Inputs { snapshots: newest, zones: of_nodes })
     }
 
-    fn take(&mut self, reading: &Reading) {
+    fn take(&mut self, reading: Reading) {
         let built = build(&reading.world, &self.settings, &mut self.memory);
-        let problems = Report::of(reading, &built.verdicts).problems();
+        let problems = Report::of(&reading, &built.verdicts).problems();
         let told: HashSet<&str> = self.told.lines().collect();
         for line in problems.lines().filter(|line| !told.contains(line)) {
             tracing::warn!("{line}");
         }
         self.told = problems;
         self.version += 1;
-        let snapshot = Snapshot { version: Version { epoch: 0, version: self.version }, ..built.snapshot };
+        let version = Version { epoch: 0, version: self.version };
+        let snapshot = Arc::new(Snapshot { version, ..built.snapshot });
         tracing::info!(
             version = self.version,
             routes = snapshot.routes.len(),
@@ -136,6 +159,7 @@ impl Feed {
             "built"
         );
         self.zones.send_replace(Arc::new(zones(&reading.world)));
-        self.snapshots.send_replace(Some(Arc::new(snapshot)));
+        self.snapshots.send_replace(Some(snapshot.clone()));
+        self.rounds.send_replace(Some(Arc::new(Round { world: reading.world, verdicts: built.verdicts, snapshot })));
     }
 }
