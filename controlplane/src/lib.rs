@@ -8,6 +8,7 @@ pub mod autoscaling_policy;
 pub mod autoscaling_policy_binding;
 pub mod cli;
 pub mod crd;
+pub mod engine;
 pub mod explain;
 pub mod external_model_provider;
 pub mod model_booster;
