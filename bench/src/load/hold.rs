@@ -98,9 +98,13 @@ pub fn run(plan: &HoldPlan) -> anyhow::Result<HoldReport> {
     })
 }
 
+/// Other addresses for each target: a port stays taken for a minute after its connection, and the next target's connections
+/// would have none left.
 fn source(index: usize, target: SocketAddr) -> Option<IpAddr> {
     let block = u8::try_from(index / PER_SOURCE % 200).unwrap_or(0);
-    target.ip().is_loopback().then_some(IpAddr::V4(Ipv4Addr::new(127, 0, 1, block + 1))).filter(|_| target.is_ipv4())
+    let of_target = u8::try_from(target.port() % 200).unwrap_or(0);
+    let address = IpAddr::V4(Ipv4Addr::new(127, 1, of_target, block + 1));
+    target.ip().is_loopback().then_some(address).filter(|_| target.is_ipv4())
 }
 
 fn open(plan: &HoldPlan, index: usize) -> anyhow::Result<TcpStream> {
@@ -145,16 +149,24 @@ fn read_answer(stream: &mut TcpStream) -> anyhow::Result<()> {
     }
 }
 
-/// Holds the connections for the plan's time; slow ones get a byte each round.
+/// Holds the connections for the plan's time; each slow one gets a byte per `drip`. They take turns, as clients that know
+/// nothing of each other do: all in one instant would be a burst, and a burst is not what slow clients are.
 fn drip(plan: &HoldPlan, held: &mut [TcpStream]) {
-    let end = Instant::now() + plan.time;
-    let slow = matches!(plan.hold, Hold::SlowHead | Hold::SlowBody);
-    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-        std::thread::sleep(if slow { left.min(plan.drip) } else { left });
-        for stream in held.iter_mut().filter(|_| slow) {
+    let (begin, end) = (Instant::now(), Instant::now() + plan.time);
+    if matches!(plan.hold, Hold::Idle | Hold::NoRead) || held.is_empty() {
+        return std::thread::sleep(plan.time);
+    }
+    let turn = plan.drip / u32::try_from(held.len()).unwrap_or(u32::MAX);
+    let mut given = 0;
+    while Instant::now() < end {
+        let due = begin.elapsed().as_nanos() / turn.as_nanos().max(1);
+        while given < due {
+            let index = usize::try_from(given % held.len() as u128).expect("less than a length");
             // One that the peer has closed is counted at the end.
-            let _ = stream.write(b"x");
+            let _ = held[index].write(b"x");
+            given += 1;
         }
+        std::thread::sleep(turn.max(Duration::from_millis(1)));
     }
 }
 

@@ -51,13 +51,15 @@ impl Subscriber {
         Self { held, flight: None, poison: Poison::default(), compared: None, stuck: None, answers: 0 }
     }
 
-    /// What is to be sent next; none while a change is on its way or where nothing is to be changed.
+    /// What is to be sent next; none while a change is on its way or where nothing is to be changed. A stream's first
+    /// change may have no content: by it a data plane learns that what it holds, from disk perhaps, is still the newest.
     pub(super) fn next(&mut self, current: &Published, archive: &Archive) -> Option<Arc<Update>> {
-        if self.flight.is_some() || self.held == Some(current.state.mark) {
+        let told = self.answers > 0;
+        if self.flight.is_some() || (told && self.held == Some(current.state.mark)) {
             return None;
         }
         let target = self.view(&current.state, archive);
-        if self.held == Some(target.mark) || self.stuck == Some(target.mark.content_hash) {
+        if (told && self.held == Some(target.mark)) || self.stuck == Some(target.mark.content_hash) {
             return None;
         }
         let update = archive.update(self.held, &target, self.answers == 0);
