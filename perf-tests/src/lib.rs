@@ -1,0 +1,3 @@
+//! Runs of the whole system, beside the real programs of Kubernetes.
+
+pub mod cluster;
