@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::admin::{self, Admin};
 use crate::crd;
 use crate::explain::{Query, explain};
 use crate::publish::{Built, Memory, Settings, Verdicts, build};
@@ -58,6 +59,12 @@ enum Command {
         /// it is made of this machine's id, and so the same after a restart.
         #[arg(long, env = "KTHENA_FLEET_SEED", hide_env_values = true)]
         fleet_seed: Option<u64>,
+        /// Where `/healthz`, `/readyz` and `/metrics` are.
+        #[arg(long, default_value = "127.0.0.1:9091")]
+        metrics_address: SocketAddr,
+        /// The loopback port of `/debug`; 0 for none. A data plane on the same machine has one, too.
+        #[arg(long, default_value_t = 15000)]
+        debug_port: u16,
         /// A directory of YAML or JSON files, or one such file.
         manifests: PathBuf,
     },
@@ -99,7 +106,9 @@ impl Cli {
                 explain_query(&query, &manifests)
             }
             Command::Build { fleet_seed, path } => print_snapshot(fleet_seed, &path),
-            Command::Serve { listen, fleet_seed, manifests } => serve(listen, fleet_seed, manifests),
+            Command::Serve { listen, fleet_seed, metrics_address, debug_port, manifests } => {
+                serve(listen, fleet_seed, &admin::Options::new(metrics_address, debug_port), manifests)
+            }
             Command::Crdgen { write: None } => print(&crd::stream()),
             Command::Crdgen { write: Some(folder) } => match crd::write(&folder) {
                 Ok(()) => Ok(ExitCode::SUCCESS),
@@ -159,7 +168,12 @@ fn print_snapshot(fleet_seed: Option<u64>, path: &Path) -> Result<ExitCode, Stri
         .map(|code| if report.is_bad() { ExitCode::FAILURE } else { code })
 }
 
-fn serve(listen: SocketAddr, fleet_seed: Option<u64>, manifests: PathBuf) -> Result<ExitCode, String> {
+fn serve(
+    listen: SocketAddr,
+    fleet_seed: Option<u64>,
+    admin: &admin::Options,
+    manifests: PathBuf,
+) -> Result<ExitCode, String> {
     let level = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(level).with_writer(io::stderr).init();
     let fleet_seed = fleet_seed.map_or_else(machine_seed, Ok)?;
@@ -172,7 +186,11 @@ fn serve(listen: SocketAddr, fleet_seed: Option<u64>, manifests: PathBuf) -> Res
             Err(error) => return Ok(Err(error.to_string())),
             Ok(plane) => plane,
         };
-        tracing::info!(listen = %plane.address(), "serving");
+        let admin = match Admin::bind(admin, plane.view()).await {
+            Err(error) => return Ok(Err(error.to_string())),
+            Ok(admin) => admin,
+        };
+        tracing::info!(listen = %plane.address(), metrics = %admin.metrics(), debug = ?admin.debug(), "serving");
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
             .map_err(|error| format!("cannot listen for SIGTERM: {error}"))?;
         let stop = async {
@@ -181,7 +199,10 @@ fn serve(listen: SocketAddr, fleet_seed: Option<u64>, manifests: PathBuf) -> Res
                 _ = tokio::signal::ctrl_c() => {}
             }
         };
-        Ok(plane.serve(stop).await.map_err(|error| error.to_string()))
+        tokio::select! {
+            served = plane.serve(stop) => Ok(served.map_err(|error| error.to_string())),
+            never = admin.serve() => match never {},
+        }
     })?;
     Ok(ended.map_or_else(
         |sentence| {

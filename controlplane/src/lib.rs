@@ -4,6 +4,7 @@
 //! server or from an admission request: nulls and defaults as the API server treats them, then the schema, then the kind's
 //! own `validate`. All problems are said at once.
 
+pub mod admin;
 pub mod autoscaling_policy;
 pub mod autoscaling_policy_binding;
 pub mod cli;
@@ -11,6 +12,7 @@ pub mod crd;
 pub mod engine;
 pub mod explain;
 pub mod external_model_provider;
+pub mod metrics;
 pub mod model_booster;
 pub mod model_route;
 pub mod model_server;

@@ -12,10 +12,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Release};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use api::snapshot::{Snapshot, Version};
+use prometheus::Registry;
 use tokio::sync::watch;
 
+use crate::admin::View;
+use crate::metrics::Builds;
 use crate::publish::serve::{Inputs, ListenError, Listener, Options as Stream, Progress, Server, Zones};
 use crate::publish::{Memory, Settings, Verdicts, build, zones};
 use crate::report::Report;
@@ -62,6 +66,7 @@ pub struct Round {
 #[derive(Debug)]
 pub struct Plane {
     server: Server,
+    registry: Registry,
     rounds: watch::Receiver<Option<Arc<Round>>>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     stop: Arc<AtomicBool>,
@@ -73,14 +78,15 @@ impl Plane {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let Options { manifests, listen, fleet_seed } = options;
         let (directory, reading) = Directory::open(&manifests).map_err(StartError::Source)?;
-        let (mut feed, inputs) = Feed::new(Settings { fleet_seed });
+        let registry = Registry::new();
+        let (mut feed, inputs) = Feed::new(Settings { fleet_seed }, Builds::new(&registry));
         let rounds = feed.rounds.subscribe();
         feed.take(reading);
         let server = Server::new(Listener::plain(listen).await?, inputs.clone(), Stream::default());
         let stop = Arc::new(AtomicBool::new(false));
         let source = directory::watch(directory, stop.clone(), move |reading| feed.take(reading));
         let source = source.map_err(StartError::Thread)?;
-        Ok(Self { server, rounds, snapshots: inputs.snapshots, stop, source })
+        Ok(Self { server, registry, rounds, snapshots: inputs.snapshots, stop, source })
     }
 
     /// Where it listens.
@@ -101,6 +107,17 @@ impl Plane {
     /// How far the newest of that has come.
     pub fn progress(&self) -> watch::Receiver<Arc<Progress>> {
         self.server.progress()
+    }
+
+    /// What the admin listeners show.
+    pub fn view(&self) -> View {
+        View {
+            rounds: self.rounds.clone(),
+            progress: self.server.progress(),
+            data_planes: Box::new(self.server.data_planes()),
+            counts: self.server.counts(),
+            registry: self.registry.clone(),
+        }
     }
 
     /// Serves until `stop`. The data planes go on with what they have.
@@ -126,6 +143,7 @@ impl Plane {
 #[derive(Debug)]
 struct Feed {
     settings: Settings,
+    builds: Builds,
     memory: Memory,
     version: u64,
     told: String,
@@ -135,16 +153,18 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(settings: Settings) -> (Self, Inputs) {
+    fn new(settings: Settings, builds: Builds) -> (Self, Inputs) {
         let (snapshots, newest) = watch::channel(None);
         let (zones, of_nodes) = watch::channel(Arc::default());
         let (memory, told, rounds) = (Memory::default(), String::new(), watch::channel(None).0);
-        let feed = Self { settings, memory, version: 0, told, snapshots, zones, rounds };
+        let feed = Self { settings, builds, memory, version: 0, told, snapshots, zones, rounds };
         (feed, Inputs { snapshots: newest, zones: of_nodes })
     }
 
     fn take(&mut self, reading: Reading) {
+        let since = Instant::now();
         let built = build(&reading.world, &self.settings, &mut self.memory);
+        self.builds.built(since.elapsed());
         let problems = Report::of(&reading, &built.verdicts).problems();
         let told: HashSet<&str> = self.told.lines().collect();
         for line in problems.lines().filter(|line| !told.contains(line)) {

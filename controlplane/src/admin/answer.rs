@@ -1,0 +1,120 @@
+//! What is answered: a function of the request and of what is looked at.
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, header};
+use http_body_util::Full;
+use prometheus::Registry;
+use serde_json::{Value, json};
+
+use super::pages;
+use super::view::Look;
+use crate::metrics;
+
+/// Which listener is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Health and metrics only.
+    Metrics,
+    /// Everything.
+    Debug,
+}
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Page {
+    Health,
+    Ready,
+    Metrics,
+    ConfigDump,
+    Objects,
+    DataPlanes,
+}
+
+const PAGES: [(&str, Page); 6] = [
+    ("/healthz", Page::Health),
+    ("/readyz", Page::Ready),
+    ("/metrics", Page::Metrics),
+    ("/debug/config_dump", Page::ConfigDump),
+    ("/debug/objects", Page::Objects),
+    ("/debug/dataplanes", Page::DataPlanes),
+];
+/// The first so many are on both listeners.
+const ON_BOTH: usize = 3;
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    content_type: &'static str,
+    /// Whether only reading is allowed, which a refused method is told.
+    read_only: bool,
+    pub(super) body: String,
+}
+
+impl Reply {
+    fn new(status: StatusCode, content_type: &'static str, body: String) -> Self {
+        Self { status, content_type, read_only: false, body }
+    }
+
+    fn json(status: StatusCode, value: &Value) -> Self {
+        Self::new(status, "application/json", format!("{value:#}\n"))
+    }
+
+    pub(super) fn failed(sentence: &str) -> Self {
+        Self::json(StatusCode::INTERNAL_SERVER_ERROR, &json!({"error": sentence}))
+    }
+}
+
+impl From<Reply> for Response<Full<Bytes>> {
+    fn from(reply: Reply) -> Self {
+        let mut response = Response::builder().status(reply.status).header(header::CONTENT_TYPE, reply.content_type);
+        if reply.read_only {
+            response = response.header(header::ALLOW, "GET, HEAD");
+        }
+        response.body(Full::from(reply.body)).expect("the parts of a reply are valid")
+    }
+}
+
+/// The page that is asked for, or the refusal.
+pub(super) fn route(which: Which, method: &Method, path: &str) -> Result<Page, Reply> {
+    let pages = match which {
+        Which::Metrics => &PAGES[..ON_BOTH],
+        Which::Debug => &PAGES[..],
+    };
+    let Some((_, page)) = pages.iter().find(|(known, _)| *known == path) else {
+        let paths: Vec<&str> = pages.iter().map(|(path, _)| *path).collect();
+        let body = json!({"error": format!("nothing is served at {path}"), "paths": paths});
+        return Err(Reply::json(StatusCode::NOT_FOUND, &body));
+    };
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let body = json!({"error": format!("{path} can only be read: use GET, not {method}")});
+        return Err(Reply { read_only: true, ..Reply::json(StatusCode::METHOD_NOT_ALLOWED, &body) });
+    }
+    Ok(*page)
+}
+
+/// The page.
+pub(super) fn render(page: Page, look: &Look, registry: &Registry) -> Reply {
+    match page {
+        Page::Health => Reply::json(StatusCode::OK, &json!({"message": "ok"})),
+        Page::Ready if look.published() => Reply::json(StatusCode::OK, &json!({"message": "ready"})),
+        Page::Ready => Reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"message": NOT_READY})),
+        Page::Metrics => match metrics::encode(registry, look) {
+            Ok(text) => Reply::new(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
+            Err(error) => Reply::failed(&error.to_string()),
+        },
+        Page::DataPlanes => Reply::json(StatusCode::OK, &pages::data_planes(look)),
+        Page::ConfigDump | Page::Objects => {
+            let Some(round) = &look.round else {
+                return Reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": NOT_BUILT}));
+            };
+            if page == Page::Objects {
+                return Reply::json(StatusCode::OK, &pages::objects(round));
+            }
+            Reply::new(StatusCode::OK, "application/json", pages::config_dump(&round.snapshot))
+        }
+    }
+}
+
+const NOT_READY: &str = "nothing is published yet: data planes that connect now would get no routes";
+const NOT_BUILT: &str = "nothing is built yet: not every source has said all it has";

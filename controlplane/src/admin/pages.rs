@@ -1,0 +1,126 @@
+//! Values as JSON, for people and scripts.
+
+use api::decode::Object;
+use api::snapshot::{Snapshot, Version};
+use serde_json::{Value, json};
+
+use super::view::Look;
+use crate::publish::serve::DataPlane;
+use crate::publish::{Condition, ProviderVerdict, RouteVerdict, SchedulerVerdict, ServerVerdict};
+use crate::run::Round;
+use crate::world::ObjectName;
+
+/// What data planes are told, in the form of a snapshot file. The seed is a secret: with it prompts could be made that
+/// collide with those of others.
+pub(super) fn config_dump(snapshot: &Snapshot) -> String {
+    api::json::snapshot_to_json(&Snapshot { fleet_seed: 0, ..snapshot.clone() })
+}
+
+/// What became of each object.
+pub(super) fn objects(round: &Round) -> Value {
+    let verdicts = &round.verdicts;
+    let routes: Vec<Value> = verdicts.routes.iter().map(|(name, verdict)| route(name, verdict)).collect();
+    let servers: Vec<Value> = verdicts.servers.iter().map(|(name, verdict)| server(name, verdict)).collect();
+    let providers: Vec<Value> = verdicts.providers.iter().map(|(name, verdict)| provider(name, verdict)).collect();
+    json!({
+        "version": round.snapshot.version.version,
+        "modelroutes": routes,
+        "modelservers": servers,
+        "externalmodelproviders": providers,
+        "scheduler": verdicts.scheduler.as_ref().map(scheduler),
+    })
+}
+
+fn route(name: &ObjectName, verdict: &RouteVerdict) -> Value {
+    json!({
+        "namespace": &*name.namespace,
+        "name": &*name.name,
+        "generation": verdict.generation,
+        "accepted": condition(&verdict.accepted),
+        "resolved_refs": condition(&verdict.resolved_refs),
+        "published": verdict.published,
+    })
+}
+
+fn server(name: &ObjectName, verdict: &ServerVerdict) -> Value {
+    let left_out = verdict.left_out.iter();
+    let left_out = left_out.map(|(pod, why)| json!({"pod": pod.to_string(), "reason": why.to_string()}));
+    json!({
+        "namespace": &*name.namespace,
+        "name": &*name.name,
+        "generation": verdict.generation,
+        "accepted": condition(&verdict.accepted),
+        "ready": condition(&verdict.ready),
+        "endpoints": verdict.endpoints,
+        "left_out": left_out.collect::<Vec<_>>(),
+        "notes": verdict.notes,
+    })
+}
+
+fn provider(name: &ObjectName, verdict: &ProviderVerdict) -> Value {
+    json!({
+        "namespace": &*name.namespace,
+        "name": &*name.name,
+        "generation": verdict.generation,
+        "accepted": condition(&verdict.accepted),
+        "credentials": condition(&verdict.credentials),
+    })
+}
+
+fn scheduler(verdict: &SchedulerVerdict) -> Value {
+    json!({
+        "namespace": &*verdict.name.namespace,
+        "name": &*verdict.name.name,
+        "accepted": condition(&verdict.accepted),
+        "notes": verdict.notes,
+    })
+}
+
+fn condition(condition: &Condition) -> Value {
+    json!({
+        "status": condition.holds,
+        "reason": condition.reason.to_string(),
+        "message": condition.message,
+    })
+}
+
+/// Who is connected, and what each has.
+pub(super) fn data_planes(look: &Look) -> Value {
+    let newest = look.progress.version;
+    let rows: Vec<Value> = look.data_planes.iter().map(|row| data_plane(row, newest)).collect();
+    json!({
+        "newest": look.published().then(|| version(newest)),
+        "source_version": look.progress.source.version,
+        "data_planes": rows,
+    })
+}
+
+fn data_plane(row: &DataPlane, newest: Version) -> Value {
+    let refused = row.refused.iter();
+    let refused = refused.map(|(object, reason)| {
+        let (kind, name) = named(object);
+        json!({"kind": kind, "name": name, "reason": reason})
+    });
+    json!({
+        "node": row.node,
+        "namespace": row.namespace,
+        "zone": row.zone,
+        "instance": row.instance,
+        "applied": row.applied.map(version),
+        "newest": row.applied == Some(newest),
+        "refused": refused.collect::<Vec<_>>(),
+        "stuck": row.stuck,
+    })
+}
+
+fn version(version: Version) -> Value {
+    json!({"epoch": version.epoch, "version": version.version})
+}
+
+fn named(object: &Object) -> (&'static str, &str) {
+    match object {
+        Object::Route(name) => ("route", name.as_str()),
+        Object::Backend(name) => ("backend", name.as_str()),
+        Object::Profile(name) => ("profile", name.as_str()),
+    }
+}

@@ -1,0 +1,237 @@
+//! The pages by themselves, and by real bytes over the listeners of a plane that runs.
+
+use std::time::Instant;
+
+use api::decode::Object;
+use api::snapshot::Version;
+use http::{Method, StatusCode};
+use prometheus::Registry;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::metrics::Builds;
+use crate::publish::serve::{DataPlane, Progress};
+use crate::publish::{Memory, Settings, build};
+use crate::run::{self, Plane, Round};
+use crate::source::directory::Directory;
+
+const SEED: u64 = 0x5ec2_e75e_ed00_0001;
+/// A good server with a pod that is left out, a route to it, and a route without rules.
+const MANIFESTS: &str = r#"
+{apiVersion: networking.serving.volcano.sh/v1alpha1, kind: ModelServer, metadata: {name: s, generation: 4},
+ spec: {inferenceEngine: vLLM, workloadSelector: {matchLabels: {app: s}}, workloadPort: {port: 8000}}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: p, labels: {app: s}}, status: {podIP: 10.0.0.1}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: q, labels: {app: s}}, status: {phase: Pending}}
+---
+{apiVersion: networking.serving.volcano.sh/v1alpha1, kind: ModelRoute, metadata: {name: good},
+ spec: {modelName: m, rules: [{targetModels: [{modelServerName: s}]}]}}
+---
+{apiVersion: networking.serving.volcano.sh/v1alpha1, kind: ModelRoute, metadata: {name: lost},
+ spec: {modelName: n, rateLimit: {inputTokensPerUnit: 1, unit: second}, rules: [{targetModels: [{modelServerName: s}]}]}}
+"#;
+
+fn manifests() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("all.yaml"), MANIFESTS).unwrap();
+    folder
+}
+
+fn look() -> Look {
+    let folder = manifests();
+    let (_, reading) = Directory::open(folder.path()).unwrap();
+    let built = build(&reading.world, &Settings { fleet_seed: SEED }, &mut Memory::default());
+    let version = Version { epoch: 0, version: 3 };
+    let snapshot = Arc::new(api::snapshot::Snapshot { version, ..built.snapshot });
+    let round = Arc::new(Round { world: reading.world, verdicts: built.verdicts, snapshot });
+    let newest = Version { epoch: 9, version: 2 };
+    let refused = [(Object::Route("default/good".into()), "too new".to_owned())].into();
+    let data_plane = DataPlane {
+        node: "node-a".into(),
+        namespace: "kthena".into(),
+        zone: "zone-1".into(),
+        instance: 7,
+        applied: Some(newest),
+        refused,
+        stuck: None,
+    };
+    let progress = Progress { version: newest, source: version, connected: 1, applied: 1, ..Progress::default() };
+    Look { round: Some(round), progress: Arc::new(progress), data_planes: vec![data_plane], ..Look::default() }
+}
+
+fn page(page: Page, look: &Look) -> Reply {
+    render(page, look, &Registry::new())
+}
+
+fn json(reply: &Reply) -> Value {
+    serde_json::from_str(&reply.body).unwrap()
+}
+
+#[test]
+fn unknown_paths_are_told_which_there_are_and_other_methods_which_may_be_used() {
+    let refused = route(Which::Metrics, &Method::GET, "/debug/objects").unwrap_err();
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    assert_eq!(json(&refused)["paths"], serde_json::json!(["/healthz", "/readyz", "/metrics"]));
+    assert_eq!(route(Which::Debug, &Method::HEAD, "/debug/objects"), Ok(Page::Objects));
+    assert_eq!(route(Which::Debug, &Method::DELETE, "/debug").unwrap_err().status, StatusCode::NOT_FOUND);
+    let refused = route(Which::Debug, &Method::DELETE, "/debug/objects").unwrap_err();
+    assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(Response::from(refused).headers()["allow"], "GET, HEAD");
+}
+
+#[test]
+fn it_is_ready_once_something_is_published() {
+    let none = Look::default();
+    assert_eq!(page(Page::Health, &none).status, StatusCode::OK);
+    let built = Look { progress: Arc::default(), ..look() };
+    for early in [&none, &built] {
+        let reply = page(Page::Ready, early);
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(json(&reply)["message"].as_str().unwrap().contains("nothing is published yet"));
+    }
+    assert_eq!(page(Page::Ready, &look()).status, StatusCode::OK);
+    for unbuilt in [Page::ConfigDump, Page::Objects] {
+        assert_eq!(page(unbuilt, &none).status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
+
+#[test]
+fn the_dump_is_a_snapshot_without_its_secret() {
+    let look = look();
+    let reply = page(Page::ConfigDump, &look);
+    assert!(!reply.body.contains(&SEED.to_string()), "{}", reply.body);
+    let read = api::json::snapshot_from_json(reply.body.as_bytes()).unwrap();
+    let held = &look.round.as_ref().unwrap().snapshot;
+    assert_eq!((held.fleet_seed, read.fleet_seed), (SEED, 0));
+    assert_eq!((&read.routes, &read.backends), (&held.routes, &held.backends));
+}
+
+#[test]
+fn objects_say_what_became_of_each() {
+    let objects = json(&page(Page::Objects, &look()));
+    let server = &objects["modelservers"][0];
+    assert_eq!((&server["name"], &server["generation"], &server["endpoints"]), (&"s".into(), &4.into(), &1.into()));
+    assert_eq!(server["left_out"], serde_json::json!([{"pod": "default/q", "reason": "not running yet"}]));
+    let accepted = |n: usize| objects["modelroutes"][n]["accepted"].clone();
+    assert_eq!((&accepted(0)["status"], &accepted(0)["reason"]), (&true.into(), &"Accepted".into()));
+    assert_eq!((&accepted(1)["status"], &accepted(1)["reason"]), (&false.into(), &"NotServed".into()));
+    assert!(accepted(1)["message"].as_str().unwrap().contains("rateLimit"));
+}
+
+#[test]
+fn data_planes_say_what_each_has_and_refuses() {
+    let told = json(&page(Page::DataPlanes, &look()));
+    let row = &told["data_planes"][0];
+    assert_eq!((&row["node"], &row["zone"], &row["newest"]), (&"node-a".into(), &"zone-1".into(), &true.into()));
+    assert_eq!(row["applied"], serde_json::json!({"epoch": 9, "version": 2}));
+    let refused = serde_json::json!([{"kind": "route", "name": "default/good", "reason": "too new"}]);
+    assert_eq!((&row["refused"], &row["stuck"]), (&refused, &Value::Null));
+    assert_eq!(json(&page(Page::DataPlanes, &Look::default()))["newest"], Value::Null);
+}
+
+#[test]
+fn a_scrape_has_the_builds_the_snapshot_and_the_stream() {
+    let (registry, look) = (Registry::new(), look());
+    let builds = Builds::new(&registry);
+    builds.built(Duration::from_millis(3));
+    look.counts.cut_off.store(5, std::sync::atomic::Ordering::Relaxed);
+    let text = render(Page::Metrics, &look, &registry).body;
+    for line in [
+        "kthena_controlplane_builds_total 1",
+        "kthena_controlplane_build_seconds_count 1",
+        r#"kthena_controlplane_build_seconds_bucket{le="0.0032"} 1"#,
+        r#"kthena_controlplane_objects{kind="ModelRoute",verdict="Accepted"} 1"#,
+        r#"kthena_controlplane_objects{kind="ModelRoute",verdict="NotServed"} 1"#,
+        "kthena_controlplane_snapshot_endpoints 1",
+        "kthena_controlplane_source_version 3",
+        "kthena_controlplane_subscribers_connected 1",
+        "kthena_controlplane_subscribers_refused 1",
+        "kthena_controlplane_streams_cut_off_total 5",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+/// Everything that comes back for these bytes.
+async fn ask(address: SocketAddr, bytes: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    // A reset is what a refused connection may look like.
+    let _ = timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.expect("it closes");
+    answer
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await
+}
+
+/// A plane that serves, and its admin addresses.
+async fn running(folder: &std::path::Path) -> (SocketAddr, SocketAddr) {
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    let options = run::Options { manifests: folder.into(), listen: any, fleet_seed: SEED };
+    let plane = Plane::start(options).await.unwrap();
+    let admin = Admin::bind(&Options { metrics: any, debug: Some(any) }, plane.view()).await.unwrap();
+    let addresses = (admin.metrics(), admin.debug().unwrap());
+    tokio::spawn(plane.serve(std::future::pending()));
+    tokio::spawn(admin.serve());
+    addresses
+}
+
+#[tokio::test]
+async fn a_running_plane_answers_on_both_listeners() {
+    let folder = manifests();
+    let (metrics, debug) = running(folder.path()).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !get(metrics, "/readyz").await.starts_with("HTTP/1.1 200") {
+        assert!(Instant::now() < deadline, "it never became ready");
+    }
+    assert!(get(metrics, "/healthz").await.starts_with("HTTP/1.1 200"));
+    assert!(get(metrics, "/metrics").await.contains("kthena_controlplane_builds_total 1\n"));
+    assert!(get(metrics, "/debug/config_dump").await.starts_with("HTTP/1.1 404"));
+    for (path, word) in [("config_dump", "default/good"), ("objects", "left_out"), ("dataplanes", "source_version")] {
+        let answer = get(debug, &format!("/debug/{path}?x=y")).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(word), "{answer}");
+    }
+    let posted = ask(debug, "POST /debug/objects HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx").await;
+    assert!(posted.starts_with("HTTP/1.1 405") && posted.contains("allow: GET, HEAD"), "{posted}");
+    let head = ask(debug, "HEAD /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
+    let long = ask(metrics, &format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(HEAD_BYTES))).await;
+    assert!(long.is_empty() || long.starts_with("HTTP/1.1 4"), "{long}");
+}
+
+#[tokio::test]
+async fn who_holds_all_connections_is_cut_off_and_the_other_listener_answers_meanwhile() {
+    let folder = manifests();
+    let (metrics, debug) = running(folder.path()).await;
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS {
+        held.push(TcpStream::connect(metrics).await.unwrap());
+    }
+    // Accepted in order: all that are held come before this one.
+    assert_eq!(get(metrics, "/healthz").await, "");
+    assert!(get(debug, "/healthz").await.starts_with("HTTP/1.1 200"));
+    let since = Instant::now();
+    for mut stream in held {
+        let mut answer = Vec::new();
+        let _ = timeout(2 * HEAD_TIME, stream.read_to_end(&mut answer)).await.expect("it is cut off");
+    }
+    assert!(since.elapsed() < HEAD_TIME + Duration::from_secs(4), "{:?}", since.elapsed());
+    assert!(get(metrics, "/healthz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_a_sentence_that_says_what_to_do() {
+    let folder = manifests();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    let plane =
+        Plane::start(run::Options { manifests: folder.path().into(), listen: any, fleet_seed: 1 }).await.unwrap();
+    let options = Options::new(any, taken.local_addr().unwrap().port());
+    let said = Admin::bind(&options, plane.view()).await.unwrap_err().to_string();
+    assert!(said.contains("in use") && said.contains("--debug-port, or 0"), "{said}");
+    assert_eq!(Options::new(any, 0).debug, None);
+}

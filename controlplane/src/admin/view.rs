@@ -1,0 +1,63 @@
+//! The running process, as far as it is shown.
+
+use std::fmt;
+use std::sync::Arc;
+
+use api::snapshot::Version;
+use prometheus::Registry;
+use tokio::sync::watch;
+
+use crate::publish::serve::{Counts, DataPlane, Progress};
+use crate::run::Round;
+
+/// From where the pages come; each is read anew for each request.
+pub struct View {
+    /// The newest build.
+    pub rounds: watch::Receiver<Option<Arc<Round>>>,
+    /// How far it has come.
+    pub progress: watch::Receiver<Arc<Progress>>,
+    /// Who is connected.
+    pub data_planes: Box<dyn Fn() -> Vec<DataPlane> + Send + Sync>,
+    /// What the stream has done.
+    pub counts: Arc<Counts>,
+    /// What parts of the process count for themselves.
+    pub registry: Registry,
+}
+
+impl View {
+    /// Everything at one moment.
+    pub fn look(&self) -> Look {
+        Look {
+            round: self.rounds.borrow().clone(),
+            progress: self.progress.borrow().clone(),
+            data_planes: (self.data_planes)(),
+            counts: self.counts.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("progress", &*self.progress.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// What is shown, as a value.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// The newest build; none until every source has said all it has.
+    pub round: Option<Arc<Round>>,
+    /// How far it has come.
+    pub progress: Arc<Progress>,
+    /// Who is connected.
+    pub data_planes: Vec<DataPlane>,
+    /// What the stream has done.
+    pub counts: Arc<Counts>,
+}
+
+impl Look {
+    /// Data planes that connect get something: epochs of what is published are never 0.
+    pub fn published(&self) -> bool {
+        self.progress.version != Version::default()
+    }
+}

@@ -1,0 +1,129 @@
+//! What is measured. Parts that count for themselves register in a registry that they are given; the rest is read at
+//! each scrape from values that are there anyway, so that nothing is counted twice or forgotten.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets,
+};
+
+use crate::admin::Look;
+use crate::publish::Verdicts;
+use crate::publish::serve::Counts;
+
+/// Builds, as they are made.
+#[derive(Debug)]
+pub struct Builds {
+    total: IntCounter,
+    seconds: Histogram,
+}
+
+impl Builds {
+    /// Registers its metrics; a registry takes one of these.
+    pub fn new(registry: &Registry) -> Self {
+        let total = counter("kthena_controlplane_builds_total", "Builds of a snapshot.");
+        // 0.1 ms to 3.3 s: one object to a full snapshot.
+        let buckets = exponential_buckets(0.000_1, 2.0, 16).expect("start and factor make buckets");
+        let options = HistogramOpts::new("kthena_controlplane_build_seconds", "What a build took.").buckets(buckets);
+        let seconds = Histogram::with_opts(options).expect("the name and the buckets are valid");
+        registry.register(Box::new(total.clone())).expect("a registry takes one of these");
+        registry.register(Box::new(seconds.clone())).expect("a registry takes one of these");
+        Self { total, seconds }
+    }
+
+    /// One more.
+    pub fn built(&self, took: Duration) {
+        self.total.inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+}
+
+/// The text of a scrape.
+pub fn encode(registry: &Registry, look: &Look) -> prometheus::Result<String> {
+    let mut families = registry.gather();
+    families.extend(of_build(look));
+    families.extend(of_stream(look));
+    families.extend(of_counts(&look.counts));
+    TextEncoder::new().encode_to_string(&families)
+}
+
+/// What the newest build came to; nothing until there is one.
+fn of_build(look: &Look) -> Vec<MetricFamily> {
+    let Some(round) = &look.round else { return Vec::new() };
+    let snapshot = &round.snapshot;
+    let endpoints = snapshot.backends.iter().map(|backend| backend.endpoints.len()).sum();
+    let mut families = objects(&round.verdicts);
+    for (name, help, value) in [
+        ("kthena_controlplane_snapshot_routes", "Routes of the newest snapshot.", snapshot.routes.len()),
+        ("kthena_controlplane_snapshot_backends", "Backends of the newest snapshot.", snapshot.backends.len()),
+        ("kthena_controlplane_snapshot_endpoints", "Endpoints of all its backends.", endpoints),
+    ] {
+        families.extend(gauge(name, help, value as u64));
+    }
+    let help = "The newest build's number; published_source_version follows it.";
+    families.extend(gauge("kthena_controlplane_source_version", help, snapshot.version.version));
+    families
+}
+
+/// Objects by what became of them.
+fn objects(verdicts: &Verdicts) -> Vec<MetricFamily> {
+    let routes = verdicts.routes.values().map(|verdict| ("ModelRoute", verdict.accepted.reason));
+    let servers = verdicts.servers.values().map(|verdict| ("ModelServer", verdict.accepted.reason));
+    let providers = verdicts.providers.values().map(|verdict| ("ExternalModelProvider", verdict.accepted.reason));
+    let mut sums: BTreeMap<(&str, String), i64> = BTreeMap::new();
+    for (kind, reason) in routes.chain(servers).chain(providers) {
+        *sums.entry((kind, reason.to_string())).or_default() += 1;
+    }
+    let options = Opts::new("kthena_controlplane_objects", "Objects by kind and by the reason of their Accepted.");
+    let gauges = IntGaugeVec::new(options, &["kind", "verdict"]).expect("the name and the labels are valid");
+    for ((kind, verdict), sum) in &sums {
+        gauges.with_label_values(&[*kind, verdict.as_str()]).set(*sum);
+    }
+    gauges.collect()
+}
+
+/// Who is connected, and how far the newest snapshot has come.
+fn of_stream(look: &Look) -> Vec<MetricFamily> {
+    let progress = &look.progress;
+    let refusing = look.data_planes.iter().filter(|row| row.stuck.is_some() || !row.refused.is_empty()).count();
+    let rows = [
+        ("kthena_controlplane_published_source_version", "The build that was published last.", progress.source.version),
+        ("kthena_controlplane_subscribers_connected", "Data planes on the stream.", progress.connected as u64),
+        ("kthena_controlplane_subscribers_applied", "Of these, with the newest version.", progress.applied as u64),
+        ("kthena_controlplane_subscribers_refused", "Of these, that refuse some of it or all.", refusing as u64),
+    ];
+    rows.into_iter().flat_map(|(name, help, value)| gauge(name, help, value)).collect()
+}
+
+fn of_counts(counts: &Counts) -> Vec<MetricFamily> {
+    let rows: [(&str, &str, &AtomicU64); 8] = [
+        ("kthena_controlplane_published_total", "Snapshots that differed from the one before.", &counts.published),
+        ("kthena_controlplane_encoded_total", "Changes encoded, each once for all who need it.", &counts.encoded),
+        ("kthena_controlplane_encoded_bytes_total", "Bytes of encoded changes.", &counts.encoded_bytes),
+        ("kthena_controlplane_sent_total", "Changes sent, each to one data plane.", &counts.sent),
+        ("kthena_controlplane_applied_total", "Sent changes that were acknowledged.", &counts.applied),
+        ("kthena_controlplane_refused_total", "Sent changes that were refused.", &counts.refused),
+        ("kthena_controlplane_streams_total", "Streams opened.", &counts.streams),
+        ("kthena_controlplane_streams_cut_off_total", "Streams ended for want of an answer.", &counts.cut_off),
+    ];
+    let family = |(name, help, value): (&str, &str, &AtomicU64)| {
+        let counter = counter(name, help);
+        counter.inc_by(value.load(Relaxed));
+        counter.collect()
+    };
+    rows.into_iter().flat_map(family).collect()
+}
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    IntCounter::new(name, help).expect("the name is valid")
+}
+
+fn gauge(name: &str, help: &str, value: u64) -> Vec<MetricFamily> {
+    let gauge = IntGauge::new(name, help).expect("the name is valid");
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    gauge.collect()
+}
