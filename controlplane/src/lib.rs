@@ -6,6 +6,7 @@
 
 pub mod autoscaling_policy;
 pub mod autoscaling_policy_binding;
+pub mod certificates;
 pub mod cli;
 pub mod crd;
 pub mod explain;
@@ -22,4 +23,5 @@ mod report;
 pub mod run;
 pub mod source;
 pub mod valid;
+pub mod webhook;
 pub mod world;
