@@ -65,15 +65,23 @@ enum LookError {
     #[error("Secret {0} is not there: create it, empty, as the chart does")]
     NoSecret(String),
     #[error("Secret {0}: {1}")]
-    Secret(String, #[source] Error),
+    Secret(String, String),
     #[error("Secret {0} cannot be served: {1}")]
     Unusable(String, String),
     #[error("{0} cannot be given the CA bundle: {1}")]
-    Publish(String, #[source] Error),
+    Publish(String, String),
     #[error(transparent)]
     Issue(#[from] IssueError),
     #[error("the API server did not answer within {ANSWER_TIME:?}")]
     Late,
+}
+
+/// The API server's sentence, without all else that it said.
+fn said(error: &Error) -> String {
+    match error {
+        Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
 }
 
 #[derive(Debug)]
@@ -91,8 +99,10 @@ struct Keeper {
 /// What a look came to.
 enum Looked {
     Settled,
-    /// The Secret was written, by us or by another replica at the same time: what is next shows at once.
+    /// We wrote the Secret; what is next shows at once.
     Wrote,
+    /// Another replica wrote it at the same time.
+    Lost,
 }
 
 impl Keeper {
@@ -106,8 +116,9 @@ impl Keeper {
                     (pause, told) = (FIRST_PAUSE, String::new());
                     sleep(LOOK).await;
                 }
-                // Bounded by what can be due in a row, and by the pause where another keeps winning.
-                Ok(Looked::Wrote) => sleep(FIRST_PAUSE).await,
+                // No two steps are due in a row, for the second waits until others have followed the first.
+                Ok(Looked::Wrote) => {}
+                Ok(Looked::Lost) => sleep(FIRST_PAUSE).await,
                 Err(error) => {
                     let sentence = error.to_string();
                     if told != sentence {
@@ -123,7 +134,7 @@ impl Keeper {
 
     async fn look(&mut self) -> Result<Looked, LookError> {
         let name = self.options.secret.clone();
-        let found = self.secrets.get_opt(&name).await.map_err(|error| LookError::Secret(name.clone(), error))?;
+        let found = self.secrets.get_opt(&name).await.map_err(|error| LookError::Secret(name.clone(), said(&error)))?;
         let secret = found.ok_or_else(|| LookError::NoSecret(name.clone()))?;
         let contents = Contents::of(&secret);
         if self.bundle != contents.bundle {
@@ -141,7 +152,7 @@ impl Keeper {
         }
         // Everyone else gets to know of a bundle only once it is in the Secret.
         let lacked = self.places.bring(&contents.bundle).await;
-        if lacked.map_err(|(place, error)| LookError::Publish(place, error))? || self.published.is_none() {
+        if lacked.map_err(|(place, error)| LookError::Publish(place, said(&error)))? || self.published.is_none() {
             self.published = Some(now);
         }
         Ok(Looked::Settled)
@@ -168,13 +179,16 @@ impl Keeper {
         });
         let parameters = PatchParams::apply(MANAGER).force();
         match self.secrets.patch(name, &parameters, &Patch::Apply(body)).await {
-            Ok(_) => tracing::info!(secret = name, ?step, "wrote certificates"),
+            Ok(_) => {
+                tracing::info!(secret = name, ?step, "wrote certificates");
+                Ok(Looked::Wrote)
+            }
             Err(Error::Api(status)) if status.code == 409 => {
                 tracing::info!(secret = name, ?step, "another replica wrote certificates first");
+                Ok(Looked::Lost)
             }
-            Err(error) => return Err(LookError::Secret(name.clone(), error)),
+            Err(error) => Err(LookError::Secret(name.clone(), said(&error))),
         }
-        Ok(Looked::Wrote)
     }
 }
 

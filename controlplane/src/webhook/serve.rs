@@ -128,6 +128,8 @@ async fn next(socket: &TcpListener, places: &Arc<Semaphore>, crowded: &Notify) -
 
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>, place: OwnedSemaphorePermit) {
     let _place = place;
+    // Answers are small and waited for. Where the option cannot be set, the connection is gone already.
+    let _ = stream.set_nodelay(true);
     let stream = match timeout(HEAD_TIME, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed at the webhook"),
