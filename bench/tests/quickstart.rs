@@ -2,41 +2,25 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/snapshot.json");
+use bench::quickstart::{Served, ask};
+use bench::show::client::{self, End, Question};
+
+#[path = "quickstart/example.rs"]
+mod example;
+
+use example::Example;
+
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The example with free ports, so that a quickstart that someone has running is not in the way.
-struct Snapshot(PathBuf);
-
-impl Snapshot {
-    fn new(name: &str) -> Self {
-        let mut text = std::fs::read_to_string(EXAMPLE).unwrap();
-        for host in ["127.0.0.2", "127.0.0.3"] {
-            let free = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap();
-            text = text.replace(&format!("{host}:18001"), &free.to_string());
-        }
-        let path = std::env::temp_dir().join(format!("quickstart-{name}-{}.json", std::process::id()));
-        std::fs::write(&path, text).unwrap();
-        Self(path)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_quickstart"));
-        command.args(["--port", "0", "--snapshot"]).arg(&self.0).args(args);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-}
-
-impl Drop for Snapshot {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+fn command(example: &Example, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quickstart"));
+    command.args(["--port", "0"]).arg(&example.folder).args(args);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 /// A child that a failing test does not leave behind.
@@ -71,17 +55,9 @@ fn wait(child: &mut Child) -> std::process::ExitStatus {
 }
 
 #[test]
-fn the_example_has_an_engine_on_each_of_the_two_addresses() {
-    let snapshot = dataplane::snapshot_file::load(Path::new(EXAMPLE)).unwrap();
-    let addresses: Vec<_> = snapshot.backends.iter().flat_map(|b| &b.endpoints).map(|e| e.address).collect();
-    let expected = [2, 3].map(|last| SocketAddr::new(IpAddr::from([127, 0, 0, last]), 18001));
-    assert_eq!(addresses, expected);
-}
-
-#[test]
 fn it_prints_the_answer_who_gave_it_and_why() {
-    let snapshot = Snapshot::new("once");
-    let (output, text) = output(snapshot.command(&["--once"]));
+    let example = Example::new("once");
+    let (output, text) = output(command(&example, &["--once"]));
     assert_eq!(output.status.code(), Some(0), "{text}");
     for part in ["> What", " the router picks the longest known prefix.", "Served by 127.0.0.", "because   endpoint="] {
         assert!(text.contains(part), "{part:?} is missing in {text}");
@@ -103,8 +79,8 @@ fn a_taken_port_is_a_sentence() {
 #[test]
 fn it_stays_up_runs_its_own_curl_line_and_ends_on_either_signal() {
     for signal in ["INT", "TERM"] {
-        let snapshot = Snapshot::new(signal);
-        let mut child = Running(snapshot.command(&[]).spawn().unwrap());
+        let example = Example::new(signal);
+        let mut child = Running(command(&example, &[]).spawn().unwrap());
         let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut curl = lines.find(|line| line.trim_start().starts_with("curl")).unwrap();
         curl = curl.trim_end_matches('\\').to_owned() + &lines.next().unwrap();
@@ -120,4 +96,42 @@ fn it_stays_up_runs_its_own_curl_line_and_ends_on_either_signal() {
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
         assert_eq!(wait(&mut child.0).code(), Some(0), "SIG{signal}");
     }
+}
+
+#[tokio::test]
+async fn an_edited_route_changes_where_requests_go_while_a_stream_runs_on() {
+    let example = Example::new("edit");
+    let mut child = Running(command(&example, &[]).spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let proxy = lines.find_map(|line| Some(line.strip_prefix("Proxy:")?.trim().strip_prefix("http://")?.to_owned()));
+    let proxy: SocketAddr = proxy.unwrap().parse().unwrap();
+    let hint = lines.find(|line| line.starts_with("Change where requests go")).unwrap();
+    let file = hint.rsplit(' ').next().unwrap();
+    assert!(file.ends_with("/route.yaml"), "{hint}");
+
+    let before = asked(proxy).await;
+    assert!(before.decision.contains("candidates=2"), "{before:?}");
+    let question =
+        Question { target: proxy, model: "llama-3-8b".into(), stream: true, max_tokens: 200, limit: 2 * LIMIT };
+    let (begun, begins) = tokio::sync::oneshot::channel();
+    let stream = tokio::spawn(async move { client::ask(&question, || begun.send(()).unwrap()).await });
+    begins.await.unwrap();
+
+    let route = std::fs::read_to_string(file).unwrap();
+    std::fs::write(file, route.replace("modelServerName: llama", "modelServerName: canary")).unwrap();
+    let deadline = Instant::now() + LIMIT;
+    let after = loop {
+        let served = asked(proxy).await;
+        if served.decision.contains("candidates=1") {
+            break served;
+        }
+        assert!(Instant::now() < deadline, "the edit does not count: {served:?}");
+    };
+    assert!(after.endpoint.starts_with("127.0.0.3:"), "{after:?}");
+    assert!(!stream.is_finished(), "the stream outlasts the edit");
+    assert_eq!(stream.await.unwrap(), End::Whole);
+}
+
+async fn asked(proxy: SocketAddr) -> Served {
+    ask(proxy, "llama-3-8b", "Where does this go?", &mut std::io::sink()).await.unwrap()
 }

@@ -1,30 +1,24 @@
 //! The clients that people have: the openai Python SDK and curl, against the quickstart's proxy and engines.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use bench::quickstart::{Options, Stage};
 
-const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/snapshot.json");
+#[path = "quickstart/example.rs"]
+mod example;
+
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk.py");
 
 /// Runs `test` beside a proxy with two engines, then ends them.
 fn with_stage(name: &str, test: impl FnOnce(&Stage)) {
-    let mut text = std::fs::read_to_string(EXAMPLE).unwrap();
-    for host in ["127.0.0.2", "127.0.0.3"] {
-        let free: SocketAddr = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap();
-        text = text.replace(&format!("{host}:18001"), &free.to_string());
-    }
-    let snapshot = std::env::temp_dir().join(format!("sdk-{name}-{}.json", std::process::id()));
-    std::fs::write(&snapshot, text).unwrap();
+    let example = example::Example::new(&format!("sdk-{name}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let options = Options { snapshot: snapshot.clone(), port: 0, gap: Duration::from_millis(2) };
+    let options = Options { manifests: example.folder.clone(), port: 0, gap: Duration::from_millis(2) };
     let stage = runtime.block_on(Stage::start(&options)).unwrap();
     test(&stage);
-    stage.stop(|| false);
-    let _ = std::fs::remove_file(snapshot);
+    stage.stop(|| false).unwrap();
 }
 
 fn said(output: &Output) -> String {

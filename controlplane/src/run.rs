@@ -105,6 +105,8 @@ impl Plane {
 
     /// Serves until `stop`. The data planes go on with what they have.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        // It ends with the source.
+        tokio::spawn(crate::engine::watch(self.rounds, self.server.loads()));
         let mut snapshots = self.snapshots;
         // The thread that makes them holds the sender.
         let lost = async { while snapshots.changed().await.is_ok() {} };

@@ -1,6 +1,7 @@
 //! The loop: looks at the Secret, serves what it holds, does what is due.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use super::{Contents, Issuer, Options};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(30);
-/// The first after something failed; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The first after something changed or failed; it doubles until all is settled.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// For all that one look asks of the API server.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
 
@@ -46,7 +47,8 @@ impl Certificates {
 }
 
 /// Keeps certificates for as long as the future is run; it does not end.
-pub fn keep(client: Client, options: Options) -> (Certificates, impl Future<Output = ()> + Send) {
+pub fn keep(client: Client, mut options: Options) -> (Certificates, impl Future<Output = ()> + Send) {
+    options.hosts = options.hosts.iter().map(|host| canonical(host)).collect();
     let (served, newest) = watch::channel(None);
     let keeper = Keeper {
         secrets: Api::namespaced(client.clone(), &options.namespace),
@@ -57,6 +59,11 @@ pub fn keep(client: Client, options: Options) -> (Certificates, impl Future<Outp
         published: None,
     };
     (Certificates(newest), keeper.run())
+}
+
+/// An address as it comes back from a certificate.
+fn canonical(host: &str) -> String {
+    host.parse::<IpAddr>().map_or_else(|_| host.to_owned(), |address| address.to_string())
 }
 
 /// What went wrong in one look; the next one may do better.
@@ -99,10 +106,8 @@ struct Keeper {
 /// What a look came to.
 enum Looked {
     Settled,
-    /// We wrote the Secret; what is next shows at once.
-    Wrote,
-    /// Another replica wrote it at the same time.
-    Lost,
+    /// We wrote the Secret, or another replica did at the same time.
+    Changed,
 }
 
 impl Keeper {
@@ -115,20 +120,20 @@ impl Keeper {
                 Ok(Looked::Settled) => {
                     (pause, told) = (FIRST_PAUSE, String::new());
                     sleep(LOOK).await;
+                    continue;
                 }
-                // No two steps are due in a row, for the second waits until others have followed the first.
-                Ok(Looked::Wrote) => {}
-                Ok(Looked::Lost) => sleep(FIRST_PAUSE).await,
+                // What was written shows at the next look, and so does what another wrote.
+                Ok(Looked::Changed) => {}
                 Err(error) => {
                     let sentence = error.to_string();
                     if told != sentence {
                         tracing::warn!(%error, "certificates cannot be kept up to date");
                         told = sentence;
                     }
-                    sleep(pause).await;
-                    pause = (pause * 2).min(LOOK);
                 }
             }
+            sleep(pause).await;
+            pause = (pause * 2).min(LOOK);
         }
     }
 
@@ -181,11 +186,11 @@ impl Keeper {
         match self.secrets.patch(name, &parameters, &Patch::Apply(body)).await {
             Ok(_) => {
                 tracing::info!(secret = name, ?step, "wrote certificates");
-                Ok(Looked::Wrote)
+                Ok(Looked::Changed)
             }
             Err(Error::Api(status)) if status.code == 409 => {
                 tracing::info!(secret = name, ?step, "another replica wrote certificates first");
-                Ok(Looked::Lost)
+                Ok(Looked::Changed)
             }
             Err(error) => Err(LookError::Secret(name.clone(), said(&error))),
         }
@@ -205,5 +210,16 @@ impl Contents {
         let Self { bundle, ca_key, chain, key } = self;
         let bytes = |text: String| ByteString(text.into_bytes());
         json!({"ca.crt": bytes(bundle), "ca.key": bytes(ca_key), "tls.crt": bytes(chain), "tls.key": bytes(key)})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_compared_as_certificates_say_them() {
+        assert_eq!(canonical("0:0:0:0:0:0:0:1"), "::1");
+        assert_eq!(canonical("webhook.kthena-system.svc"), "webhook.kthena-system.svc");
     }
 }

@@ -23,7 +23,7 @@ mod tests;
 
 pub use fault::Fault;
 use file::File;
-use scan::Files;
+use scan::{Files, Scan, Unseen};
 
 /// Changes are read once nothing has changed for so long,
 const QUIET: Duration = Duration::from_millis(50);
@@ -58,6 +58,8 @@ pub struct Directory {
     seen: Files,
     /// Why the directory could not be looked through, the last time.
     unreadable: Option<String>,
+    /// Parts of it that could not be looked at, the last time: their files keep what they said.
+    unseen: Unseen,
     change: Option<Change>,
 }
 
@@ -72,13 +74,14 @@ impl Directory {
     /// Reads all files under `root`, or `root` itself where it is a file. An error is one of the root; all others are
     /// faults of the reading.
     pub fn open(root: &Path) -> Result<(Self, Reading), String> {
-        let seen = scan::scan(root)?;
+        let Scan { files: seen, unseen } = scan::scan(root)?;
         let mut directory = Self {
             root: root.to_owned(),
             single: root.is_file(),
             files: BTreeMap::new(),
             seen,
             unreadable: None,
+            unseen,
             change: None,
         };
         directory.read(Instant::now());
@@ -88,12 +91,20 @@ impl Directory {
 
     /// Looks whether something has changed; when that has come to rest, what the directory says now.
     pub fn look(&mut self, now: Instant) -> Option<Reading> {
-        let unreadable = match scan::scan(&self.root) {
-            Ok(seen) => {
-                if seen != self.seen {
-                    self.seen = seen;
+        self.take(scan::scan(&self.root), now)
+    }
+
+    fn take(&mut self, scan: Result<Scan, String>, now: Instant) -> Option<Reading> {
+        let mut told = false;
+        let unreadable = match scan {
+            Ok(mut scan) => {
+                scan.keep(&self.seen);
+                if scan.files != self.seen {
+                    self.seen = scan.files;
                     self.change = Some(Change { first: self.change.map_or(now, |change| change.first), last: now });
                 }
+                told = scan.unseen != self.unseen;
+                self.unseen = scan.unseen;
                 None
             }
             Err(sentence) => Some(sentence),
@@ -109,7 +120,8 @@ impl Directory {
             self.change = None;
         }
         let again = self.files.values().any(|file| file.again.is_some_and(|at| at <= now));
-        ((rested || again) && self.read(now)).then(|| self.reading())
+        let read = (rested || again) && self.read(now);
+        (read || told).then(|| self.reading())
     }
 
     /// Reads the files that have changed; whether that changed anything.
@@ -119,7 +131,8 @@ impl Directory {
         for path in gone {
             self.files.remove(&path);
         }
-        for (path, stamp) in &self.seen {
+        let seen = self.seen.iter().filter(|(path, _)| !scan::is_unseen(&self.unseen, path));
+        for (path, stamp) in seen {
             let at = if self.single { self.root.clone() } else { self.root.join(path) };
             let held = self.files.get_mut(path);
             if held.as_ref().is_some_and(|file| file.is_current(stamp, now)) {
@@ -140,6 +153,8 @@ impl Directory {
 
     fn reading(&self) -> Reading {
         let mut reading = merge::merge(&self.files);
+        let unseen = self.unseen.iter().take(merge::MAX_FAULTS);
+        reading.faults.extend(unseen.map(|(path, sentence)| Fault::of_part(path, sentence)));
         reading.faults.extend(self.unreadable.iter().map(|sentence| Fault::of_root(sentence)));
         reading
     }

@@ -44,7 +44,7 @@ impl Judge {
             Err(failed) => failed,
         };
         self.counts.malformed.fetch_add(1, Relaxed);
-        tracing::warn!(status = failed.0.as_u16(), sentence = failed.1, "an admission review was not answered");
+        tracing::debug!(status = failed.0.as_u16(), sentence = failed.1, "an admission review was not answered");
         let mut response = Response::new(Full::from(failed.1 + "\n"));
         *response.status_mut() = failed.0;
         if failed.0 == StatusCode::METHOD_NOT_ALLOWED {

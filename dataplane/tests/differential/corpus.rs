@@ -36,7 +36,7 @@ fn sent(act: &Act) -> Vec<u8> {
     match act {
         Act::Send(bytes) => bytes.clone(),
         Act::Pieces(pieces) => pieces.concat(),
-        Act::Pause(_) | Act::Shut | Act::Reset | Act::Flood(_) => Vec::new(),
+        Act::Pause(_) | Act::Until(_) | Act::Shut | Act::Reset | Act::Flood(_) => Vec::new(),
     }
 }
 

@@ -3,10 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
+
+use crate::client::PATIENCE;
 
 /// What a connection does once it has a request.
 #[derive(Debug, Clone)]
@@ -17,6 +20,8 @@ pub(crate) enum Act {
     Pieces(Vec<Vec<u8>>),
     /// So many milliseconds of silence.
     Pause(u64),
+    /// Silence until the client has seen what it waited for, or patience ends.
+    Until(Arc<AtomicBool>),
     /// Ends the connection in order.
     Shut,
     /// Ends it with a reset.
@@ -202,6 +207,13 @@ impl Engine {
             Act::Pause(ms) => {
                 std::thread::sleep(Duration::from_millis(*ms));
                 true
+            }
+            Act::Until(seen) => {
+                let end = Instant::now() + PATIENCE;
+                while !seen.load(Acquire) && Instant::now() < end {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                seen.load(Acquire)
             }
             Act::Shut => false,
             Act::Reset => {

@@ -55,6 +55,8 @@ pub(super) struct Fleet {
     replicas: [Replica; 3],
     /// Clients have reason to be out of step, for there was nothing left to verify: until then, or until they are given what is new.
     excused: Option<Timestamp>,
+    /// Until when the last leaf was valid.
+    until: Timestamp,
     /// By bundle and chain: until when who trusts the one verifies the other.
     known: HashMap<(String, String), Option<Timestamp>>,
 }
@@ -68,6 +70,7 @@ impl Fleet {
             given: Vec::new(),
             replicas: Default::default(),
             excused: None,
+            until: now,
             known: HashMap::new(),
         }
     }
@@ -148,7 +151,12 @@ impl Fleet {
         };
         self.secret = issue(step, contents, held, &hosts(), self.now).expect("what is due can be done");
         self.version += 1;
-        if step == Step::BeginAnew || held.leaf.as_ref().is_none_or(|leaf| leaf.life.until <= self.now) {
+        if !matches!(step, Step::BeginAnew | Step::MakeLeaf) {
+            return;
+        }
+        let nothing_was_served = self.until <= self.now;
+        self.until = Held::read(&self.secret).leaf.expect("it was just made").life.until;
+        if nothing_was_served {
             let given = self.given.last().is_some_and(|(_, bundle)| *bundle == self.secret.bundle);
             self.excused = Some(if given { self.now + CLIENT_LAG } else { Timestamp::MAX });
         }

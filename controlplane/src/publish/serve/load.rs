@@ -1,14 +1,19 @@
-//! What every proxy has outstanding at every engine, and for each proxy the sum of the others'. Values are absolute: a
-//! report replaces, a sum replaces, and nothing is lost where one is skipped.
+//! What every proxy has outstanding at every engine, and for each proxy the sum of the others', with what engines say of
+//! themselves. Values are absolute: a report replaces, a sum replaces, and nothing is lost where one is skipped.
+
+mod engines;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
 
 use api::limits::MAX_ENDPOINTS;
-use api::proto::{EndpointLoad, LoadReport, LoadSum};
+use api::proto::{EndpointLoad, EngineLoad, LoadReport, LoadSum};
 use tokio::sync::watch;
 
-/// Endpoints in one sum, which stays under 1 MiB.
+use engines::Engines;
+
+/// Endpoints in one sum, and engines in it, which stays under 1 MiB.
 const IN_ONE: usize = 16_384;
 
 /// Endpoints that are known at once, idle ones included.
@@ -61,6 +66,7 @@ struct Book {
     endpoints: HashMap<u32, Endpoint>,
     /// Endpoints by their last change.
     order: BTreeMap<u64, u32>,
+    engines: Engines,
 }
 
 /// The fleet's load.
@@ -130,13 +136,31 @@ impl Loads {
         self.tell(&book);
     }
 
+    /// Takes in what an engine's metrics said at a time. Only what an endpoint of the newest build says is to come here.
+    pub(crate) fn engine(&self, said: EngineLoad, read: Instant) {
+        let mut book = self.book();
+        let change = book.change + 1;
+        if book.engines.set(said, read, change) {
+            book.change = change;
+            self.tell(&book);
+        }
+    }
+
+    /// Forgets what engines said of endpoints that are not among these.
+    pub(crate) fn keep_engines(&self, handles: &HashSet<u32>) {
+        self.book().engines.keep(handles);
+    }
+
     /// What changed for a proxy since the change `seen`, and up to which change that is. It is to be asked again while
     /// the latter is not the last one.
-    pub(super) fn sum(&self, owner: Owner, seen: u64) -> (LoadSum, u64) {
+    pub(super) fn sum(&self, owner: Owner, seen: u64, now: Instant) -> (LoadSum, u64) {
         let book = self.book();
         let own = book.proxies.get(&owner);
-        let (mut endpoints, mut up_to) = (Vec::new(), book.change);
-        for (change, handle) in book.order.range(seen + 1..) {
+        let (engines, cut) = book.engines.since(seen, IN_ONE, now);
+        let (mut endpoints, mut up_to) = (Vec::new(), cut.unwrap_or(book.change));
+        for (change, handle) in
+            book.order.range(seen + 1..).take_while(|(change, _)| cut.is_none_or(|cut| **change <= cut))
+        {
             let total = &book.endpoints[handle];
             if total.changed_for(owner) <= seen {
                 continue;
@@ -153,8 +177,9 @@ impl Loads {
                 ttft: 0.0,
             });
         }
+        let engines = engines.into_iter().filter(|(change, _)| *change <= up_to).map(|(_, said)| said).collect();
         let sequence_seen = own.map_or(0, |own| own.sequence);
-        (LoadSum { epoch: self.epoch, sequence_seen, endpoints, ..LoadSum::default() }, up_to)
+        (LoadSum { epoch: self.epoch, sequence_seen, endpoints, engines, ..LoadSum::default() }, up_to)
     }
 
     fn tell(&self, book: &Book) {

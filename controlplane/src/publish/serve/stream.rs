@@ -310,10 +310,10 @@ impl Stream {
             self.load_due = Some(now + self.hub.options.load_interval);
             return Ok(());
         };
-        let (sum, up_to) = self.hub.loads.sum(self.owner, self.load_seen);
+        let (sum, up_to) = self.hub.loads.sum(self.owner, self.load_seen, now);
         self.load_seen = up_to;
         let first = !std::mem::replace(&mut self.load_begun, true);
-        if !sum.endpoints.is_empty() || first {
+        if !sum.endpoints.is_empty() || !sum.engines.is_empty() || first {
             let frame = own(Told::Load(sum));
             self.budget.spend(frame.len(), now);
             self.load_sent = now;

@@ -1,5 +1,6 @@
 //! The server as data planes see it: over its socket, with clients that do as they are told.
 
+mod engines;
 mod plane;
 
 use std::sync::Arc;

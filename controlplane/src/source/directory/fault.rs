@@ -20,6 +20,10 @@ pub struct Fault {
 }
 
 impl Fault {
+    pub(super) fn of_part(part: &Arc<Path>, sentence: &str) -> Self {
+        Self { file: Arc::clone(part), position: None, object: None, sentence: sentence.to_owned() }
+    }
+
     pub(super) fn of_root(sentence: &str) -> Self {
         Self { file: Path::new("").into(), position: None, object: None, sentence: sentence.to_owned() }
     }

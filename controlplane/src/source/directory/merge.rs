@@ -11,7 +11,7 @@ use crate::source::manifest::{Custom, Identity, Manifest};
 use crate::world::{Held, Kind, ObjectName, Scheduler, Seniority};
 
 /// Faults that are listed.
-const MAX_FAULTS: usize = 1_000;
+pub(super) const MAX_FAULTS: usize = 1_000;
 
 /// The first of two objects of one name counts, by path and position; the other is a fault.
 pub(super) fn merge(files: &BTreeMap<Arc<Path>, File>) -> Reading {

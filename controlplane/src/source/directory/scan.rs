@@ -4,7 +4,7 @@
 //! files, an editor replaces them, a network file system tells nobody.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
+use std::fs::{self, Metadata, ReadDir};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -40,56 +40,91 @@ impl Stamp {
     }
 }
 
+/// What was found, and what could not be looked at.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    pub(super) files: Files,
+    /// Parts of the directory and why: nothing is known of what is in them now.
+    pub(super) unseen: Unseen,
+}
+
+/// By path relative to the root: a directory with all that is below it, or a file.
+pub(super) type Unseen = BTreeMap<Arc<Path>, String>;
+
+/// Whether the path is in a part that could not be looked at.
+pub(super) fn is_unseen(unseen: &Unseen, path: &Path) -> bool {
+    !unseen.is_empty() && path.ancestors().any(|part| unseen.contains_key(part))
+}
+
+impl Scan {
+    /// What was known of the parts that could not be looked at is known still.
+    pub(super) fn keep(&mut self, known: &Files) {
+        let kept = known.iter().filter(|(path, _)| is_unseen(&self.unseen, path));
+        self.files.extend(kept.map(|(path, stamp)| (Arc::clone(path), *stamp)));
+    }
+
+    fn add(&mut self, path: &Path, relative: PathBuf) {
+        match fs::metadata(path) {
+            Ok(m) if m.is_file() => drop(self.files.insert(relative.into(), Stamp::of(&m))),
+            // A pipe would never end, and a link to a directory may lead back here.
+            Ok(_) => {}
+            Err(error) => self.fail(&relative, &error),
+        }
+    }
+
+    fn fail(&mut self, relative: &Path, error: &io::Error) {
+        // What is not found went while we looked.
+        if error.kind() != io::ErrorKind::NotFound {
+            self.unseen.insert(relative.into(), format!("{error}: what was read of it before stays"));
+        }
+    }
+}
+
 /// All files under the root that end in .yaml, .yml or .json. Names that begin with a dot are passed over: editors write
 /// such files, and a mounted ConfigMap keeps its files' targets in such a directory. Links to files are followed, links
-/// to directories below the root are not.
-pub(super) fn scan(root: &Path) -> Result<Files, String> {
-    let mut files = Files::new();
+/// to directories below the root are not. An error is one of the root.
+pub(super) fn scan(root: &Path) -> Result<Scan, String> {
+    scan_by(root, |path| fs::read_dir(path))
+}
+
+/// The same by another way to list a directory.
+pub(super) fn scan_by(root: &Path, list: impl Fn(&Path) -> io::Result<ReadDir>) -> Result<Scan, String> {
+    let mut scan = Scan::default();
     let m = fs::metadata(root).map_err(|error| sentence(root, &error))?;
     if m.is_file() {
-        files.insert(Path::new(root.file_name().unwrap_or_default()).into(), Stamp::of(&m));
-        return Ok(files);
+        scan.files.insert(Path::new(root.file_name().unwrap_or_default()).into(), Stamp::of(&m));
+        return Ok(scan);
     }
     let mut directories = vec![(PathBuf::new(), 0)];
-    while let Some((relative, depth)) = directories.pop() {
-        let path = root.join(&relative);
-        let entries = match fs::read_dir(&path) {
-            // It went while we looked.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && depth > 0 => continue,
-            entries => entries.map_err(|error| sentence(&path, &error))?,
+    while let Some((part, depth)) = directories.pop() {
+        let path = root.join(&part);
+        let entries = match list(&path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+            Ok(entries) => entries,
+            Err(error) if depth == 0 => return Err(sentence(&path, &error)),
+            // Below the root a failure is that part's alone.
+            Err(error) => {
+                scan.fail(&part, &error);
+                continue;
+            }
         };
         for entry in entries {
-            let entry = entry.map_err(|error| sentence(&path, &error))?;
             let name = entry.file_name();
             if name.as_encoded_bytes().first() == Some(&b'.') {
                 continue;
             }
-            let relative = relative.join(&name);
-            let kind = entry.file_type().map_err(|error| sentence(&entry.path(), &error))?;
-            if kind.is_dir() && depth < MAX_DEPTH {
-                directories.push((relative, depth + 1));
-            } else if !kind.is_dir() && is_manifest(&relative) {
-                add(&mut files, &entry.path(), relative)?;
+            let relative = part.join(&name);
+            match entry.file_type() {
+                Err(error) => scan.fail(&relative, &error),
+                Ok(kind) if kind.is_dir() && depth < MAX_DEPTH => directories.push((relative, depth + 1)),
+                Ok(kind) if !kind.is_dir() && is_manifest(&relative) => scan.add(&entry.path(), relative),
+                Ok(_) => {}
             }
         }
-        if files.len() > MAX_FILES {
+        if scan.files.len() + scan.unseen.len() > MAX_FILES {
             return Err(format!("{}: more than {MAX_FILES} files", root.display()));
         }
     }
-    Ok(files)
-}
-
-fn add(files: &mut Files, path: &Path, relative: PathBuf) -> Result<(), String> {
-    match fs::metadata(path) {
-        Ok(m) if m.is_file() => {
-            files.insert(relative.into(), Stamp::of(&m));
-        }
-        // A pipe would never end, and a link to a directory may lead back here.
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(sentence(path, &error)),
-    }
-    Ok(())
+    Ok(scan)
 }
 
 fn is_manifest(path: &Path) -> bool {

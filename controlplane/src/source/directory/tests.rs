@@ -220,13 +220,50 @@ fn a_directory_that_cannot_be_looked_through_deletes_nothing() {
 }
 
 #[test]
+fn a_part_that_cannot_be_looked_at_keeps_its_files_and_the_rest_is_followed() {
+    let (a, b) = (pod("a", "10.0.0.1"), pod("b", "10.0.0.2"));
+    let (mut bench, _) = Bench::of(&[("in/er/a.yaml", &a), ("b.yaml", &b), ("into.yaml", &pod("c", "10.0.0.3"))]);
+    bench.write("b.yaml", &pod("b", "10.0.0.9"));
+    fs::remove_file(bench.path("into.yaml")).unwrap();
+    // Permissions do not hold for root, who may run this, so the refusal is played.
+    let locked = bench.path("in");
+    let scan = || {
+        super::scan::scan_by(bench.dir.path(), |path| match path == locked {
+            true => Err(std::io::ErrorKind::PermissionDenied.into()),
+            false => fs::read_dir(path),
+        })
+    };
+    only_fault(&bench.directory.take(scan(), bench.now).expect("news"), "in: permission denied");
+    let later = bench.now + LONGEST;
+    let reading = bench.directory.take(scan(), later).expect("the edit, at rest");
+    assert_eq!(pods(&reading), ["a 10.0.0.1", "b 10.0.0.9"]);
+    assert!(bench.directory.take(scan(), later + TICK).is_none(), "said once");
+    bench.now = later + TICK;
+    assert_eq!(faults(&bench.look_after(TICK).expect("news")), Vec::<String>::new());
+    fs::remove_file(bench.path("in/er/a.yaml")).unwrap();
+    assert_eq!(pods(&bench.settle()), ["b 10.0.0.9"]);
+}
+
+#[test]
+fn a_link_that_leads_to_itself_is_one_files_fault() {
+    let (mut bench, _) = Bench::of(&[("a.yaml", &pod("a", "10.0.0.1")), ("b.yaml", &pod("b", "10.0.0.2"))]);
+    fs::remove_file(bench.path("a.yaml")).unwrap();
+    symlink("a.yaml", bench.path("a.yaml")).unwrap();
+    let reading = bench.look_after(Duration::ZERO).expect("news");
+    assert_eq!(pods(&reading).len(), 2);
+    only_fault(&reading, "a.yaml: ");
+    let (_, fresh) = Directory::open(bench.dir.path()).unwrap();
+    assert_eq!(pods(&fresh), ["b 10.0.0.2"]);
+}
+
+#[test]
 fn an_edit_that_the_time_stamp_does_not_show_is_seen_by_reading_again() {
     let (mut bench, _) = Bench::of(&[("a.yaml", &pod("a", "10.0.0.1"))]);
     bench.write("a.yaml", &pod("a", "10.0.0.2"));
     bench.settle();
     // As if this had been written in the tick in which the file was read: the stamp is the one that was seen.
     bench.write("a.yaml", &pod("a", "10.0.0.3"));
-    let seen = super::scan::scan(bench.dir.path()).unwrap();
+    let seen = super::scan::scan(bench.dir.path()).unwrap().files;
     let path: Arc<Path> = Path::new("a.yaml").into();
     bench.directory.files.get_mut(&path).unwrap().pretend(seen[&path]);
     bench.directory.seen = seen;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn report(loads: &[(u32, u64, u32)]) -> LoadReport {
@@ -6,7 +8,7 @@ fn report(loads: &[(u32, u64, u32)]) -> LoadReport {
 }
 
 fn told(loads: &Loads, owner: u64, seen: &mut u64) -> Vec<(u32, u64, u32)> {
-    let (sum, up_to) = loads.sum(Owner(owner), *seen);
+    let (sum, up_to) = loads.sum(Owner(owner), *seen, Instant::now());
     *seen = up_to;
     sum.endpoints.iter().map(|e| (e.handle, e.queued_tokens, e.running)).collect()
 }
@@ -108,4 +110,56 @@ fn idle_endpoints_are_not_kept_for_ever() {
     }
     let book = loads.book();
     assert!(book.endpoints.len() <= MOST && book.order.len() == book.endpoints.len(), "{}", book.endpoints.len());
+}
+
+fn engine(handle: u32, running: u32) -> EngineLoad {
+    EngineLoad { handle, running, ..EngineLoad::default() }
+}
+
+/// What a new data plane is told of engines, at a time, and how old it is.
+fn engines(loads: &Loads, now: Instant) -> Vec<(u32, u32, u32)> {
+    let (sum, _) = loads.sum(Owner(1), 0, now);
+    sum.engines.iter().map(|said| (said.handle, said.running, said.age_ms)).collect()
+}
+
+#[test]
+fn what_an_engine_says_is_told_when_it_changes_and_before_it_is_forgotten() {
+    let (loads, begun) = (Loads::new(1), Instant::now());
+    let mut seen = 0;
+    let mut news = |running, second| {
+        let now = begun + Duration::from_secs(second);
+        loads.engine(engine(7, running), now);
+        let (sum, up_to) = loads.sum(Owner(1), seen, now);
+        seen = up_to;
+        sum.engines.len()
+    };
+    let told = [(3, 0), (3, 1), (4, 2), (4, 5), (4, 6), (4, 9), (4, 10)].map(|(running, at)| news(running, at));
+    assert_eq!(told, [1, 0, 1, 0, 1, 0, 1]);
+}
+
+#[test]
+fn what_an_engine_said_grows_old_and_expires() {
+    let (loads, begun) = (Loads::new(1), Instant::now());
+    loads.engine(engine(7, 3), begun);
+    assert_eq!(engines(&loads, begun + Duration::from_millis(9_999)), [(7, 3, 9_999)]);
+    assert_eq!(engines(&loads, begun + Duration::from_secs(10)), []);
+    loads.engine(engine(8, 1), begun);
+    loads.keep_engines(&HashSet::from([8]));
+    assert_eq!(engines(&loads, begun), [(8, 1, 0)], "an endpoint that is gone says nothing");
+}
+
+#[test]
+fn many_engines_come_in_pieces_and_no_change_is_lost_between() {
+    let (loads, now) = (Loads::new(1), Instant::now());
+    for handle in 0..20_000 {
+        loads.engine(engine(handle, 1), now);
+        loads.report(Owner(2), 2, &report(&[(handle, 1, 1)]));
+    }
+    let (mut seen, mut pieces) = (0, Vec::new());
+    for _ in 0..3 {
+        let (sum, up_to) = loads.sum(Owner(1), seen, now);
+        seen = up_to;
+        pieces.push((sum.engines.len(), sum.endpoints.len()));
+    }
+    assert_eq!(pieces, [(IN_ONE, IN_ONE), (20_000 - IN_ONE, 20_000 - IN_ONE), (0, 0)]);
 }

@@ -11,8 +11,8 @@ use api::proto::from_data_plane::Message as Said;
 use api::proto::refusal::Kind;
 use api::proto::to_data_plane::Message as Told;
 use api::proto::{
-    Applied, ConfigAck, ConfigDelta, EndpointLoad, FromDataPlane, LoadReport, Refusal, Refused, Resync, Subscribe,
-    ToDataPlane, Version, Welcome,
+    Applied, ConfigAck, ConfigDelta, EndpointLoad, EngineLoad, FromDataPlane, LoadReport, Refusal, Refused, Resync,
+    Subscribe, ToDataPlane, Version, Welcome,
 };
 use api::snapshot::Snapshot;
 use api::{delta, hash};
@@ -147,6 +147,8 @@ pub(super) struct Plane {
     /// What the others have, by endpoint.
     pub(super) loads: HashMap<u32, (u64, u32)>,
     pub(super) load_bytes: usize,
+    /// What engines say, by endpoint.
+    pub(super) engines: HashMap<u32, EngineLoad>,
     inbound: Streaming<ToDataPlane>,
     outbound: mpsc::Sender<FromDataPlane>,
 }
@@ -165,8 +167,8 @@ impl Plane {
         let Some(ToDataPlane { message: Some(Told::Welcome(welcome)) }) = inbound.message().await? else {
             panic!("the first message is a welcome")
         };
-        let (held, loads) = (Snapshot::default(), HashMap::new());
-        Ok(Self { welcome, held, instance, loads, load_bytes: 0, inbound, outbound })
+        let (held, loads, engines) = (Snapshot::default(), HashMap::new(), HashMap::new());
+        Ok(Self { welcome, held, instance, loads, load_bytes: 0, engines, inbound, outbound })
     }
 
     /// Opens a stream and says nothing; ends with what the server says to that.
@@ -191,6 +193,7 @@ impl Plane {
                     self.load_bytes += sum.encoded_len();
                     let of = |e: &EndpointLoad| (e.handle, (e.queued_tokens, e.running));
                     self.loads.extend(sum.endpoints.iter().map(of));
+                    self.engines.extend(sum.engines.iter().map(|said| (said.handle, *said)));
                 }
                 other => return Ok(other),
             }

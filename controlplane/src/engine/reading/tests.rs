@@ -1,0 +1,73 @@
+use api::snapshot::Engine;
+
+use super::*;
+use crate::engine::families::families;
+
+const VLLM: &str = include_str!("../../../tests/recorded/vllm-0.32.0.prom");
+const TRITON: &str = include_str!("../../../tests/recorded/triton-2.51.0.prom");
+
+fn read(engine: Engine, text: &str) -> Reading {
+    Reading::of(families(engine).unwrap(), text).unwrap()
+}
+
+/// vLLM's text with these series instead of its own.
+fn vllm(series: &[(&str, &str)]) -> Reading {
+    let mut text = VLLM.to_owned();
+    for (name, value) in series {
+        let line = text.lines().find(|line| line.starts_with(&format!("vllm:{name}{{"))).unwrap().to_owned();
+        let (key, _) = line.rsplit_once(' ').unwrap();
+        text = text.replace(&line, &format!("{key} {value}"));
+    }
+    read(Engine::Vllm, &text)
+}
+
+#[test]
+fn vllm_tells_all() {
+    let total = |sum, count| Some(Total { sum, count });
+    let expected = Reading {
+        running: Some(0.0),
+        waiting: Some(0.0),
+        cache_usage: Some(0.0),
+        ttft: total(0.19011306762695312, 4.0),
+        tpot: total(0.5156411550001394, 29.0),
+    };
+    assert_eq!(read(Engine::Vllm, VLLM), expected);
+    let busy = [("num_requests_running", "3.0"), ("num_requests_waiting", "2.0"), ("kv_cache_usage_perc", "0.25")];
+    let said = vllm(&busy).said(None, Said::default());
+    assert_eq!(said, Said { running: 3, waiting: 2, cache_usage: 0.25, ..Said::default() });
+}
+
+#[test]
+fn times_are_those_of_the_requests_between_two_readings() {
+    let first = vllm(&[("time_to_first_token_seconds_sum", "10"), ("time_to_first_token_seconds_count", "4")]);
+    let then = vllm(&[("time_to_first_token_seconds_sum", "13"), ("time_to_first_token_seconds_count", "6")]);
+    let said = first.said(None, Said::default());
+    assert_eq!(said.ttft, 0.0, "what was before anyone looked may be long ago");
+    let said = then.said(Some(&first), said);
+    assert_eq!(said.ttft, 1.5);
+    assert_eq!(then.said(Some(&then), said).ttft, 1.5, "the last ones count while there are no others");
+}
+
+#[test]
+fn an_engine_that_started_anew_counts_from_nothing() {
+    let before = Total { sum: 10.0, count: 4.0 };
+    assert_eq!(Total { sum: 1.0, count: 2.0 }.mean_since(before), Some(0.5));
+    assert_eq!(Total { sum: 2.0, count: 8.0 }.mean_since(before), Some(0.25), "it has had more since than before");
+    assert_eq!(Total::default().mean_since(before), None);
+}
+
+#[test]
+fn triton_tells_what_waits_for_all_its_models() {
+    let reading = read(Engine::Triton, TRITON);
+    assert_eq!(reading, Reading { waiting: Some(3.0), ..Reading::default() });
+    assert!(read(Engine::Triton, "nv_cpu_utilization 0.5").is_empty());
+}
+
+#[test]
+fn ranks_add_up_and_their_caches_are_one() {
+    let text = "sglang:num_running_reqs{dp=\"0\"} 3\nsglang:num_running_reqs{dp=\"1\"} 4\n\
+                sglang:num_queue_reqs 1\nsglang:token_usage{dp=\"0\"} 0.5\nsglang:token_usage{dp=\"1\"} 0.25\n\
+                sglang:num_running_reqs_total 9\nsglang:num_queue_reqs NaN\nsglang:num_queue_reqs -1\n";
+    let said = read(Engine::Sglang, text).said(None, Said::default());
+    assert_eq!(said, Said { running: 7, waiting: 1, cache_usage: 0.375, ..Said::default() });
+}

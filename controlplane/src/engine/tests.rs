@@ -1,0 +1,30 @@
+//! Builds to look at.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::publish::{Memory, Settings, build};
+use crate::run::Round;
+use crate::world::{Held, Life, ObjectName, Pod, Seniority, World};
+
+/// A build of these servers, by name and spec, and of a ready pod at each address that has the label `app: x`.
+pub(crate) fn round(servers: &[(String, Value)], pods: &[IpAddr]) -> Round {
+    let mut world = World::default();
+    for (name, spec) in servers {
+        let spec = Ok(Arc::new(serde_json::from_value(spec.clone()).unwrap()));
+        let held = Held { generation: 1, seniority: Seniority::Created(0), spec };
+        world.servers.insert(ObjectName::new("default", name.as_str()), held);
+    }
+    for ip in pods {
+        let name = ObjectName::new("default", ip.to_string());
+        let labels = BTreeMap::from([("app".to_owned(), "x".to_owned())]);
+        let uid = Arc::clone(&name.name);
+        let pod = Pod { name: name.clone(), uid, labels, node: None, ips: vec![*ip], life: Life::Ready };
+        world.pods.insert(name, Arc::new(pod));
+    }
+    let built = build(&world, &Settings { fleet_seed: 1 }, &mut Memory::default());
+    Round { world, verdicts: built.verdicts, snapshot: Arc::new(built.snapshot) }
+}
