@@ -96,8 +96,8 @@ impl Webhook {
                 biased;
                 () = &mut stop => break,
                 next = next(&socket, &places, &shared.crowded) => next,
-                Some(_) = connections.join_next() => continue,
             };
+            while connections.try_join_next().is_some() {}
             connections.spawn(connection(stream, acceptor.clone(), shared.clone(), place));
         }
         drop(socket);
