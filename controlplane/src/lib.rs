@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod autoscaling_policy;
 pub mod autoscaling_policy_binding;
+pub mod certificates;
 pub mod cli;
 pub mod crd;
 pub mod engine;
@@ -25,4 +26,5 @@ mod report;
 pub mod run;
 pub mod source;
 pub mod valid;
+pub mod webhook;
 pub mod world;

@@ -39,3 +39,31 @@ fn every_example_is_admitted() {
     }
     assert!(objects >= 20, "only {objects} objects were found");
 }
+
+#[test]
+fn the_webhook_is_asked_about_every_kind_of_ours_and_no_other() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/cluster/webhook.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut documents =
+        serde_norway::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap());
+    let found = documents.find(|document| document["kind"] == "ValidatingWebhookConfiguration").unwrap();
+    let webhook = &found["webhooks"][0];
+    let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
+    let mut asked = Vec::new();
+    for rule in webhook["rules"].as_array().unwrap() {
+        assert_eq!(
+            (texts(&rule["operations"]), texts(&rule["apiVersions"])),
+            (vec!["CREATE".to_owned(), "UPDATE".to_owned()], vec![controlplane::crd::VERSION.to_owned()],)
+        );
+        for group in texts(&rule["apiGroups"]) {
+            asked.extend(texts(&rule["resources"]).into_iter().map(|resource| (group.clone(), resource)));
+        }
+    }
+    let mut ours = Kind::ALL.map(|kind| (kind.group().to_owned(), kind.plural().to_owned())).to_vec();
+    asked.sort();
+    ours.sort();
+    assert_eq!(asked, ours);
+    assert_eq!((&webhook["failurePolicy"], &webhook["timeoutSeconds"]), (&Value::from("Fail"), &Value::from(5)));
+    // A bundle in the file would be taken for ours to give up, and applied again it would undo a rotation.
+    assert_eq!(webhook["clientConfig"]["caBundle"], Value::Null);
+}

@@ -8,3 +8,4 @@ mod definitions;
 mod examples;
 mod rules;
 mod verdicts;
+mod webhook;
