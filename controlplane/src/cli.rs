@@ -2,19 +2,20 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::admin::{self, Admin};
+use crate::config::{self, Typed};
 use crate::crd;
 use crate::explain::{Query, explain};
+use crate::process::{self, Failure};
 use crate::publish::{Built, Memory, Settings, Verdicts, build};
 use crate::report::Report;
-use crate::run::{Options, Plane, StartError};
-use crate::source::directory::{Directory, Reading};
+use crate::run::StartError;
+use crate::source::Reading;
+use crate::source::directory::Directory;
 
 /// What sysexits.h calls a usage error.
 const USAGE: u8 = 64;
@@ -49,24 +50,14 @@ enum Command {
         /// A YAML or JSON file, or a directory of such files.
         manifests: PathBuf,
     },
-    /// Serves manifests to the data planes of this machine (`kthena-dataplane --control-plane`) and follows their edits, until
-    /// SIGTERM or Ctrl-C.
+    /// Serves the objects of a cluster or of a directory to data planes (`kthena-dataplane --control-plane`) and follows their
+    /// edits, until SIGTERM or Ctrl-C.
     Serve {
-        /// Where data planes connect. Plain text, so on loopback only.
-        #[arg(long, default_value = "127.0.0.1:15010")]
-        listen: SocketAddr,
-        /// Salts the prefix hashes: keep it secret, and the same for all control planes of a fleet. Where it is left out,
-        /// it is made of this machine's id, and so the same after a restart.
-        #[arg(long, env = "KTHENA_FLEET_SEED", hide_env_values = true)]
-        fleet_seed: Option<u64>,
-        /// Where `/healthz`, `/readyz` and `/metrics` are.
-        #[arg(long, default_value = "127.0.0.1:9091")]
-        metrics_address: SocketAddr,
-        /// The loopback port of `/debug`; 0 for none. A data plane on the same machine has one, too.
-        #[arg(long, default_value_t = 15000)]
-        debug_port: u16,
-        /// A directory of YAML or JSON files, or one such file.
-        manifests: PathBuf,
+        /// A YAML file of the same names, with `_` for `-`. A flag beats it.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        typed: Box<Typed>,
     },
     /// Prints the CustomResourceDefinitions as YAML.
     Crdgen {
@@ -106,9 +97,7 @@ impl Cli {
                 explain_query(&query, &manifests)
             }
             Command::Build { fleet_seed, path } => print_snapshot(fleet_seed, &path),
-            Command::Serve { listen, fleet_seed, metrics_address, debug_port, manifests } => {
-                serve(listen, fleet_seed, &admin::Options::new(metrics_address, debug_port), manifests)
-            }
+            Command::Serve { config, typed } => serve(config.as_deref(), *typed),
             Command::Crdgen { write: None } => print(&crd::stream()),
             Command::Crdgen { write: Some(folder) } => match crd::write(&folder) {
                 Ok(()) => Ok(ExitCode::SUCCESS),
@@ -160,7 +149,8 @@ fn not_published(verdicts: &Verdicts, reading: &Reading, model: &str) -> Vec<(St
 }
 
 fn print_snapshot(fleet_seed: Option<u64>, path: &Path) -> Result<ExitCode, String> {
-    let fleet_seed = fleet_seed.map_or_else(random_seed, Ok)?;
+    let fleet_seed = fleet_seed.map_or_else(process::random_seed, Ok);
+    let fleet_seed = fleet_seed.map_err(|error| format!("no random numbers: {error}; give --fleet-seed"))?;
     let (reading, built) = built(path, Settings { fleet_seed })?;
     let report = Report::of(&reading, &built.verdicts);
     eprint!("{}", report.problems());
@@ -168,78 +158,24 @@ fn print_snapshot(fleet_seed: Option<u64>, path: &Path) -> Result<ExitCode, Stri
         .map(|code| if report.is_bad() { ExitCode::FAILURE } else { code })
 }
 
-fn serve(
-    listen: SocketAddr,
-    fleet_seed: Option<u64>,
-    admin: &admin::Options,
-    manifests: PathBuf,
-) -> Result<ExitCode, String> {
-    let level = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(level).with_writer(io::stderr).init();
-    let fleet_seed = fleet_seed.map_or_else(machine_seed, Ok)?;
-    raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let ended = runtime.block_on(async {
-        let plane = match Plane::start(Options { manifests, listen, fleet_seed }).await {
-            Err(StartError::Source(sentence)) => return Err(sentence),
-            Err(error) => return Ok(Err(error.to_string())),
-            Ok(plane) => plane,
-        };
-        let admin = match Admin::bind(admin, plane.view()).await {
-            Err(error) => return Ok(Err(error.to_string())),
-            Ok(admin) => admin,
-        };
-        tracing::info!(listen = %plane.address(), metrics = %admin.metrics(), debug = ?admin.debug(), "serving");
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-            .map_err(|error| format!("cannot listen for SIGTERM: {error}"))?;
-        let stop = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        };
-        tokio::select! {
-            served = plane.serve(stop) => Ok(served.map_err(|error| error.to_string())),
-            never = admin.serve() => match never {},
+fn serve(file: Option<&Path>, typed: Typed) -> Result<ExitCode, String> {
+    let from_file = match file {
+        Some(path) => {
+            let said = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|error| said(&error))?;
+            Typed::of_yaml(&text).map_err(|error| said(&error))?
         }
-    })?;
-    Ok(ended.map_or_else(
-        |sentence| {
-            eprintln!("kthena-controlplane: {sentence}");
-            ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    ))
-}
-
-/// Each data plane needs a descriptor, and two while one of its streams takes over; shells give a thousand.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(%error, "the limit on open files cannot be raised");
-    }
-}
-
-/// The same at every start on this machine.
-fn machine_seed() -> Result<u64, String> {
-    match std::fs::read("/etc/machine-id") {
-        Ok(id) if id.len() >= 32 => Ok(xxhash_rust::xxh3::xxh3_64_with_seed(&id, u64::from_ne_bytes(*b"kthena\0\0"))),
-        _ => {
-            tracing::warn!(
-                "no /etc/machine-id: what prompts are cached where is forgotten at a restart; give --fleet-seed"
-            );
-            random_seed()
+        None => Typed::default(),
+    };
+    let config = config::resolve(typed.or(from_file)).map_err(|problems| problems.to_string())?;
+    match process::run(config) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(Failure::Start(StartError::Source(sentence))) => Err(sentence),
+        Err(failure) => {
+            eprintln!("kthena-controlplane: {failure}");
+            Ok(ExitCode::FAILURE)
         }
     }
-}
-
-fn random_seed() -> Result<u64, String> {
-    let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| format!("no random numbers: {error}; give --fleet-seed"))?;
-    Ok(u64::from_ne_bytes(bytes))
 }
 
 fn built(path: &Path, settings: Settings) -> Result<(Reading, Built), String> {

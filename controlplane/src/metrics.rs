@@ -8,12 +8,14 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    exponential_buckets,
 };
 
 use crate::admin::Look;
 use crate::publish::Verdicts;
 use crate::publish::serve::Counts;
+use crate::webhook;
 
 /// Builds, as they are made.
 #[derive(Debug)]
@@ -42,12 +44,53 @@ impl Builds {
     }
 }
 
+/// Lists of the cluster, as they are read.
+#[derive(Debug)]
+pub struct Watches {
+    lists: IntCounterVec,
+    failures: IntCounterVec,
+    older: IntCounterVec,
+}
+
+impl Watches {
+    /// Registers its metrics; a registry takes one of these.
+    pub fn new(registry: &Registry) -> Self {
+        let counter = |name: &str, help: &str| {
+            let counter =
+                IntCounterVec::new(Opts::new(name, help), &["kind"]).expect("the name and the label are valid");
+            registry.register(Box::new(counter.clone())).expect("a registry takes one of these");
+            counter
+        };
+        Self {
+            lists: counter("kthena_controlplane_lists_total", "Lists read from the API server, as a whole."),
+            failures: counter("kthena_controlplane_watch_failures_total", "Lists and watches that failed."),
+            older: counter("kthena_controlplane_older_lists_total", "Lists refused: older than what was read before."),
+        }
+    }
+
+    /// One was read.
+    pub fn listed(&self, kind: &str) {
+        self.lists.with_label_values(&[kind]).inc();
+    }
+
+    /// One could not be read or followed.
+    pub fn failed(&self, kind: &str) {
+        self.failures.with_label_values(&[kind]).inc();
+    }
+
+    /// One was of the past.
+    pub fn older(&self, kind: &str) {
+        self.older.with_label_values(&[kind]).inc();
+    }
+}
+
 /// The text of a scrape.
 pub fn encode(registry: &Registry, look: &Look) -> prometheus::Result<String> {
     let mut families = registry.gather();
     families.extend(of_build(look));
     families.extend(of_stream(look));
     families.extend(of_counts(&look.counts));
+    families.extend(look.reviews.iter().flat_map(|reviews| of_reviews(reviews)));
     TextEncoder::new().encode_to_string(&families)
 }
 
@@ -116,6 +159,16 @@ fn of_counts(counts: &Counts) -> Vec<MetricFamily> {
         counter.collect()
     };
     rows.into_iter().flat_map(family).collect()
+}
+
+fn of_reviews(reviews: &webhook::Counts) -> Vec<MetricFamily> {
+    let options = Opts::new("kthena_controlplane_reviews_total", "Questions of API servers to the webhook, by answer.");
+    let counters = IntCounterVec::new(options, &["answer"]).expect("the name and the label are valid");
+    let webhook::Counts { allowed, refused, malformed } = reviews;
+    for (answer, count) in [("allowed", allowed), ("refused", refused), ("malformed", malformed)] {
+        counters.with_label_values(&[answer]).inc_by(count.load(Relaxed));
+    }
+    counters.collect()
 }
 
 fn counter(name: &str, help: &str) -> IntCounter {

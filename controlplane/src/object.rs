@@ -85,10 +85,13 @@ impl Object {
 /// What an API server does alone, but for CEL: applies nulls and defaults to the object, and checks its schema.
 pub fn conform(kind: Kind, value: &mut Value, unknown: Unknown) -> Vec<Problem> {
     let mut problems = Problems::default();
-    if let (Unknown::Refuse, Value::Object(fields)) = (unknown, &mut *value) {
-        // A status, as `kubectl get -o yaml` prints it, is not the user's to say; API servers drop it too.
+    if let Value::Object(fields) = &mut *value {
+        // A status, as `kubectl get -o yaml` prints it, is not the user's to say; API servers drop it too. In what they say
+        // themselves it is another's, and its form is nothing against the object.
         fields.remove("status");
-        top_level(fields, &mut problems);
+        if unknown == Unknown::Refuse {
+            top_level(fields, &mut problems);
+        }
     }
     metadata(value, &mut problems);
     let schema = &kind.schema()["properties"]["spec"];

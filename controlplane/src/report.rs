@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::publish::{Condition, Reason, Verdicts};
-use crate::source::directory::Reading;
+use crate::source::Reading;
 use crate::world::{Kind, ObjectName, Seniority};
 
 /// Sentences: those of the files, then those of the objects.

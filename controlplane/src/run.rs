@@ -4,50 +4,60 @@
 //! watch, and so is its snapshot, which the server takes; so a build never delays a stream, and of several edits in a row
 //! only the last one is sent.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Release};
-use std::thread::JoinHandle;
-use std::time::Instant;
 
-use api::snapshot::{Snapshot, Version};
+use api::snapshot::Snapshot;
 use prometheus::Registry;
 use tokio::sync::watch;
 
 use crate::admin::View;
 use crate::metrics::Builds;
-use crate::publish::serve::{Inputs, ListenError, Listener, Options as Stream, Progress, Server, Zones};
-use crate::publish::{Memory, Settings, Verdicts, build, zones};
-use crate::report::Report;
-use crate::source::directory::{self, Directory, Reading};
+use crate::publish::serve::{ListenError, Listener, Options as Stream, Progress, Server};
+use crate::publish::{Settings, Verdicts};
+use crate::source::kubernetes::Scope;
 use crate::world::World;
+
+mod feed;
+mod looking;
+
+use feed::Feed;
+use looking::Looking;
 
 /// What is run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// A directory of manifests, or one file of them; it is watched.
-    pub manifests: PathBuf,
+    /// Where the objects come from.
+    pub source: Source,
     /// Where data planes connect.
     pub listen: SocketAddr,
     /// See [`Settings::fleet_seed`].
     pub fleet_seed: u64,
 }
 
+/// Where the objects come from; it is followed.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A directory of manifests, or one file of them.
+    Directory(PathBuf),
+    /// A cluster, by its API server.
+    Cluster(Box<kube::Config>, Scope),
+}
+
 /// Why it cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The manifests cannot be looked through.
+    /// What was asked for cannot be: the manifests cannot be looked through, or the configuration of the cluster is of no use.
     #[error("{0}")]
     Source(String),
     /// The address.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// A thread.
-    #[error("cannot start the thread that watches the manifests: {0}")]
+    #[error("cannot start the thread that follows the source: {0}")]
     Thread(#[source] io::Error),
 }
 
@@ -62,31 +72,30 @@ pub struct Round {
     pub snapshot: Arc<Snapshot>,
 }
 
-/// A control plane that has read its manifests and listens.
+/// A control plane that follows its source and listens.
 #[derive(Debug)]
 pub struct Plane {
     server: Server,
     registry: Registry,
     rounds: watch::Receiver<Option<Arc<Round>>>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
-    stop: Arc<AtomicBool>,
-    source: JoinHandle<()>,
+    looking: Looking,
 }
 
 impl Plane {
-    /// Reads the manifests and listens. What is wrong with them is logged; what is right with them counts.
+    /// Listens, and looks at the source: what is wrong there is logged, what is right counts. Manifests have been read once when
+    /// this returns; a cluster is read meanwhile.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let Options { manifests, listen, fleet_seed } = options;
-        let (directory, reading) = Directory::open(&manifests).map_err(StartError::Source)?;
+        let Options { source, listen, fleet_seed } = options;
         let registry = Registry::new();
-        let (mut feed, inputs) = Feed::new(Settings { fleet_seed }, Builds::new(&registry));
+        let (feed, inputs) = Feed::new(Settings { fleet_seed }, Builds::new(&registry));
         let rounds = feed.rounds.subscribe();
-        feed.take(reading);
+        let looking = match source {
+            Source::Directory(root) => Looking::at_directory(&root, feed)?,
+            Source::Cluster(config, scope) => Looking::at_cluster(*config, scope, feed, &registry)?,
+        };
         let server = Server::new(Listener::plain(listen).await?, inputs.clone(), Stream::default());
-        let stop = Arc::new(AtomicBool::new(false));
-        let source = directory::watch(directory, stop.clone(), move |reading| feed.take(reading));
-        let source = source.map_err(StartError::Thread)?;
-        Ok(Self { server, registry, rounds, snapshots: inputs.snapshots, stop, source })
+        Ok(Self { server, registry, rounds, snapshots: inputs.snapshots, looking })
     }
 
     /// Where it listens.
@@ -111,12 +120,15 @@ impl Plane {
 
     /// What the admin listeners show.
     pub fn view(&self) -> View {
+        let waiting = self.looking.waiting.clone();
         View {
             rounds: self.rounds.clone(),
             progress: self.server.progress(),
             data_planes: Box::new(self.server.data_planes()),
             counts: self.server.counts(),
             registry: self.registry.clone(),
+            waiting: vec![Box::new(move || waiting.borrow().clone())],
+            reviews: None,
         }
     }
 
@@ -129,59 +141,9 @@ impl Plane {
         let lost = async { while snapshots.changed().await.is_ok() {} };
         let served = tokio::select! {
             served = self.server.serve(stop) => served,
-            () = lost => Err(io::Error::other("the thread that watches the manifests has ended")),
+            () = lost => Err(io::Error::other("the thread that follows the source has ended")),
         };
-        self.stop.store(true, Release);
-        if self.source.join().is_err() {
-            tracing::error!("the thread that watched the manifests panicked");
-        }
+        self.looking.end();
         served
-    }
-}
-
-/// From readings to snapshots.
-#[derive(Debug)]
-struct Feed {
-    settings: Settings,
-    builds: Builds,
-    memory: Memory,
-    version: u64,
-    told: String,
-    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
-    zones: watch::Sender<Arc<Zones>>,
-    rounds: watch::Sender<Option<Arc<Round>>>,
-}
-
-impl Feed {
-    fn new(settings: Settings, builds: Builds) -> (Self, Inputs) {
-        let (snapshots, newest) = watch::channel(None);
-        let (zones, of_nodes) = watch::channel(Arc::default());
-        let (memory, told, rounds) = (Memory::default(), String::new(), watch::channel(None).0);
-        let feed = Self { settings, builds, memory, version: 0, told, snapshots, zones, rounds };
-        (feed, Inputs { snapshots: newest, zones: of_nodes })
-    }
-
-    fn take(&mut self, reading: Reading) {
-        let since = Instant::now();
-        let built = build(&reading.world, &self.settings, &mut self.memory);
-        self.builds.built(since.elapsed());
-        let problems = Report::of(&reading, &built.verdicts).problems();
-        let told: HashSet<&str> = self.told.lines().collect();
-        for line in problems.lines().filter(|line| !told.contains(line)) {
-            tracing::warn!("{line}");
-        }
-        self.told = problems;
-        self.version += 1;
-        let version = Version { epoch: 0, version: self.version };
-        let snapshot = Arc::new(Snapshot { version, ..built.snapshot });
-        tracing::info!(
-            version = self.version,
-            routes = snapshot.routes.len(),
-            backends = snapshot.backends.len(),
-            "built"
-        );
-        self.zones.send_replace(Arc::new(zones(&reading.world)));
-        self.snapshots.send_replace(Some(snapshot.clone()));
-        self.rounds.send_replace(Some(Arc::new(Round { world: reading.world, verdicts: built.verdicts, snapshot })));
     }
 }

@@ -47,6 +47,13 @@ pub struct Held<T> {
     pub spec: Result<Arc<T>, Arc<[String]>>,
 }
 
+impl<T: PartialEq> PartialEq for Held<T> {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { generation, seniority, spec } = self;
+        (generation, seniority, spec) == (&other.generation, &other.seniority, &other.spec)
+    }
+}
+
 impl<T> Clone for Held<T> {
     fn clone(&self) -> Self {
         Self { generation: self.generation, seniority: self.seniority.clone(), spec: self.spec.clone() }

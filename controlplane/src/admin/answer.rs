@@ -97,8 +97,8 @@ pub(super) fn route(which: Which, method: &Method, path: &str) -> Result<Page, R
 pub(super) fn render(page: Page, look: &Look, registry: &Registry) -> Reply {
     match page {
         Page::Health => Reply::json(StatusCode::OK, &json!({"message": "ok"})),
-        Page::Ready if look.published() => Reply::json(StatusCode::OK, &json!({"message": "ready"})),
-        Page::Ready => Reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"message": NOT_READY})),
+        Page::Ready if look.ready() => Reply::json(StatusCode::OK, &json!({"message": "ready"})),
+        Page::Ready => Reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"message": not_ready(look)})),
         Page::Metrics => match metrics::encode(registry, look) {
             Ok(text) => Reply::new(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
             Err(error) => Reply::failed(&error.to_string()),
@@ -117,4 +117,11 @@ pub(super) fn render(page: Page, look: &Look, registry: &Registry) -> Reply {
 }
 
 const NOT_READY: &str = "nothing is published yet: data planes that connect now would get no routes";
+
+fn not_ready(look: &Look) -> String {
+    let unpublished = (!look.published()).then(|| NOT_READY.to_owned());
+    let waiting = (!look.waiting.is_empty()).then(|| format!("waiting for {}", look.waiting.join("; ")));
+    unpublished.into_iter().chain(waiting).collect::<Vec<_>>().join("; ")
+}
+
 const NOT_BUILT: &str = "nothing is built yet: not every source has said all it has";

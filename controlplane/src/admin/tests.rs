@@ -13,7 +13,7 @@ use super::*;
 use crate::metrics::Builds;
 use crate::publish::serve::{DataPlane, Progress};
 use crate::publish::{Memory, Settings, build};
-use crate::run::{self, Plane, Round};
+use crate::run::{self, Plane, Round, Source};
 use crate::source::directory::Directory;
 
 const SEED: u64 = 0x5ec2_e75e_ed00_0001;
@@ -91,6 +91,13 @@ fn it_is_ready_once_something_is_published() {
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(json(&reply)["message"].as_str().unwrap().contains("nothing is published yet"));
     }
+    let waiting = Look { waiting: vec!["pods in a: forbidden".to_owned(), "nodes".to_owned()], ..Look::default() };
+    assert!(
+        json(&page(Page::Ready, &waiting))["message"]
+            .as_str()
+            .unwrap()
+            .ends_with("; waiting for pods in a: forbidden; nodes")
+    );
     assert_eq!(page(Page::Ready, &look()).status, StatusCode::OK);
     for unbuilt in [Page::ConfigDump, Page::Objects] {
         assert_eq!(page(unbuilt, &none).status, StatusCode::SERVICE_UNAVAILABLE);
@@ -171,7 +178,7 @@ async fn get(address: SocketAddr, path: &str) -> String {
 /// A plane that serves, and its admin addresses.
 async fn running(folder: &std::path::Path) -> (SocketAddr, SocketAddr) {
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let options = run::Options { manifests: folder.into(), listen: any, fleet_seed: SEED };
+    let options = run::Options { source: Source::Directory(folder.into()), listen: any, fleet_seed: SEED };
     let plane = Plane::start(options).await.unwrap();
     let admin = Admin::bind(&Options { metrics: any, debug: Some(any) }, plane.view()).await.unwrap();
     let addresses = (admin.metrics(), admin.debug().unwrap());
@@ -229,7 +236,9 @@ async fn a_port_in_use_is_a_sentence_that_says_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
     let plane =
-        Plane::start(run::Options { manifests: folder.path().into(), listen: any, fleet_seed: 1 }).await.unwrap();
+        Plane::start(run::Options { source: Source::Directory(folder.path().into()), listen: any, fleet_seed: 1 })
+            .await
+            .unwrap();
     let options = Options::new(any, taken.local_addr().unwrap().port());
     let said = Admin::bind(&options, plane.view()).await.unwrap_err().to_string();
     assert!(said.contains("in use") && said.contains("--debug-port, or 0"), "{said}");

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::publish::serve::{Counts, DataPlane, Progress};
 use crate::run::Round;
+use crate::webhook;
 
 /// From where the pages come; each is read anew for each request.
 pub struct View {
@@ -22,6 +23,10 @@ pub struct View {
     pub counts: Arc<Counts>,
     /// What parts of the process count for themselves.
     pub registry: Registry,
+    /// What has to come before this process is ready, said by whoever waits for it.
+    pub waiting: Vec<Box<dyn Fn() -> Vec<String> + Send + Sync>>,
+    /// What the webhook was asked, where there is one.
+    pub reviews: Option<Arc<webhook::Counts>>,
 }
 
 impl View {
@@ -32,6 +37,8 @@ impl View {
             progress: self.progress.borrow().clone(),
             data_planes: (self.data_planes)(),
             counts: self.counts.clone(),
+            waiting: self.waiting.iter().flat_map(|ask| ask()).collect(),
+            reviews: self.reviews.clone(),
         }
     }
 }
@@ -53,11 +60,20 @@ pub struct Look {
     pub data_planes: Vec<DataPlane>,
     /// What the stream has done.
     pub counts: Arc<Counts>,
+    /// What has to come before this process is ready.
+    pub waiting: Vec<String>,
+    /// What the webhook was asked, where there is one.
+    pub reviews: Option<Arc<webhook::Counts>>,
 }
 
 impl Look {
     /// Data planes that connect get something: epochs of what is published are never 0.
     pub fn published(&self) -> bool {
         self.progress.version != Version::default()
+    }
+
+    /// Something is published, and nothing is waited for.
+    pub fn ready(&self) -> bool {
+        self.published() && self.waiting.is_empty()
     }
 }

@@ -8,20 +8,19 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::world::World;
+use tokio::sync::watch;
 
-mod fault;
+use crate::source::{Fault, MAX_FAULTS, Reading};
+
 mod file;
 mod merge;
 mod scan;
 #[cfg(test)]
 mod tests;
 
-pub use fault::Fault;
 use file::File;
 use scan::{Files, Scan, Unseen};
 
@@ -36,17 +35,6 @@ const TICK: Duration = Duration::from_millis(100);
 const PERIOD: Duration = Duration::from_millis(20);
 /// A look may take this part of the time; where it takes long, the pause grows, up to `LONGEST`.
 const SHARE: u32 = 20;
-
-/// What a directory says.
-#[derive(Debug, Clone, Default)]
-pub struct Reading {
-    /// The objects that count.
-    pub world: World,
-    /// All that is wrong, by file and position.
-    pub faults: Vec<Fault>,
-    /// Objects of kinds that do not count here.
-    pub others: usize,
-}
 
 /// The state of a directory as it was last read.
 #[derive(Debug)]
@@ -153,7 +141,7 @@ impl Directory {
 
     fn reading(&self) -> Reading {
         let mut reading = merge::merge(&self.files);
-        let unseen = self.unseen.iter().take(merge::MAX_FAULTS);
+        let unseen = self.unseen.iter().take(MAX_FAULTS);
         reading.faults.extend(unseen.map(|(path, sentence)| Fault::of_part(path, sentence)));
         reading.faults.extend(self.unreadable.iter().map(|sentence| Fault::of_root(sentence)));
         reading
@@ -172,14 +160,14 @@ pub(crate) fn reading_of(texts: &[(&str, &str)]) -> Reading {
     merge::merge(&files)
 }
 
-/// Looks on a thread of its own until `stop`, and hands over what the directory says whenever that has changed.
+/// Looks on a thread of its own until the sender of `stop` is dropped, and hands over what the directory says whenever that has changed.
 pub fn watch(
     mut directory: Directory,
-    stop: Arc<AtomicBool>,
+    stop: watch::Receiver<()>,
     mut changed: impl FnMut(Reading) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("directory".into()).spawn(move || {
-        while !stop.load(Acquire) {
+        while stop.has_changed().is_ok() {
             let begin = Instant::now();
             if let Some(reading) = directory.look(begin) {
                 changed(reading);

@@ -15,8 +15,9 @@ mod name;
 mod pod;
 
 /// The scheduler's ConfigMap and its entry, as Kthena's chart names them.
-const SCHEDULER: (&str, &str) = ("kthena-router-config", "routerConfiguration");
-const CREDENTIAL_LABEL: &str = "networking.serving.volcano.sh/external-model-provider-credential";
+pub(super) const SCHEDULER: (&str, &str) = ("kthena-router-config", "routerConfiguration");
+/// Marks the Secrets that are read, with the value `true`.
+pub(super) const CREDENTIAL_LABEL: &str = "networking.serving.volcano.sh/external-model-provider-credential";
 
 /// An object that counts here.
 #[derive(Debug, Clone)]
@@ -139,8 +140,9 @@ impl Known {
     }
 }
 
-/// Reads one object.
-pub fn read(value: Value) -> Read {
+/// Reads one object. Fields that our schemas do not have are refused in a file that somebody wrote, and dropped from what an
+/// API server took.
+pub fn read(value: Value, unknown: Unknown) -> Read {
     let head = match Head::deserialize(&value) {
         Ok(head) => head,
         Err(error) => return Read::Refused(None, vec![error.to_string()]),
@@ -159,7 +161,7 @@ pub fn read(value: Value) -> Read {
     let name = head.metadata.name.as_deref().unwrap_or_default();
     let identity = Identity { kind: known.name(), namespace: namespace.into(), name: name.into() };
     let mut problems = name::check(&identity, head.metadata.labels.as_ref());
-    let manifest = match manifest(known, &identity, head.metadata, value) {
+    let manifest = match manifest(known, &identity, head.metadata, value, unknown) {
         Ok(manifest) => manifest,
         Err(more) => {
             let said_already = |problem: &String| problem.starts_with("metadata.name:");
@@ -180,11 +182,12 @@ fn manifest(
     identity: &Identity,
     metadata: Metadata,
     value: Value,
+    unknown: Unknown,
 ) -> Result<Option<Manifest>, Vec<String>> {
     let name = ObjectName::new(Arc::clone(&identity.namespace), Arc::clone(&identity.name));
     let labels = metadata.labels.unwrap_or_default();
     Ok(Some(match known {
-        Known::Ours(kind) => return custom(kind, name, metadata.generation.unwrap_or_default(), value),
+        Known::Ours(kind) => return custom(kind, name, metadata.generation.unwrap_or_default(), value, unknown),
         Known::Pod => {
             let identity = pod::Identity { name, uid: metadata.uid, labels, deleted: metadata.deletion_timestamp };
             Manifest::Pod(Arc::new(pod::trim(identity, value)?))
@@ -200,8 +203,14 @@ fn manifest(
 }
 
 /// One of Kthena's kinds; those that the publisher does not read are checked all the same.
-fn custom(kind: Kind, name: ObjectName, generation: i64, value: Value) -> Result<Option<Manifest>, Vec<String>> {
-    let object = object::admit(kind, value, Unknown::Refuse)
+fn custom(
+    kind: Kind,
+    name: ObjectName,
+    generation: i64,
+    value: Value,
+    unknown: Unknown,
+) -> Result<Option<Manifest>, Vec<String>> {
+    let object = object::admit(kind, value, unknown)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     Ok(match object {
         Object::ModelRoute(o) => Some(Manifest::Route(Custom { name, generation, spec: Arc::new(o.spec) })),

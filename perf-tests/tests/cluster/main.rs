@@ -7,5 +7,6 @@
 mod corpus;
 mod definitions;
 mod objects;
+mod source;
 mod verdicts;
 mod writes;

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::TICK;
 use super::scan::Stamp;
+use crate::object::Unknown;
 use crate::source::manifest::{self, Identity, Manifest, Read};
 
 /// Bytes of one file.
@@ -101,7 +102,7 @@ impl File {
         (self.fault, self.others) = (None, 0);
         for (position, value) in (0..).zip(values) {
             let digest = xxh3_128(value.to_string().as_bytes());
-            let (identity, manifest, problems) = match manifest::read(value) {
+            let (identity, manifest, problems) = match manifest::read(value, Unknown::Refuse) {
                 Read::Other => {
                     self.others += 1;
                     continue;

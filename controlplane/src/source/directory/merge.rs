@@ -6,12 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::file::{File, Placed};
-use super::{Fault, Reading};
 use crate::source::manifest::{Custom, Identity, Manifest};
+use crate::source::{Fault, MAX_FAULTS, Reading};
 use crate::world::{Held, Kind, ObjectName, Scheduler, Seniority};
-
-/// Faults that are listed.
-pub(super) const MAX_FAULTS: usize = 1_000;
 
 /// The first of two objects of one name counts, by path and position; the other is a fault.
 pub(super) fn merge(files: &BTreeMap<Arc<Path>, File>) -> Reading {

@@ -3,11 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::mpsc;
-use std::sync::{Arc, atomic::AtomicBool, atomic::Ordering::Release};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use super::{Directory, LONGEST, QUIET, Reading, TICK, reading_of, watch};
+use super::{Directory, LONGEST, QUIET, TICK, reading_of, watch};
+use crate::source::Reading;
 use crate::world::{Held, ObjectName};
 
 const POD: &str = "{apiVersion: v1, kind: Pod, metadata: {name: NAME, labels: {app: x}}, status: {podIP: ADDRESS}}";
@@ -302,11 +302,11 @@ fn the_watch_hands_over_what_changes() {
     let dir = tempfile::tempdir().unwrap();
     let (directory, first) = Directory::open(dir.path()).unwrap();
     assert!(first.world.pods.is_empty());
-    let (stop, (send, readings)) = (Arc::new(AtomicBool::new(false)), mpsc::channel());
-    let thread = watch(directory, Arc::clone(&stop), move |reading| drop(send.send(reading))).unwrap();
+    let ((stop, stopped), (send, readings)) = (tokio::sync::watch::channel(()), mpsc::channel());
+    let thread = watch(directory, stopped, move |reading| drop(send.send(reading))).unwrap();
     write(&dir.path().join("a.yaml"), &pod("a", "10.0.0.1"));
     let reading = readings.recv_timeout(Duration::from_secs(10)).expect("a reading within the deadline");
     assert_eq!(pods(&reading), ["a 10.0.0.1"]);
-    stop.store(true, Release);
+    drop(stop);
     thread.join().unwrap();
 }

@@ -1,0 +1,75 @@
+//! What was typed for `serve` (flags, environment, YAML) and what it means. A flag beats a variable, a variable beats the file.
+//! All problems are said at once; unknown keys are refused.
+
+mod typed;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::admin;
+
+pub use typed::{Problems, Typed, resolve};
+
+/// The meaning: every value is there, and they fit each other.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the objects come from.
+    pub source: Source,
+    /// Where data planes connect.
+    pub listen: SocketAddr,
+    /// See [`crate::publish::Settings::fleet_seed`]; none where it is to be found out.
+    pub fleet_seed: Option<u64>,
+    /// Where operators and probes look.
+    pub admin: admin::Options,
+    /// How logs are written.
+    pub log: LogFormat,
+}
+
+/// Where the objects come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A directory of manifests, or one file of them.
+    Directory(PathBuf),
+    /// A cluster.
+    Cluster(Cluster),
+}
+
+/// A cluster and our place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// How to reach it; none inside of one, or where `kubectl` would find it.
+    pub kubeconfig: Option<PathBuf>,
+    /// Whose objects count; all where it is empty.
+    pub namespaces: Vec<String>,
+    /// Where this control plane lives, with its Secrets and ConfigMaps; none where the cluster's configuration tells.
+    pub home: Option<String>,
+    /// The admission webhook; none where it is not served.
+    pub webhook: Option<Webhook>,
+    /// The Secret of our certificates.
+    pub certificates: String,
+}
+
+/// The admission webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The Service by which API servers reach it.
+    pub service: String,
+    /// The ValidatingWebhookConfiguration that gets our CA.
+    pub configuration: String,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[cfg(test)]
+mod tests;

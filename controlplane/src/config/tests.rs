@@ -1,0 +1,54 @@
+use super::*;
+
+fn meaning(yaml: &str) -> Result<Config, Problems> {
+    resolve(Typed::of_yaml(yaml).unwrap())
+}
+
+#[track_caller]
+fn refused(yaml: &str, sentences: &[&str]) {
+    let Problems(problems) = meaning(yaml).unwrap_err();
+    assert_eq!(problems.len(), sentences.len(), "{problems:?}");
+    for (problem, sentence) in problems.iter().zip(sentences) {
+        assert!(problem.contains(sentence), "{problem}");
+    }
+}
+
+#[test]
+fn a_directory_needs_nothing_else() {
+    let config = meaning("manifests: here").unwrap();
+    assert_eq!(config.source, Source::Directory("here".into()));
+    assert_eq!(config.listen, ([127, 0, 0, 1], 15010).into());
+    assert_eq!((config.admin.debug, config.log), (Some(([127, 0, 0, 1], 15000).into()), LogFormat::Text));
+}
+
+#[test]
+fn a_cluster_has_names_that_the_chart_gives() {
+    let yaml = "kubernetes: true\nnamespaces: [a, b]\nnamespace: system\nwebhook_address: 0.0.0.0:8443\nlisten: 0.0.0.0:15010\n";
+    let config = meaning(yaml).unwrap();
+    let Source::Cluster(cluster) = config.source else { panic!("{config:?}") };
+    assert_eq!((cluster.namespaces.len(), cluster.home.as_deref()), (2, Some("system")));
+    assert_eq!(cluster.certificates, "kthena-controlplane-certificates");
+    let webhook = cluster.webhook.unwrap();
+    assert_eq!((&*webhook.service, &*webhook.configuration), ("kthena-controlplane-webhook", "kthena-controlplane"));
+    let by_file = meaning("kubeconfig: /etc/kubeconfig").unwrap();
+    assert!(matches!(by_file.source, Source::Cluster(Cluster { webhook: None, .. })));
+}
+
+#[test]
+fn what_does_not_fit_is_said_at_once() {
+    refused("{}", &["no objects: name a directory"]);
+    refused("manifests: a\nkubernetes: true", &["from a or from a cluster"]);
+    refused("manifests: a\nlisten: 0.0.0.0:1\nnamespaces: [x]", &["--namespaces: means nothing", "in plain text"]);
+    refused("kubernetes: true\nnamespaces: ['']", &["without a name"]);
+    let unknown = Typed::of_yaml("manifest: a").unwrap_err();
+    assert!(unknown.contains("manifest"), "{unknown}");
+    assert_eq!(Typed::of_yaml(" \n").unwrap(), Typed::default());
+}
+
+#[test]
+fn a_flag_beats_the_file() {
+    let flags = Typed { debug_port: Some(1), log_format: Some(LogFormat::Json), ..Typed::default() };
+    let file = Typed::of_yaml("debug_port: 2\nfleet_seed: 7\nmanifests: here\nlog_format: text").unwrap();
+    let config = resolve(flags.or(file)).unwrap();
+    assert_eq!((config.admin.debug.unwrap().port(), config.fleet_seed, config.log), (1, Some(7), LogFormat::Json));
+}

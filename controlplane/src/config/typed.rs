@@ -1,0 +1,160 @@
+//! As typed. Flags and the file have the same names, but that the file has `_` for `-`.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::{Cluster, Config, LogFormat, Source, Webhook};
+use crate::admin;
+
+/// Each value as far as it was given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Typed {
+    /// A directory of YAML or JSON files, or one such file. It takes the place of a cluster.
+    pub manifests: Option<PathBuf>,
+    /// Follows a cluster: the one that this runs in, or the one that kubectl would talk to.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub kubernetes: Option<bool>,
+    /// How to reach the cluster, where neither is right.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The namespaces whose objects count; all where it is left out.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub namespaces: Option<Vec<String>>,
+    /// Where this control plane lives. In a pod it knows that by itself.
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Where data planes connect [default: 127.0.0.1:15010]. Off loopback they connect by TLS, which takes a cluster.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Salts the prefix hashes: keep it secret, and the same for all control planes of a fleet. Where it is left out, it is
+    /// kept in a Secret of the cluster, and without one made of this machine's id.
+    #[arg(long, env = "KTHENA_FLEET_SEED", hide_env_values = true)]
+    pub fleet_seed: Option<u64>,
+    /// Where `/healthz`, `/readyz` and `/metrics` are [default: 127.0.0.1:9091].
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_address: Option<SocketAddr>,
+    /// The loopback port of `/debug`; 0 for none [default: 15000]. A data plane on the same machine has one, too.
+    #[arg(long, value_name = "PORT")]
+    pub debug_port: Option<u16>,
+    /// Where the admission webhook listens; none is served where it is left out.
+    #[arg(long, value_name = "ADDRESS")]
+    pub webhook_address: Option<SocketAddr>,
+    /// The Service of the webhook [default: kthena-controlplane-webhook].
+    #[arg(long, value_name = "NAME")]
+    pub webhook_service: Option<String>,
+    /// The ValidatingWebhookConfiguration that is given our CA [default: kthena-controlplane].
+    #[arg(long, value_name = "NAME")]
+    pub webhook_configuration: Option<String>,
+    /// The Secret that our certificates are kept in [default: kthena-controlplane-certificates].
+    #[arg(long, value_name = "NAME")]
+    pub certificates_secret: Option<String>,
+    /// How logs are written [default: text].
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+impl Typed {
+    /// What a file says.
+    pub fn of_yaml(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_norway::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// This, and what it leaves out from `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            manifests: self.manifests.or(other.manifests),
+            kubernetes: self.kubernetes.or(other.kubernetes),
+            kubeconfig: self.kubeconfig.or(other.kubeconfig),
+            namespaces: self.namespaces.or(other.namespaces),
+            namespace: self.namespace.or(other.namespace),
+            listen: self.listen.or(other.listen),
+            fleet_seed: self.fleet_seed.or(other.fleet_seed),
+            metrics_address: self.metrics_address.or(other.metrics_address),
+            debug_port: self.debug_port.or(other.debug_port),
+            webhook_address: self.webhook_address.or(other.webhook_address),
+            webhook_service: self.webhook_service.or(other.webhook_service),
+            webhook_configuration: self.webhook_configuration.or(other.webhook_configuration),
+            certificates_secret: self.certificates_secret.or(other.certificates_secret),
+            log_format: self.log_format.or(other.log_format),
+        }
+    }
+}
+
+/// All that is wrong with what was typed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(pub Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+/// What it means.
+pub fn resolve(typed: Typed) -> Result<Config, Problems> {
+    let mut problems = Vec::new();
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listen = typed.listen.unwrap_or_else(|| loopback(15010));
+    let (fleet_seed, log) = (typed.fleet_seed, typed.log_format.unwrap_or_default());
+    let metrics = typed.metrics_address.unwrap_or_else(|| loopback(9091));
+    let admin = admin::Options::new(metrics, typed.debug_port.unwrap_or(15000));
+    let source = source(typed, &mut problems);
+    if let Some(Source::Directory(_)) = source
+        && !listen.ip().is_loopback()
+    {
+        problems.push(format!(
+            "--listen {listen}: a directory is served in plain text, so on loopback only; data planes of other machines take a \
+             cluster, whose tokens tell who they are"
+        ));
+    }
+    match source {
+        Some(source) if problems.is_empty() => Ok(Config { source, listen, fleet_seed, admin, log }),
+        _ => Err(Problems(problems)),
+    }
+}
+
+fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
+    let of_cluster = typed.kubernetes == Some(true) || typed.kubeconfig.is_some();
+    let for_clusters = [
+        ("--namespaces", typed.namespaces.is_some()),
+        ("--webhook-address", typed.webhook_address.is_some()),
+        ("--webhook-service", typed.webhook_service.is_some()),
+        ("--webhook-configuration", typed.webhook_configuration.is_some()),
+        ("--certificates-secret", typed.certificates_secret.is_some()),
+    ];
+    match (typed.manifests, of_cluster) {
+        (Some(manifests), false) => {
+            let unused = for_clusters.iter().filter(|(_, given)| *given);
+            problems.extend(unused.map(|(flag, _)| format!("{flag}: means nothing for a directory of manifests")));
+            return Some(Source::Directory(manifests));
+        }
+        (Some(manifests), true) => {
+            problems.push(format!("objects come from {} or from a cluster: leave out one of them", manifests.display()))
+        }
+        (None, false) => {
+            problems
+                .push("no objects: name a directory of manifests, or give --kubernetes to follow a cluster".to_owned());
+        }
+        (None, true) => {}
+    }
+    let namespaces = typed.namespaces.unwrap_or_default();
+    if namespaces.iter().any(String::is_empty) {
+        problems.push("--namespaces: names a namespace without a name; leave the flag out for all".to_owned());
+    }
+    let webhook = typed.webhook_address.map(|address| Webhook {
+        address,
+        service: typed.webhook_service.unwrap_or_else(|| "kthena-controlplane-webhook".to_owned()),
+        configuration: typed.webhook_configuration.unwrap_or_else(|| "kthena-controlplane".to_owned()),
+    });
+    let certificates = typed.certificates_secret.unwrap_or_else(|| "kthena-controlplane-certificates".to_owned());
+    let (kubeconfig, home) = (typed.kubeconfig, typed.namespace);
+    Some(Source::Cluster(Cluster { kubeconfig, namespaces, home, webhook, certificates }))
+}

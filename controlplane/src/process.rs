@@ -1,0 +1,128 @@
+//! The running process: its parts, started in order and ended together. What each part does is its own; here is only which there
+//! are, and what each is given.
+
+mod cluster;
+mod seed;
+
+use std::io;
+use std::pin::pin;
+
+use tokio::sync::watch;
+
+use crate::admin::{Admin, BindError};
+use crate::config::{Config, LogFormat, Source};
+use crate::run::{self, Options, Plane, StartError};
+
+use cluster::Parts;
+pub(crate) use seed::random as random_seed;
+
+/// Why it ended, or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A part did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// An address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A part of the cluster's.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Failure),
+    /// It ended by itself.
+    #[error("{0}")]
+    Ended(#[source] io::Error),
+    /// The system gives us nothing.
+    #[error("{0}: {1}")]
+    System(&'static str, #[source] io::Error),
+}
+
+/// Runs until SIGTERM or Ctrl-C.
+pub fn run(config: Config) -> Result<(), Failure> {
+    log(config.log);
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::System("cannot start the runtime", error))?;
+    runtime.block_on(async {
+        let stop = signals().map_err(|error| Failure::System("cannot listen for SIGTERM", error))?;
+        let (ending, ended) = watch::channel(());
+        let mut serving = pin!(serve(config, ended));
+        tokio::select! {
+            served = &mut serving => return served,
+            () = stop => drop(ending),
+        }
+        serving.await
+    })
+}
+
+/// Resolves once the sender is gone.
+async fn stopped(mut ended: watch::Receiver<()>) {
+    while ended.changed().await.is_ok() {}
+}
+
+async fn serve(config: Config, ended: watch::Receiver<()>) -> Result<(), Failure> {
+    let Config { source, listen, fleet_seed, admin, log: _ } = config;
+    let (source, seed, parts) = match source {
+        Source::Directory(root) => (run::Source::Directory(root), fleet_seed.map_or_else(seed::of_machine, Ok), None),
+        Source::Cluster(cluster) => {
+            let found = cluster::find(&cluster).await?;
+            let seed = match fleet_seed {
+                Some(seed) => Ok(seed),
+                None => tokio::select! {
+                    seed = seed::of_cluster(&found) => Ok(seed),
+                    () = stopped(ended.clone()) => return Ok(()),
+                },
+            };
+            (found.source(), seed, Some((cluster, found)))
+        }
+    };
+    let fleet_seed = seed.map_err(|error| Failure::System("no fleet seed; give --fleet-seed", error))?;
+    let plane = Plane::start(Options { source, listen, fleet_seed }).await?;
+    let mut view = plane.view();
+    let parts = match parts {
+        Some((cluster, found)) => Some(Parts::start(&cluster, &found, &mut view).await?),
+        None => None,
+    };
+    let admin = Admin::bind(&admin, view).await?;
+    tracing::info!(listen = %plane.address(), metrics = %admin.metrics(), debug = ?admin.debug(), "serving");
+    let parts = async {
+        match parts {
+            Some(parts) => parts.run(stopped(ended.clone())).await,
+            None => stopped(ended.clone()).await,
+        }
+    };
+    let both = async { tokio::join!(plane.serve(stopped(ended.clone())), parts).0 };
+    tokio::select! {
+        served = both => served.map_err(Failure::Ended),
+        never = admin.serve() => match never {},
+    }
+}
+
+fn signals() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    })
+}
+
+/// `RUST_LOG` chooses; kube says the same at each of its requests, and errors are ours to say.
+fn log(format: LogFormat) {
+    let level = tracing_subscriber::EnvFilter::try_from_default_env();
+    let level = level.unwrap_or_else(|_| "info,kube_client::client::builder=off".into());
+    let lines = tracing_subscriber::fmt().with_env_filter(level).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+}
+
+/// Each data plane needs a descriptor, and two while one of its streams takes over; shells give a thousand.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+    }
+}

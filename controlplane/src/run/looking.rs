@@ -1,0 +1,70 @@
+//! The thread on which the source is followed and what it says is built: neither delays a stream.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use kube::{Client, Config};
+use prometheus::Registry;
+use tokio::sync::watch;
+
+use super::StartError;
+use super::feed::Feed;
+use crate::metrics::Watches;
+use crate::source::directory::{self, Directory};
+use crate::source::kubernetes::{self, Scope, Waiting};
+
+/// A running thread. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Looking {
+    /// What has not been read yet.
+    pub(super) waiting: watch::Receiver<Waiting>,
+    /// Closed to end it.
+    stop: watch::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Looking {
+    pub(super) fn at_directory(root: &Path, mut feed: Feed) -> Result<Self, StartError> {
+        let (directory, reading) = Directory::open(root).map_err(StartError::Source)?;
+        feed.take(reading);
+        let (stop, stopped) = watch::channel(());
+        let thread = directory::watch(directory, stopped, move |reading| feed.take(reading));
+        let waiting = watch::channel(Waiting::new()).1;
+        Ok(Self { waiting, stop, thread: thread.map_err(StartError::Thread)? })
+    }
+
+    pub(super) fn at_cluster(
+        config: Config,
+        scope: Scope,
+        mut feed: Feed,
+        registry: &Registry,
+    ) -> Result<Self, StartError> {
+        let counts = Arc::new(Watches::new(registry));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        // The client lives on the runtime that made it.
+        let client = {
+            let _inside = runtime.enter();
+            Client::try_from(config)
+                .map_err(|error| StartError::Source(format!("the cluster's configuration: {error}")))?
+        };
+        let (stop, mut stopped) = watch::channel(());
+        let (told, waiting) = watch::channel(vec!["the cluster".to_owned()]);
+        let following = async move {
+            tokio::select! {
+                () = kubernetes::watch(client, &scope, counts, told, move |reading| feed.take(reading)) => {}
+                () = async { while stopped.changed().await.is_ok() {} } => {}
+            }
+        };
+        let thread = std::thread::Builder::new().name("cluster".into()).spawn(move || runtime.block_on(following));
+        Ok(Self { waiting, stop, thread: thread.map_err(StartError::Thread)? })
+    }
+
+    /// Ends it, and waits until it has ended.
+    pub(super) fn end(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that followed the source panicked");
+        }
+    }
+}

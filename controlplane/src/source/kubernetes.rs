@@ -1,0 +1,106 @@
+//! A cluster: every list that the publisher reads is kept current, and put together into a world.
+//!
+//! `watched` says which lists those are, `follow` keeps one of them current, `entry` reads and trims an object on arrival, and
+//! `state` is all of it together, changed by one value at a time. Nothing is said before each list has been read once. What is
+//! said after that comes of several changes at once where they arrive close together, and never more than 20 times a second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::metrics::Watches;
+use crate::source::Reading;
+
+mod entry;
+mod follow;
+mod pause;
+mod state;
+mod version;
+mod watched;
+
+use follow::Follower;
+use state::{Change, State};
+use watched::Watched;
+
+/// A change is put together with those that follow it this closely,
+const QUIET: Duration = Duration::from_millis(10);
+/// but does not wait longer than this for them; and the next reading is as far away at least.
+const PERIOD: Duration = Duration::from_millis(50);
+/// Changes on their way from the followers. When this is full they wait, and the API server with them.
+const CHANGES: usize = 1_024;
+
+/// What of the cluster is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// The namespaces whose objects count; all where it is empty.
+    pub namespaces: Vec<String>,
+    /// Where the scheduler's ConfigMap lies: the namespace of the control plane itself.
+    pub home: String,
+}
+
+/// Lists that have not been read yet, each with the reason that is known.
+pub type Waiting = Vec<String>;
+
+/// Hands over what the cluster says, whenever that has changed. It does not end by itself.
+pub async fn watch(
+    client: Client,
+    scope: &Scope,
+    counts: Arc<Watches>,
+    waiting: watch::Sender<Waiting>,
+    changed: impl FnMut(Reading),
+) {
+    let watched = Watched::all(scope);
+    let (tell, changes) = mpsc::channel(CHANGES);
+    let mut followers = JoinSet::new();
+    for (place, watched) in watched.iter().enumerate() {
+        let follower = Follower::new(client.clone(), place, watched.clone(), tell.clone(), counts.clone());
+        followers.spawn(follower.run());
+    }
+    // A follower ends only by a panic: the channel closes when all have, and one that is gone must not go unseen.
+    drop(tell);
+    tokio::select! {
+        () = gather(State::new(watched), changes, &waiting, changed) => {}
+        Some(ended) = followers.join_next() => tracing::error!(?ended, "a list of the cluster is no longer followed"),
+    }
+}
+
+/// From changes to readings.
+async fn gather(
+    mut state: State,
+    mut changes: mpsc::Receiver<Change>,
+    waiting: &watch::Sender<Waiting>,
+    mut changed: impl FnMut(Reading),
+) {
+    let mut said = None;
+    while let Some(first) = changes.recv().await {
+        let mut news = state.apply(first);
+        let begin = Instant::now();
+        let earliest = said.map_or(begin, |said: Instant| said + PERIOD);
+        let mut last = begin;
+        while let Ok(Some(change)) = timeout_at((last + QUIET).min(begin + PERIOD).max(earliest), changes.recv()).await
+        {
+            news |= state.apply(change);
+            last = Instant::now();
+            if last >= (begin + PERIOD).max(earliest) {
+                break;
+            }
+        }
+        waiting.send_if_modified(|held| {
+            let now = state.waiting();
+            let differs = *held != now;
+            *held = now;
+            differs
+        });
+        if state.is_complete() && (news || said.is_none()) {
+            changed(state.reading());
+            said = Some(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! One object of a list, read and trimmed.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::watched::Watched;
+use crate::object::Unknown;
+use crate::source::manifest::{self, Identity, Manifest, Read};
+
+/// An object as it counts.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) identity: Identity,
+    /// `metadata.generation`, 0 where its kind has none.
+    pub(super) generation: i64,
+    /// `metadata.creationTimestamp`, in seconds since 1970.
+    pub(super) created: i64,
+    /// What it says, or in sentences why that cannot be read.
+    pub(super) says: Result<Manifest, Vec<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Head {
+    metadata: Metadata,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    generation: Option<i64>,
+    creation_timestamp: Option<jiff::Timestamp>,
+}
+
+/// What an object is called, whatever else it says.
+pub(super) fn identity(watched: &Watched, value: &Value) -> Option<Identity> {
+    let text = |field: &str| value["metadata"][field].as_str();
+    let namespace = text("namespace").unwrap_or_default().into();
+    Some(Identity { kind: watched.kind(), namespace, name: text("name")?.into() })
+}
+
+/// None where the object does not count. Items of a list do not say what they are, and what metadata is of says it wrongly.
+pub(super) fn entry(watched: &Watched, mut value: Value) -> Option<Entry> {
+    let fields = value.as_object_mut()?;
+    fields.insert("apiVersion".to_owned(), watched.api_version().into());
+    fields.insert("kind".to_owned(), watched.kind().into());
+    let Head { metadata } = Head::deserialize(&value).unwrap_or_default();
+    let (identity, says) = match manifest::read(value, Unknown::Drop) {
+        Read::Object(identity, manifest) => (identity, Ok(manifest)),
+        Read::Refused(Some(identity), problems) => (identity, Err(problems)),
+        Read::Refused(None, problems) => {
+            tracing::error!(list = %watched, ?problems, "an object without a name is passed over");
+            return None;
+        }
+        Read::Other => return None,
+    };
+    let created = metadata.creation_timestamp.map_or(0, jiff::Timestamp::as_second);
+    Some(Entry { identity, generation: metadata.generation.unwrap_or_default(), created, says })
+}

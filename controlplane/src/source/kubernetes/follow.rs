@@ -1,0 +1,231 @@
+//! One list of the API server, kept current: read once, then watched from there. A watch that ends goes on where it was, and
+//! where the server no longer knows that place the list is read again and put in the place of what was held, as a whole, so
+//! that nothing is gone in between. kube's own watcher does as much but does not say how old a list is, and so cannot tell
+//! what was deleted from what an older answer does not have yet.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use kube::core::{Request, Status, WatchEvent};
+use kube::{Client, Error};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::mpsc::Sender;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::entry::{entry, identity};
+use super::pause::Pause;
+use super::state::Change;
+use super::version::Newest;
+use super::watched::Watched;
+use crate::metrics::Watches;
+
+/// The server ends a watch after so long, and says before how far it has come,
+const WATCH: u32 = 60;
+/// so that a connection that says nothing for longer is dead.
+const SILENCE: Duration = Duration::from_secs(75);
+/// A watch that lasted for so long was one: only then failures count anew, so that no answer whatever makes this loop spin.
+const STEADY: Duration = Duration::from_secs(1);
+/// For one page.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Keeps one list current.
+pub(super) struct Follower {
+    client: Client,
+    place: usize,
+    watched: Watched,
+    tell: Sender<Change>,
+    counts: Arc<Watches>,
+    newest: Newest,
+    pause: Pause,
+}
+
+/// Why an answer was of no use.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Said(Box<Status>),
+    #[error(transparent)]
+    Client(Box<Error>),
+    #[error("no answer for {} s", .0.as_secs())]
+    Silent(Duration),
+    #[error("the list is older ({0}) than what was read before")]
+    Older(String),
+    /// Whoever wanted it is gone.
+    #[error("nobody listens")]
+    Over,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Api(status) => Self::Said(status),
+            error => Self::Client(Box::new(error)),
+        }
+    }
+}
+
+impl Failure {
+    fn code(&self) -> u16 {
+        if let Self::Said(status) = self { status.code } else { 0 }
+    }
+
+    /// The place in the list from which the watch was to go on is no longer known.
+    fn is_gone(&self) -> bool {
+        self.code() == 410
+    }
+
+    /// How long the server asks to be left alone.
+    fn asked(&self) -> Option<Duration> {
+        let Self::Said(status) = self else { return None };
+        let seconds = status.details.as_ref()?.retry_after_seconds;
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    }
+}
+
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMeta,
+    #[serde(default)]
+    items: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct PageMeta {
+    resource_version: String,
+    r#continue: Option<String>,
+}
+
+impl Follower {
+    pub(super) fn new(
+        client: Client,
+        place: usize,
+        watched: Watched,
+        tell: Sender<Change>,
+        counts: Arc<Watches>,
+    ) -> Self {
+        Self { client, place, watched, tell, counts, newest: Newest::default(), pause: Pause::default() }
+    }
+
+    /// Until nobody listens.
+    pub(super) async fn run(mut self) {
+        loop {
+            let mut at = match self.list().await {
+                Ok(version) => version,
+                Err(Failure::Over) => return,
+                Err(failure) => {
+                    self.fail(&failure).await;
+                    continue;
+                }
+            };
+            loop {
+                let begin = Instant::now();
+                let ended = self.watch(&mut at).await;
+                let steady = begin.elapsed() >= STEADY;
+                if steady {
+                    self.pause.reset();
+                }
+                match ended {
+                    Ok(()) if steady => {}
+                    Ok(()) => sleep(self.pause.next(None)).await,
+                    Err(Failure::Over) => return,
+                    Err(failure) if failure.is_gone() => {
+                        tracing::info!(list = %self.watched, "the watch has fallen behind: the list is read again");
+                        sleep(self.pause.next(failure.asked())).await;
+                        break;
+                    }
+                    Err(failure) => self.fail(&failure).await,
+                }
+            }
+        }
+    }
+
+    /// Reads all of it; how far that reaches.
+    async fn list(&mut self) -> Result<String, Failure> {
+        let mut entries = Vec::new();
+        let mut params = self.watched.list_params();
+        let version = loop {
+            let request = Request::new(self.watched.path());
+            let request = match self.watched.metadata_only() {
+                true => request.list_metadata(&params),
+                false => request.list(&params),
+            };
+            let request = request.map_err(Error::BuildRequest)?;
+            let answer = timeout(ANSWER, self.client.request::<Page>(request)).await;
+            let Page { metadata, items } = answer.map_err(|_| Failure::Silent(ANSWER))??;
+            entries.extend(items.into_iter().flatten().filter_map(|value| entry(&self.watched, value)));
+            match metadata.r#continue.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => break metadata.resource_version,
+            }
+        };
+        if !self.newest.admits(&version, Instant::now()) {
+            self.counts.older(self.watched.kind());
+            return Err(Failure::Older(version));
+        }
+        self.counts.listed(self.watched.kind());
+        self.tell(Change::Listed(self.place, entries)).await?;
+        Ok(version)
+    }
+
+    /// Follows it from there until the server ends that.
+    async fn watch(&mut self, at: &mut String) -> Result<(), Failure> {
+        let params = self.watched.watch_params().timeout(WATCH);
+        let request = Request::new(self.watched.path());
+        let request = match self.watched.metadata_only() {
+            true => request.watch_metadata(&params, at),
+            false => request.watch(&params, at),
+        };
+        let request = request.map_err(Error::BuildRequest)?;
+        let opened = timeout(ANSWER, self.client.request_events::<Value>(request)).await;
+        let mut events = pin!(opened.map_err(|_| Failure::Silent(ANSWER))??);
+        while let Some(event) = timeout(SILENCE, events.try_next()).await.map_err(|_| Failure::Silent(SILENCE))?? {
+            let version = self.take(event).await?;
+            self.newest.reached(&version);
+            *at = version;
+        }
+        Ok(())
+    }
+
+    /// How far it reaches.
+    async fn take(&mut self, event: WatchEvent<Value>) -> Result<String, Failure> {
+        let (value, gone) = match event {
+            WatchEvent::Added(value) | WatchEvent::Modified(value) => (value, false),
+            WatchEvent::Deleted(value) => (value, true),
+            WatchEvent::Bookmark(bookmark) => return Ok(bookmark.metadata.resource_version),
+            WatchEvent::Error(status) => return Err(Failure::Said(status)),
+        };
+        let version = value["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+        let change = match gone {
+            true => identity(&self.watched, &value).map(|identity| Change::Gone(self.place, identity)),
+            false => entry(&self.watched, value).map(|entry| Change::Put(self.place, entry)),
+        };
+        if let Some(change) = change {
+            self.tell(change).await?;
+        }
+        Ok(version)
+    }
+
+    /// What is held stays, and after a while it is tried again.
+    async fn fail(&mut self, failure: &Failure) {
+        let sentence = format!("{failure}{}", self.watched.remedy(failure.code()));
+        self.counts.failed(self.watched.kind());
+        let change = match failure.code() {
+            401 | 403 if self.watched.is_optional() => Change::Denied(self.place),
+            _ => Change::Failed(self.place, sentence.clone()),
+        };
+        if self.tell(change).await.is_err() {
+            return;
+        }
+        let pause = self.pause.next(failure.asked());
+        tracing::warn!(list = %self.watched, again_in = ?pause, "{sentence}");
+        sleep(pause).await;
+    }
+
+    async fn tell(&self, change: Change) -> Result<(), Failure> {
+        self.tell.send(change).await.map_err(|_| Failure::Over)
+    }
+}

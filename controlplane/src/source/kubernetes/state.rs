@@ -1,0 +1,192 @@
+//! All lists together, as they were last said. Pure: a change goes in, a world comes out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Waiting;
+use super::entry::Entry;
+use super::watched::Watched;
+use crate::source::manifest::{Custom, Identity, Manifest};
+use crate::source::{Fault, MAX_FAULTS, Reading};
+use crate::world::{Held, Kind, ObjectName, Scheduler, Seniority, World};
+
+/// What a follower says. Its list is known by its place.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// These are all there are.
+    Listed(usize, Vec<Entry>),
+    /// One is new, or says something new.
+    Put(usize, Entry),
+    /// One is gone.
+    Gone(usize, Identity),
+    /// The list cannot be read, and why. What is held of it stays.
+    Failed(usize, String),
+    /// The list may not be read, and one can do without.
+    Denied(usize),
+}
+
+/// What is held.
+#[derive(Debug)]
+pub(super) struct State {
+    lists: Vec<List>,
+    world: World,
+    faults: BTreeMap<Identity, Vec<String>>,
+}
+
+#[derive(Debug)]
+struct List {
+    watched: Watched,
+    /// None until it has been read once.
+    held: Option<BTreeSet<Identity>>,
+    /// Why it could not be read, the last time.
+    failure: Option<String>,
+}
+
+impl State {
+    pub(super) fn new(watched: Vec<Watched>) -> Self {
+        let list = |watched| List { watched, held: None, failure: None };
+        let lists = watched.into_iter().map(list).collect();
+        Self { lists, world: World::default(), faults: BTreeMap::new() }
+    }
+
+    /// Whether that is news for a reading.
+    pub(super) fn apply(&mut self, change: Change) -> bool {
+        match change {
+            Change::Listed(place, entries) => self.replace(place, entries),
+            Change::Put(place, entry) => {
+                self.lists[place].held.get_or_insert_default().insert(entry.identity.clone());
+                self.put(entry)
+            }
+            Change::Gone(place, identity) => {
+                self.lists[place].held.get_or_insert_default().remove(&identity) && self.remove(&identity)
+            }
+            Change::Failed(place, sentence) => {
+                self.lists[place].failure = Some(sentence);
+                false
+            }
+            Change::Denied(place) => {
+                let list = &mut self.lists[place];
+                let first = list.held.is_none();
+                list.held.get_or_insert_default();
+                first
+            }
+        }
+    }
+
+    /// Each list has been read once.
+    pub(super) fn is_complete(&self) -> bool {
+        self.lists.iter().all(|list| list.held.is_some())
+    }
+
+    /// The lists that have not been, with what is known of the reason.
+    pub(super) fn waiting(&self) -> Waiting {
+        let waiting = self.lists.iter().filter(|list| list.held.is_none());
+        let sentence = |list: &List| match &list.failure {
+            Some(failure) => format!("{}: {failure}", list.watched),
+            None => list.watched.to_string(),
+        };
+        waiting.map(sentence).collect()
+    }
+
+    /// What the cluster says. What is large is shared.
+    pub(super) fn reading(&self) -> Reading {
+        let faults = self.faults.iter().flat_map(|(object, sentences)| sentences.iter().map(move |s| (object, s)));
+        let faults = faults.take(MAX_FAULTS).map(|(object, sentence)| Fault::of_object(object, sentence)).collect();
+        Reading { world: self.world.clone(), faults, others: 0 }
+    }
+
+    /// What was held and is not said any more was deleted while nobody looked.
+    fn replace(&mut self, place: usize, entries: Vec<Entry>) -> bool {
+        let now: BTreeSet<_> = entries.iter().map(|entry| entry.identity.clone()).collect();
+        let list = &mut self.lists[place];
+        list.failure = None;
+        let before = list.held.replace(now.clone());
+        let mut news = before.is_none();
+        for identity in before.unwrap_or_default().difference(&now) {
+            news |= self.remove(identity);
+        }
+        for entry in entries {
+            news |= self.put(entry);
+        }
+        news
+    }
+
+    fn put(&mut self, entry: Entry) -> bool {
+        let Entry { identity, generation, created, says } = entry;
+        let seniority = Seniority::Created(created);
+        let name = ObjectName::new(Arc::clone(&identity.namespace), Arc::clone(&identity.name));
+        let world = &mut self.world;
+        let (news, problems) = match says {
+            Ok(manifest) => (put(world, manifest, seniority), Vec::new()),
+            Err(problems) => {
+                let why: Arc<[String]> = problems.clone().into();
+                let news = match identity.kind {
+                    "ModelRoute" => hold(&mut world.routes, name, generation, seniority, Err(why)),
+                    "ModelServer" => hold(&mut world.servers, name, generation, seniority, Err(why)),
+                    "ExternalModelProvider" => hold(&mut world.providers, name, generation, seniority, Err(why)),
+                    "Pod" => world.pods.remove(&name).is_some(),
+                    // The scheduler goes on as it was configured last.
+                    _ => false,
+                };
+                (news, problems)
+            }
+        };
+        let before = match problems.is_empty() {
+            true => self.faults.remove(&identity).unwrap_or_default(),
+            false => self.faults.insert(identity, problems.clone()).unwrap_or_default(),
+        };
+        news || before != problems
+    }
+
+    fn remove(&mut self, identity: &Identity) -> bool {
+        let name = ObjectName::new(Arc::clone(&identity.namespace), Arc::clone(&identity.name));
+        let world = &mut self.world;
+        let held = match identity.kind {
+            "ModelRoute" => world.routes.remove(&name).is_some(),
+            "ModelServer" => world.servers.remove(&name).is_some(),
+            "ExternalModelProvider" => world.providers.remove(&name).is_some(),
+            "Pod" => world.pods.remove(&name).is_some(),
+            "Node" => world.nodes.remove(&identity.name).is_some(),
+            "Secret" => world.secrets.remove(&name),
+            "ConfigMap" => world.scheduler.take().is_some(),
+            _ => false,
+        };
+        self.faults.remove(identity).is_some() || held
+    }
+}
+
+/// Whether it says something else than before. Most that is written to pods and nodes is a status that nobody here reads.
+fn put(world: &mut World, manifest: Manifest, seniority: Seniority) -> bool {
+    match manifest {
+        Manifest::Route(Custom { name, generation, spec }) => {
+            hold(&mut world.routes, name, generation, seniority, Ok(spec))
+        }
+        Manifest::Server(Custom { name, generation, spec }) => {
+            hold(&mut world.servers, name, generation, seniority, Ok(spec))
+        }
+        Manifest::Provider(Custom { name, generation, spec }) => {
+            hold(&mut world.providers, name, generation, seniority, Ok(spec))
+        }
+        Manifest::Pod(pod) => world.pods.insert(pod.name.clone(), pod.clone()) != Some(pod),
+        Manifest::Node(name, labels) => world.nodes.insert(name, labels.clone()) != Some(labels),
+        Manifest::Secret(name) => world.secrets.insert(name),
+        Manifest::Scheduler(name, text) => {
+            let scheduler = Some(Scheduler { name, text });
+            std::mem::replace(&mut world.scheduler, scheduler.clone()) != scheduler
+        }
+    }
+}
+
+fn hold<T: PartialEq>(
+    kind: &mut Kind<T>,
+    name: ObjectName,
+    generation: i64,
+    seniority: Seniority,
+    spec: Result<Arc<T>, Arc<[String]>>,
+) -> bool {
+    let held = Held { generation, seniority, spec };
+    kind.insert(name, held.clone()).as_ref() != Some(&held)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! How changes become readings, on a clock of its own.
+
+use std::sync::Mutex;
+
+use super::entry::entry;
+use super::*;
+
+/// The times of the readings, from the start, for pods that change at `changes`.
+async fn readings(changes: &[u64]) -> Vec<(u64, usize)> {
+    let watched = Watched::all(&Scope::default());
+    let pods = watched.iter().position(|watched| watched.kind() == "Pod").unwrap();
+    let (tell, told) = mpsc::channel(CHANGES);
+    let (begin, said) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+    let log = said.clone();
+    let note = move |reading: Reading| {
+        log.lock().unwrap().push((begin.elapsed().as_millis() as u64, reading.world.pods.len()));
+    };
+    let (waiting, _) = watch::channel(Waiting::new());
+    let gathering = gather(State::new(watched.clone()), told, &waiting, note);
+    let telling = async {
+        for place in 0..watched.len() {
+            tell.send(Change::Listed(place, Vec::new())).await.unwrap();
+        }
+        for (number, at) in changes.iter().enumerate() {
+            tokio::time::sleep_until(begin + Duration::from_millis(*at)).await;
+            let pod = serde_json::json!({"metadata": {"name": format!("p{number}"), "namespace": "d"}});
+            tell.send(Change::Put(pods, entry(&watched[pods], pod).unwrap())).await.unwrap();
+        }
+        tokio::time::sleep(PERIOD * 2).await;
+        drop(tell);
+    };
+    tokio::join!(gathering, telling);
+    Arc::try_unwrap(said).expect("the reader is gone").into_inner().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_change_is_read_once_it_is_quiet() {
+    assert_eq!(readings(&[1_000]).await, [(10, 0), (1_010, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_close_together_are_read_together() {
+    assert_eq!(readings(&[1_000, 1_005, 1_012]).await, [(10, 0), (1_022, 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_is_read_twenty_times_a_second() {
+    let storm: Vec<u64> = (0..1_000).map(|n| 1_000 + n).collect();
+    let readings = readings(&storm).await;
+    let during = readings.iter().filter(|(at, _)| (1_000..2_000).contains(at)).count();
+    assert!((15..=20).contains(&during), "{readings:?}");
+    assert!(readings.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 50), "{readings:?}");
+    assert_eq!(readings.last().unwrap().1, 1_000);
+}

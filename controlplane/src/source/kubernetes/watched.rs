@@ -1,0 +1,163 @@
+//! Which lists are read.
+
+use std::sync::Arc;
+
+use kube::Resource as _;
+use kube::core::params::{ListParams, WatchParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+
+use super::Scope;
+use crate::crd;
+use crate::object::Kind;
+use crate::source::manifest::{CREDENTIAL_LABEL, SCHEDULER};
+
+/// Objects of one kind, in one namespace or in all.
+#[derive(Debug, Clone)]
+pub(super) struct Watched {
+    what: What,
+    namespace: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Ours(Kind),
+    Pods,
+    /// Only their metadata, of which labels say the zone.
+    Nodes,
+    /// Only their metadata, and only those that are labelled as ours: what they hold never leaves the API server.
+    Credentials,
+    /// The ConfigMap of the scheduler, by its name.
+    Scheduler,
+}
+
+/// Items of one answer: large lists come in pages, so that neither side holds all of one as text.
+const PAGE: u32 = 500;
+
+impl Watched {
+    /// All that the publisher reads.
+    pub(super) fn all(scope: &Scope) -> Vec<Self> {
+        use Kind::{ExternalModelProvider, ModelRoute, ModelServer};
+        let kinds = [ModelServer, ModelRoute, ExternalModelProvider].map(What::Ours);
+        let namespaced = kinds.into_iter().chain([What::Pods, What::Credentials]);
+        let places: Vec<Option<Arc<str>>> = match &scope.namespaces[..] {
+            [] => vec![None],
+            namespaces => namespaces.iter().map(|namespace| Some(namespace.as_str().into())).collect(),
+        };
+        let of_each =
+            namespaced.flat_map(|what| places.iter().map(move |place| Self { what, namespace: place.clone() }));
+        let scheduler = Self { what: What::Scheduler, namespace: Some(scope.home.as_str().into()) };
+        of_each.chain([Self { what: What::Nodes, namespace: None }, scheduler]).collect()
+    }
+
+    /// As in `kind`.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.what {
+            What::Ours(kind) => kind.name(),
+            What::Pods => "Pod",
+            What::Nodes => "Node",
+            What::Credentials => "Secret",
+            What::Scheduler => "ConfigMap",
+        }
+    }
+
+    /// As in `apiVersion`.
+    pub(super) fn api_version(&self) -> String {
+        self.resource().api_version
+    }
+
+    /// Whether an answer brings metadata only.
+    pub(super) fn metadata_only(&self) -> bool {
+        matches!(self.what, What::Nodes | What::Credentials)
+    }
+
+    /// Whether one may do without: a control plane that may only read namespaces is not allowed to see nodes, and then knows no
+    /// zones.
+    pub(super) fn is_optional(&self) -> bool {
+        self.what == What::Nodes
+    }
+
+    /// What is to be done where the API server does not know or not give the list.
+    pub(super) fn remedy(&self, code: u16) -> &'static str {
+        match (self.what, code) {
+            (What::Ours(_), 404) => ": install the definitions of helm/crds",
+            (What::Nodes, 401 | 403) => ": without nodes no zone is known; a ClusterRole has to allow list and watch",
+            (_, 401 | 403) => ": the role of this control plane has to allow list and watch",
+            _ => "",
+        }
+    }
+
+    /// The path at the API server.
+    pub(super) fn path(&self) -> String {
+        DynamicObject::url_path(&self.resource(), self.namespace.as_deref())
+    }
+
+    /// For one page of the list.
+    pub(super) fn list_params(&self) -> ListParams {
+        let params = ListParams::default().limit(PAGE);
+        match self.what {
+            What::Credentials => params.labels(&format!("{CREDENTIAL_LABEL}=true")),
+            What::Scheduler => params.fields(&format!("metadata.name={}", SCHEDULER.0)),
+            _ => params,
+        }
+    }
+
+    /// The same objects.
+    pub(super) fn watch_params(&self) -> WatchParams {
+        let ListParams { label_selector, field_selector, .. } = self.list_params();
+        WatchParams { label_selector, field_selector, ..WatchParams::default() }
+    }
+
+    fn resource(&self) -> ApiResource {
+        let (group, version, plural) = match self.what {
+            What::Ours(kind) => (kind.group(), crd::VERSION, kind.plural()),
+            What::Pods => ("", "v1", "pods"),
+            What::Nodes => ("", "v1", "nodes"),
+            What::Credentials => ("", "v1", "secrets"),
+            What::Scheduler => ("", "v1", "configmaps"),
+        };
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, self.kind()), plural)
+    }
+}
+
+impl std::fmt::Display for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} in {namespace}", self.resource().plural),
+            None => f.write_str(&self.resource().plural),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(namespaces: &[&str]) -> Vec<String> {
+        let namespaces = namespaces.iter().map(ToString::to_string).collect();
+        Watched::all(&Scope { namespaces, home: "system".to_owned() }).iter().map(Watched::path).collect()
+    }
+
+    #[test]
+    fn all_namespaces_take_one_list_of_each_kind() {
+        assert_eq!(
+            paths(&[]),
+            [
+                "/apis/networking.serving.volcano.sh/v1alpha1/modelservers",
+                "/apis/networking.serving.volcano.sh/v1alpha1/modelroutes",
+                "/apis/networking.serving.volcano.sh/v1alpha1/externalmodelproviders",
+                "/api/v1/pods",
+                "/api/v1/secrets",
+                "/api/v1/nodes",
+                "/api/v1/namespaces/system/configmaps",
+            ]
+        );
+    }
+
+    #[test]
+    fn some_namespaces_take_lists_of_their_own() {
+        let paths = paths(&["a", "b"]);
+        assert_eq!(paths.len(), 12);
+        assert!(paths.contains(&"/api/v1/namespaces/b/pods".to_owned()), "{paths:?}");
+        assert!(!paths.contains(&"/api/v1/pods".to_owned()), "{paths:?}");
+    }
+}
