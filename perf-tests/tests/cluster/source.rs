@@ -7,7 +7,7 @@ use api::snapshot::Snapshot;
 use controlplane::run::{Options, Plane, Source};
 use controlplane::source::kubernetes::Scope;
 use kube::Client;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use perf_tests::cluster::Cluster;
 use serde_json::{Value, json};
@@ -102,8 +102,9 @@ impl Site {
             let right = |snapshot: &Option<Arc<Snapshot>>| {
                 snapshot.as_ref().is_some_and(|snapshot| said(snapshot) == (routes.clone(), endpoints.clone()))
             };
-            match timeout(DEADLINE, snapshots.wait_for(right)).await {
-                Ok(found) => found.expect("the control plane runs").clone().unwrap(),
+            let found = timeout(DEADLINE, snapshots.wait_for(right)).await.map(|found| found.expect("it runs").clone());
+            match found {
+                Ok(found) => found.unwrap(),
                 Err(_) => panic!(
                     "{caller}: not {routes:?} {endpoints:?} but {:?}",
                     snapshots.borrow().as_ref().map(|snapshot| said(snapshot))
