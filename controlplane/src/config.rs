@@ -45,8 +45,17 @@ pub struct Cluster {
     pub home: Option<String>,
     /// The admission webhook; none where it is not served.
     pub webhook: Option<Webhook>,
-    /// The Secret of our certificates.
-    pub certificates: String,
+    /// Our certificates.
+    pub certificates: Certificates,
+}
+
+/// Our certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificates {
+    /// The Secret that they are kept in.
+    pub secret: String,
+    /// Names and addresses that they are for, besides those of our Services.
+    pub hosts: Vec<String>,
 }
 
 /// The admission webhook.

@@ -27,7 +27,7 @@ fn a_cluster_has_names_that_the_chart_gives() {
     let config = meaning(yaml).unwrap();
     let Source::Cluster(cluster) = config.source else { panic!("{config:?}") };
     assert_eq!((cluster.namespaces.len(), cluster.home.as_deref()), (2, Some("system")));
-    assert_eq!(cluster.certificates, "kthena-controlplane-certificates");
+    assert_eq!(cluster.certificates.secret, "kthena-controlplane-certificates");
     let webhook = cluster.webhook.unwrap();
     assert_eq!((&*webhook.service, &*webhook.configuration), ("kthena-controlplane-webhook", "kthena-controlplane"));
     let by_file = meaning("kubeconfig: /etc/kubeconfig").unwrap();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Cluster, Config, LogFormat, Source, Webhook};
+use super::{Certificates, Cluster, Config, LogFormat, Source, Webhook};
 use crate::admin;
 
 /// Each value as far as it was given.
@@ -52,6 +52,9 @@ pub struct Typed {
     /// The Secret that our certificates are kept in [default: kthena-controlplane-certificates].
     #[arg(long, value_name = "NAME")]
     pub certificates_secret: Option<String>,
+    /// Further names and addresses by which our certificate is known, besides those of our Services.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub certificate_hosts: Option<Vec<String>>,
     /// How logs are written [default: text].
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -83,6 +86,7 @@ impl Typed {
             webhook_service: self.webhook_service.or(other.webhook_service),
             webhook_configuration: self.webhook_configuration.or(other.webhook_configuration),
             certificates_secret: self.certificates_secret.or(other.certificates_secret),
+            certificate_hosts: self.certificate_hosts.or(other.certificate_hosts),
             log_format: self.log_format.or(other.log_format),
         }
     }
@@ -129,6 +133,7 @@ fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
         ("--webhook-service", typed.webhook_service.is_some()),
         ("--webhook-configuration", typed.webhook_configuration.is_some()),
         ("--certificates-secret", typed.certificates_secret.is_some()),
+        ("--certificate-hosts", typed.certificate_hosts.is_some()),
     ];
     match (typed.manifests, of_cluster) {
         (Some(manifests), false) => {
@@ -154,7 +159,8 @@ fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
         service: typed.webhook_service.unwrap_or_else(|| "kthena-controlplane-webhook".to_owned()),
         configuration: typed.webhook_configuration.unwrap_or_else(|| "kthena-controlplane".to_owned()),
     });
-    let certificates = typed.certificates_secret.unwrap_or_else(|| "kthena-controlplane-certificates".to_owned());
+    let secret = typed.certificates_secret.unwrap_or_else(|| "kthena-controlplane-certificates".to_owned());
+    let certificates = Certificates { secret, hosts: typed.certificate_hosts.unwrap_or_default() };
     let (kubeconfig, home) = (typed.kubeconfig, typed.namespace);
     Some(Source::Cluster(Cluster { kubeconfig, namespaces, home, webhook, certificates }))
 }

@@ -65,12 +65,13 @@ impl Parts {
     pub(super) async fn start(typed: &config::Cluster, found: &Found, view: &mut View) -> Result<Self, Failure> {
         let mut tasks = JoinSet::new();
         let Some(served) = &typed.webhook else { return Ok(Self { tasks, webhook: None }) };
+        let names = certificates::service_names(&served.service, &found.home);
         let options = certificates::Options {
             namespace: found.home.clone(),
-            secret: typed.certificates.clone(),
+            secret: typed.certificates.secret.clone(),
             webhooks: vec![served.configuration.clone()],
             config_map: None,
-            hosts: certificates::service_names(&served.service, &found.home),
+            hosts: names.into_iter().chain(typed.certificates.hosts.iter().cloned()).collect(),
             issuer: Issuer::Own,
         };
         let (certificates, keeping) = certificates::keep(found.client.clone(), options);
