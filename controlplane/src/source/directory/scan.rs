@@ -72,6 +72,11 @@ impl Scan {
         }
     }
 
+    fn too_deep(&mut self, relative: PathBuf) {
+        let sentence = format!("is more than {MAX_DEPTH} directories deep: what is in it is not read");
+        self.unseen.insert(relative.into(), sentence);
+    }
+
     fn fail(&mut self, relative: &Path, error: &io::Error) {
         // What is not found went while we looked.
         if error.kind() != io::ErrorKind::NotFound {
@@ -116,6 +121,7 @@ pub(super) fn scan_by(root: &Path, list: impl Fn(&Path) -> io::Result<ReadDir>) 
             match entry.file_type() {
                 Err(error) => scan.fail(&relative, &error),
                 Ok(kind) if kind.is_dir() && depth < MAX_DEPTH => directories.push((relative, depth + 1)),
+                Ok(kind) if kind.is_dir() => scan.too_deep(relative),
                 Ok(kind) if !kind.is_dir() && is_manifest(&relative) => scan.add(&entry.path(), relative),
                 Ok(_) => {}
             }

@@ -298,6 +298,18 @@ fn unknown_fields_are_refused_and_foreign_status_is_not_read() {
 }
 
 #[test]
+fn directories_that_are_too_deep_are_a_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep: std::path::PathBuf = (0..32).map(|_| "d").collect();
+    fs::create_dir_all(dir.path().join(&deep).join("e")).unwrap();
+    write(&dir.path().join(&deep).join("a.yaml"), &pod("a", "10.0.0.1"));
+    write(&dir.path().join(&deep).join("e/b.yaml"), &pod("b", "10.0.0.2"));
+    let (_, reading) = Directory::open(dir.path()).unwrap();
+    assert_eq!(pods(&reading), ["a 10.0.0.1"]);
+    only_fault(&reading, &format!("{}: is more than 32 directories deep", deep.join("e").display()));
+}
+
+#[test]
 fn the_watch_hands_over_what_changes() {
     let dir = tempfile::tempdir().unwrap();
     let (directory, first) = Directory::open(dir.path()).unwrap();
