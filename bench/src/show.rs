@@ -4,6 +4,7 @@
 pub mod abort;
 pub mod client;
 pub mod drain;
+pub mod edits;
 pub mod held;
 pub mod kill;
 pub mod outcome;

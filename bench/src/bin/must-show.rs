@@ -12,7 +12,7 @@ use bench::show::client::Question;
 use bench::show::held::{self, Subject};
 use bench::show::prefix::{self, Hits};
 use bench::show::site::{self, Child, MODEL, locality};
-use bench::show::{Bound, Check, Outcome, Site, abort, client, drain, kill};
+use bench::show::{Bound, Check, Outcome, Site, abort, client, drain, edits, kill};
 use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const DRIVERS: [&str; 2] = ["uring", "epoll"];
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs what must be shown. Needs kthena-dataplane and engine-sim beside it.
+/// Runs what must be shown. Needs kthena-dataplane, kthena-controlplane and engine-sim beside it.
 #[derive(Debug, Parser)]
 struct Args {
     /// Which runs; all by default.
@@ -47,6 +47,8 @@ enum Run {
     Abort,
     /// Conversations over four engines with small caches.
     Prefix,
+    /// Edits of manifests, until all cores of four data planes see them.
+    Edits,
 }
 
 impl Run {
@@ -58,6 +60,7 @@ impl Run {
             Self::Slow => ("slow", slow(site)?),
             Self::Abort => ("abort", runtime()?.block_on(leave(site))?),
             Self::Prefix => ("prefix", prefixes(site)?),
+            Self::Edits => ("edits", runtime()?.block_on(edit(site))?),
         };
         Ok(Outcome::new(name, checks, numbers))
     }
@@ -275,4 +278,24 @@ fn prefixes(site: &Site) -> Shown {
     }
     checks.push(Check::new("median TTFT over random choice's", ttft[0] / ttft[1], Bound::AtMost(1.0)));
     Ok((checks, numbers))
+}
+
+async fn edit(site: &Site) -> Shown {
+    let engines = Engines::start(site, 1, &["--fast"])?;
+    let folder = site.folder("manifests");
+    let manifests = edits::Manifests::new(&folder, engines.addresses[0])?;
+    let control = site.control(&folder)?;
+    let proxies = (0..4).map(|_| site.programmed(&control)).collect::<anyhow::Result<Vec<_>>>()?;
+    let listen: Vec<_> = proxies.iter().map(|proxy| proxy.listen).collect();
+    let plan = edits::Plan { edits: 300, storm_rate: 1_000.0, storm_time: Duration::from_secs(60), requests: 50.0 };
+    let seen = edits::run(plan, &manifests, &listen, control.metrics).await?;
+    let failed = (seen.requests.failed + seen.requests.cut) as f64;
+    let checks = vec![
+        Check::new("ms from an edit to all cores of 4 data planes, p99", seen.at_rest.p99_ms, Bound::AtMost(50.0)),
+        Check::new("edits of the storm", seen.storm_edits as f64, Bound::AtLeast(54_000.0)),
+        Check::new("the same in the storm, ms", seen.in_storm.p99_ms, Bound::AtMost(500.0)),
+        Check::new("snapshots published a second", seen.published_per_s, Bound::AtMost(20.0)),
+        Check::new("failed requests", failed, Bound::AtMost(0.0)),
+    ];
+    Ok((checks, json!({"plan": plan, "seen": seen})))
 }

@@ -118,12 +118,16 @@ async fn exchange(question: &Question, begun: impl FnOnce()) -> anyhow::Result<(
 }
 
 async fn send(target: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Response<hyper::body::Incoming>> {
+    Ok(connect(target).await?.send_request(request).await?)
+}
+
+async fn connect(target: SocketAddr) -> anyhow::Result<http1::SendRequest<Full<Bytes>>> {
     let socket = TcpStream::connect(target).await?;
     socket.set_nodelay(true)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
     // What the connection has to say is in the answer's own errors.
     tokio::spawn(connection);
-    Ok(sender.send_request(request).await?)
+    Ok(sender)
 }
 
 fn request(question: &Question) -> anyhow::Result<Request<Full<Bytes>>> {
@@ -133,6 +137,28 @@ fn request(question: &Question) -> anyhow::Result<Request<Full<Bytes>>> {
         .header("host", question.target.to_string())
         .header("content-type", "application/json")
         .body(Full::from(body.to_string()))?)
+}
+
+/// A connection that is kept from question to question.
+#[derive(Debug)]
+pub struct Kept {
+    target: SocketAddr,
+    sender: http1::SendRequest<Full<Bytes>>,
+}
+
+impl Kept {
+    /// Connects.
+    pub async fn open(target: SocketAddr) -> anyhow::Result<Self> {
+        Ok(Self { target, sender: connect(target).await? })
+    }
+
+    /// The status and body of a GET. An error where the connection has ended: it is not opened again.
+    pub async fn get(&mut self, path: &str) -> anyhow::Result<(u16, Bytes)> {
+        let request = Request::get(path).header("host", self.target.to_string()).body(Full::default())?;
+        self.sender.ready().await?;
+        let answer = self.sender.send_request(request).await?;
+        Ok((answer.status().as_u16(), answer.into_body().collect().await?.to_bytes()))
+    }
 }
 
 /// The status and body of a GET.

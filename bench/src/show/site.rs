@@ -1,12 +1,13 @@
 //! Processes of a run: the proxy and engines, each on free ports of loopback, killed when the run ends.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
@@ -46,21 +47,47 @@ impl Site {
     pub fn proxy(&self, snapshot: &Value, driver: &str) -> anyhow::Result<Proxy> {
         let file = self.dir.join("snapshot.json");
         std::fs::write(&file, serde_json::to_vec(snapshot)?)?;
+        self.proxy_with(&["--snapshot", &file.display().to_string(), "--cores", "1", "--io-driver", driver])
+    }
+
+    /// Starts a proxy of two cores that a control plane programs, and waits until it is ready.
+    pub fn programmed(&self, control: &Control) -> anyhow::Result<Proxy> {
+        let stream = format!("http://{}", control.stream);
+        let proxy = self.proxy_with(&["--control-plane", &stream, "--cores", "2"])?;
+        wait_ready(proxy.metrics)?;
+        Ok(proxy)
+    }
+
+    fn proxy_with(&self, args: &[&str]) -> anyhow::Result<Proxy> {
         let free = || Ok::<_, anyhow::Error>(free(Ipv4Addr::LOCALHOST)?);
         let (listen, metrics, debug) = (free()?, free()?, free()?);
-        let port = |address: SocketAddr| address.port().to_string();
-        let (file, ports) = (file.display().to_string(), [port(listen), port(metrics), port(debug)]);
-        let args = ["--snapshot", &file, "--bind", "127.0.0.1", "--port", &ports[0], "--metrics-port", &ports[1]];
-        let more = ["--debug-port", &ports[2], "--cores", "1", "--io-driver", driver];
-        let child = self.start("kthena-dataplane", args.into_iter().chain(more), "proxy")?;
+        let ports = [listen, metrics, debug].map(|address| address.port().to_string());
+        let own = ["--bind", "127.0.0.1", "--port", &ports[0], "--metrics-port", &ports[1], "--debug-port", &ports[2]];
+        let child = self.start("kthena-dataplane", own.into_iter().chain(args.iter().copied()), "proxy")?;
         child.wait_listening(listen)?;
         Ok(Proxy { child, listen, metrics })
+    }
+
+    /// Starts a control plane over a directory and waits until it is ready.
+    pub fn control(&self, manifests: &Path) -> anyhow::Result<Control> {
+        let (stream, metrics) = (free(Ipv4Addr::LOCALHOST)?, free(Ipv4Addr::LOCALHOST)?);
+        let (manifests, addresses) = (manifests.display().to_string(), [stream, metrics].map(|a| a.to_string()));
+        let args = ["serve", &manifests, "--listen", &addresses[0], "--metrics-address", &addresses[1]];
+        let child = self.start("kthena-controlplane", args.into_iter().chain(["--debug-port", "0"]), "control")?;
+        child.wait_listening(metrics)?;
+        wait_ready(metrics)?;
+        Ok(Control { child, stream, metrics })
+    }
+
+    /// A folder of this run.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     fn start<'a>(&self, program: &str, args: impl Iterator<Item = &'a str>, log: &str) -> anyhow::Result<Child> {
         let path = self.programs.join(program);
         if !path.exists() {
-            bail!("{} is missing: cargo build --release -p dataplane -p bench", path.display());
+            bail!("{} is missing: cargo build --release -p dataplane -p controlplane -p bench", path.display());
         }
         let output = File::create(self.dir.join(format!("{log}.log")))?;
         // It replaces itself by the program, and the kernel kills that when this process is killed.
@@ -87,6 +114,17 @@ pub struct Proxy {
     pub child: Child,
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// Where readiness and metrics are.
+    pub metrics: SocketAddr,
+}
+
+/// A running control plane.
+#[derive(Debug)]
+pub struct Control {
+    /// Its process.
+    pub child: Child,
+    /// Where data planes connect.
+    pub stream: SocketAddr,
     /// Where readiness and metrics are.
     pub metrics: SocketAddr,
 }
@@ -140,6 +178,26 @@ impl Drop for Child {
         // It may have ended by itself, which is what is wanted here.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Waits until `/readyz` answers 200.
+fn wait_ready(metrics: SocketAddr) -> anyhow::Result<()> {
+    let deadline = Instant::now() + READY;
+    let ask = || {
+        let mut stream = TcpStream::connect(metrics).ok()?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    };
+    loop {
+        let answer = ask().unwrap_or_default();
+        if answer.starts_with("HTTP/1.1 200") {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{metrics} is not ready after {READY:?}: {answer}");
+        std::thread::sleep(POLL);
     }
 }
 

@@ -1,0 +1,201 @@
+//! From an edited file to every core of four data planes: at rest, and while somebody edits a thousand times a second.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::{sleep, sleep_until};
+
+use super::client::{self, Counts, Kept, Question};
+use super::site::MODEL;
+
+/// After so long an edit is taken as lost.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Connections to each data plane: so many that every core has some.
+const CONNECTIONS: usize = 8;
+const GROUP: &str = "networking.serving.volcano.sh/v1alpha1";
+
+/// How much of it.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Plan {
+    /// Edits one by one, at rest.
+    pub edits: usize,
+    /// Edits a second of the storm.
+    pub storm_rate: f64,
+    /// How long it goes on.
+    pub storm_time: Duration,
+    /// Requests a second beside it.
+    pub requests: f64,
+}
+
+/// What came of it, in milliseconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Seen {
+    /// From the edit until a request on each connection saw it.
+    pub at_rest: Spread,
+    /// The same in the storm, where other edits come all the time.
+    pub in_storm: Spread,
+    /// Edits of the storm.
+    pub storm_edits: u64,
+    /// Snapshots that the control plane published a second meanwhile.
+    pub published_per_s: f64,
+    /// Requests beside it.
+    pub requests: Counts,
+}
+
+/// Of times in milliseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Spread {
+    /// How many.
+    pub count: usize,
+    /// Half were quicker.
+    pub p50_ms: f64,
+    /// All but one of a hundred were quicker.
+    pub p99_ms: f64,
+    /// The slowest.
+    pub most_ms: f64,
+}
+
+impl Spread {
+    fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        let at = |share: f64| {
+            let last = times.len().saturating_sub(1);
+            times
+                .get((times.len() as f64 * share) as usize)
+                .or(times.get(last))
+                .map_or(f64::NAN, |t| t.as_secs_f64() * 1e3)
+        };
+        Self { count: times.len(), p50_ms: at(0.5), p99_ms: at(0.99), most_ms: at(1.0) }
+    }
+}
+
+/// A directory of manifests that is edited as careful editors do: what is read is always whole.
+#[derive(Debug)]
+pub struct Manifests(PathBuf);
+
+impl Manifests {
+    /// One engine and a route to it.
+    pub fn new(folder: &Path, engine: SocketAddr) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let manifests = Self(folder.to_owned());
+        let server = json!({"apiVersion": GROUP, "kind": "ModelServer", "metadata": {"name": "s"}, "spec": {
+            "inferenceEngine": "vLLM", "workloadPort": {"port": engine.port()},
+            "workloadSelector": {"matchLabels": {"app": "s"}},
+        }});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "e", "labels": {"app": "s"}},
+            "status": {"podIP": engine.ip().to_string()}});
+        manifests.write("server.json", &server)?;
+        manifests.write("pod.json", &pod)?;
+        manifests.route("first", MODEL)?;
+        Ok(manifests)
+    }
+
+    /// Makes the route of this name one for this model.
+    fn route(&self, name: &str, model: &str) -> anyhow::Result<()> {
+        let rules = json!([{"targetModels": [{"modelServerName": "s"}]}]);
+        let route = json!({"apiVersion": GROUP, "kind": "ModelRoute", "metadata": {"name": name},
+            "spec": {"modelName": model, "rules": rules}});
+        self.write(&format!("{name}.json"), &route)
+    }
+
+    fn write(&self, name: &str, object: &Value) -> anyhow::Result<()> {
+        let next = self.0.join(format!(".{name}"));
+        fs::write(&next, object.to_string())?;
+        Ok(fs::rename(next, self.0.join(name))?)
+    }
+}
+
+/// Edits and asks; `control` is where the control plane's metrics are.
+pub async fn run(
+    plan: Plan,
+    manifests: &Manifests,
+    proxies: &[SocketAddr],
+    control: SocketAddr,
+) -> anyhow::Result<Seen> {
+    let mut connections = Vec::new();
+    for proxy in proxies {
+        for _ in 0..CONNECTIONS {
+            connections.push(Kept::open(*proxy).await?);
+        }
+    }
+    let mut at_rest = Vec::new();
+    for n in 0..plan.edits {
+        // Edits of people come at any time of the publisher's interval.
+        sleep(Duration::from_millis(150 + 7 * (n as u64 % 11))).await;
+        at_rest.push(edit(manifests, &format!("rest-{n}"), &mut connections).await?);
+    }
+    let (over, stormed) = (AtomicBool::new(false), Instant::now());
+    let published = published(control).await?;
+    let storm = storm(plan, manifests, &over);
+    let question =
+        Question { target: proxies[0], model: MODEL.to_owned(), stream: false, max_tokens: 1, limit: PATIENCE };
+    let requests = client::open_loop(&question, plan.requests, || over.load(Relaxed));
+    let probes = async {
+        let mut times = Vec::new();
+        while !over.load(Relaxed) {
+            times.push(edit(manifests, &format!("storm-{}", times.len()), &mut connections).await?);
+            sleep(Duration::from_millis(250)).await;
+        }
+        anyhow::Ok(times)
+    };
+    let (storm_edits, requests, in_storm) = tokio::join!(storm, requests, probes);
+    let time = stormed.elapsed().as_secs_f64();
+    let published_per_s = (self::published(control).await? - published) / time;
+    let (at_rest, in_storm) = (Spread::of(at_rest), Spread::of(in_storm?));
+    Ok(Seen { at_rest, in_storm, storm_edits: storm_edits?, published_per_s, requests })
+}
+
+/// How long it takes until a request on each connection sees an edit.
+async fn edit(manifests: &Manifests, model: &str, connections: &mut [Kept]) -> anyhow::Result<Duration> {
+    manifests.route("probe", model)?;
+    let (begin, path) = (Instant::now(), format!("/v1/models/{model}"));
+    for connection in connections {
+        while connection.get(&path).await?.0 != 200 {
+            ensure!(begin.elapsed() < PATIENCE, "{model} is not in force after {PATIENCE:?}");
+        }
+    }
+    Ok(begin.elapsed())
+}
+
+async fn storm(plan: Plan, manifests: &Manifests, over: &AtomicBool) -> anyhow::Result<u64> {
+    let (begin, mut edits) = (Instant::now(), 0_u64);
+    let ended = loop {
+        if begin.elapsed() >= plan.storm_time {
+            break Ok(edits);
+        }
+        if let Err(error) = manifests.route("stormy", &format!("stormy-{edits}")) {
+            break Err(error);
+        }
+        edits += 1;
+        sleep_until((begin + Duration::from_secs_f64(edits as f64 / plan.storm_rate)).into()).await;
+    };
+    over.store(true, Relaxed);
+    ended
+}
+
+/// Snapshots that were published so far.
+async fn published(control: SocketAddr) -> anyhow::Result<f64> {
+    let (_, body) = client::get(control, "/metrics").await?;
+    let text = String::from_utf8_lossy(&body);
+    let line = text.lines().find_map(|line| line.strip_prefix("kthena_controlplane_published_total "));
+    Ok(line.context("a control plane counts what it publishes")?.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_is_of_all_times() {
+        let times = (1..=100).rev().map(Duration::from_millis).collect();
+        let Spread { count, p50_ms, p99_ms, most_ms } = Spread::of(times);
+        assert_eq!((count, p50_ms, p99_ms, most_ms), (100, 51.0, 100.0, 100.0));
+        assert!(Spread::of(Vec::new()).p99_ms.is_nan(), "of nothing, nothing is known");
+    }
+}
