@@ -7,5 +7,7 @@
 mod corpus;
 mod definitions;
 mod objects;
+mod replica;
+mod status;
 mod verdicts;
 mod writes;
