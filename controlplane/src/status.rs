@@ -144,7 +144,7 @@ impl Writer {
                     Ok(Done::Task(task, outcome, object)) => self.done(&mut planner, &task, &outcome, object, term),
                     Ok(Done::Sweep(found)) => {
                         match found {
-                            Ok(found) => planner.found(found, Instant::now()),
+                            Ok(found) => planner.found(found),
                             Err(error) => tracing::warn!("cannot list objects: {error}"),
                         }
                         sweep(&mut under_way, &self.statuses);

@@ -139,7 +139,6 @@ pub(super) fn stays(reach: &Reach, said: &Says) -> bool {
 
 pub(super) const REFUSED: &str = "Refused";
 pub(super) const PENDING: &str = "Pending";
-pub(super) const NOBODY: &str = "NoDataPlanes";
 
 fn programmed(reach: &Reach, accepted: &Condition) -> (Told, Option<Counts>) {
     let no = |reason: &str, message: String| Told::new("Programmed", false, reason, &message);
@@ -148,7 +147,7 @@ fn programmed(reach: &Reach, accepted: &Condition) -> (Told, Option<Counts>) {
             let reason = accepted.reason.to_string();
             (no(&reason, "data planes do not run it as it is written, see Accepted".to_owned()), None)
         }
-        Reach::Nobody => (no(NOBODY, "no data plane is connected".to_owned()), Some(Counts::of(0, 0))),
+        Reach::Nobody => (no(PENDING, "no data plane is connected".to_owned()), Some(Counts::of(0, 0))),
         Reach::OnItsWay(counts) => {
             let sentence = format!("{} of {} data planes run it", counts.acknowledged, counts.connected);
             (no(PENDING, sentence), Some(*counts))

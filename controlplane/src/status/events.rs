@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Term;
 use super::counts::Counts;
-use super::desired::{NOBODY, PENDING};
+use super::desired::PENDING;
 use super::says::{Says, Told};
 use super::write::sentence;
 
@@ -75,7 +75,7 @@ fn warnings<'a>(before: Option<&'a Says>, after: &'a Says) -> impl Iterator<Item
     let news = move |told: &&Told| {
         let known = before.and_then(|before| before.condition(&told.kind)).is_some_and(|old| old.same(told));
         let again = told.kind != "Accepted" && Some(told.reason.as_str()) == accepted;
-        !told.holds && !known && !again && ![PENDING, NOBODY].contains(&told.reason.as_str())
+        !told.holds && !known && !again && told.reason != PENDING
     };
     after.conditions.iter().filter(news)
 }
@@ -175,7 +175,6 @@ mod tests {
     fn what_is_not_accepted_is_said_once_and_waiting_is_not_wrong() {
         check(None, &says(1, &[("Accepted", false, "Invalid"), ("Programmed", false, "Invalid")]), &["Invalid"]);
         check(None, &says(1, &[("Accepted", true, "Accepted"), ("Programmed", false, PENDING)]), &[]);
-        check(None, &says(1, &[("Accepted", true, "Accepted"), ("Programmed", false, NOBODY)]), &[]);
     }
 
     fn regarding(name: &str, uid: &str) -> ObjectReference {

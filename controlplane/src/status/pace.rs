@@ -23,6 +23,7 @@ pub(super) struct Pace {
     not_before: Instant,
     last_attempt: Option<Instant>,
     last_write: Option<Instant>,
+    begun: Instant,
     /// Between the last turn and the next.
     turns: Duration,
     /// Attempts in a row that wrote nothing.
@@ -31,15 +32,16 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(now: Instant) -> Self {
-        Self { not_before: now, last_attempt: None, last_write: None, turns: LEAST, vain: 0 }
+        Self { not_before: now, last_attempt: None, last_write: None, begun: now, turns: LEAST, vain: 0 }
     }
 
     pub(super) fn not_before(&self) -> Instant {
         self.not_before
     }
 
-    pub(super) fn last_write(&self) -> Option<Instant> {
-        self.last_write
+    /// Where it is not known, because another process led, it may have been just before this one began.
+    pub(super) fn last_write(&self) -> Instant {
+        self.last_write.unwrap_or(self.begun)
     }
 
     /// The object has another form: what held the old one up does not hold up the new one.

@@ -69,8 +69,10 @@ pub(super) enum Next {
 /// The lesser goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
-    /// Another generation, or a condition that turns.
+    /// Another generation, or a refusal.
     News,
+    /// Another condition that turns.
+    Turns,
     /// Sentences and counts.
     Counts,
 }
@@ -81,6 +83,7 @@ struct Known {
     form: Form,
     /// The round in which it got this form.
     since: u64,
+    /// When it got the first form that its status does not speak of.
     since_at: Instant,
     reach: Reach,
     said: Option<Says>,
@@ -126,7 +129,7 @@ impl Planner {
     }
 
     /// All statuses were looked at again.
-    pub(super) fn found(&mut self, mut listed: HashMap<Key, Says>, now: Instant) {
+    pub(super) fn found(&mut self, mut listed: HashMap<Key, Says>) {
         let Some(round) = self.round.clone() else {
             self.listed = listed;
             return;
@@ -134,7 +137,7 @@ impl Planner {
         for (key, verdict, _) in judged(&round) {
             if let Some(known) = self.objects.get_mut(&key).filter(|known| !known.in_flight) {
                 known.said = listed.remove(&key);
-                known.decide(verdict, now);
+                known.decide(verdict);
             }
         }
     }
@@ -228,7 +231,7 @@ impl Planner {
             self.next = self.next.max(now + not_before.unwrap_or_default().max(pause).min(LONGEST_WAIT));
         }
         if let Some(verdict) = task.key.verdict(round) {
-            known.decide(verdict, now);
+            known.decide(verdict);
         }
     }
 
@@ -245,7 +248,7 @@ impl Known {
         let wanted = verdict.desired(&reach, said.as_ref());
         let (form, due, pace, in_flight) = (verdict.form(), None, Pace::new(sight.now), false);
         let mut known = Self { seniority, form, since, since_at, reach, said, wanted, due, pace, in_flight };
-        known.decide(verdict, sight.now);
+        known.decide(verdict);
         known
     }
 
@@ -253,11 +256,15 @@ impl Known {
     fn judged(&mut self, key: &Key, verdict: Verdict<'_>, sight: &Sight<'_>) {
         let form = verdict.form();
         if self.form != form {
-            (self.form, self.since, self.since_at) = (form, sight.version(), sight.now);
+            (self.form, self.since) = (form, sight.version());
+            // Edits without end put off no write without end.
+            if self.due.is_none() {
+                self.since_at = sight.now;
+            }
             self.pace.anew(sight.now);
         }
         self.reach = verdict.reach(key, self.since, sight.progress);
-        self.decide(verdict, sight.now);
+        self.decide(verdict);
     }
 
     /// The verdict is as it was.
@@ -270,17 +277,17 @@ impl Known {
         let stays = self.due.is_none() && self.said.as_ref().is_some_and(|said| stays(&reach, said));
         self.reach = reach;
         if !stays {
-            self.decide(verdict, sight.now);
+            self.decide(verdict);
         }
     }
 
-    fn decide(&mut self, verdict: Verdict<'_>, now: Instant) {
+    fn decide(&mut self, verdict: Verdict<'_>) {
         self.wanted = verdict.desired(&self.reach, self.said.as_ref());
         self.due = self.class().map(|class| {
             let at = match class {
-                Class::News if self.settled() => self.pace.not_before(),
-                Class::News => self.pace.not_before().max(self.since_at + GRACE),
-                Class::Counts => self.pace.not_before().max(self.pace.last_write().map_or(now, |last| last + COUNTS)),
+                Class::News | Class::Turns if self.settled() => self.pace.not_before(),
+                Class::News | Class::Turns => self.pace.not_before().max(self.since_at + GRACE),
+                Class::Counts => self.pace.not_before().max(self.pace.last_write() + COUNTS),
             };
             (class, at)
         });
@@ -296,8 +303,14 @@ impl Known {
         if *said == self.wanted {
             return None;
         }
-        let pairs = said.conditions.iter().zip(&self.wanted.conditions);
-        let turned = said.generation != self.wanted.generation || pairs.into_iter().any(|(old, new)| !old.same(new));
-        Some(if turned { Class::News } else { Class::Counts })
+        let mut pairs = said.conditions.iter().zip(&self.wanted.conditions);
+        let turned = pairs.any(|(old, new)| !old.same(new));
+        let refused = matches!(self.reach, Reach::Refused { .. });
+        Some(match turned {
+            _ if said.generation != self.wanted.generation => Class::News,
+            true if refused => Class::News,
+            true => Class::Turns,
+            false => Class::Counts,
+        })
     }
 }

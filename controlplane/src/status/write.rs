@@ -163,3 +163,47 @@ pub(super) fn sentence(error: &Error) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+    use crate::status::says::Told;
+
+    fn task() -> Task {
+        let key = Key { kind: Kind::ModelRoute, name: ObjectName::new("ns", "r") };
+        let conditions = vec![Told::new("Accepted", true, "Accepted", "")];
+        Task { key, said: None, wanted: Says { generation: 3, conditions, data_planes: None } }
+    }
+
+    #[test]
+    fn a_patch_is_of_the_version_that_was_read_and_of_nothing_but_the_status() {
+        let mut object = DynamicObject::new("r", &resource(Kind::ModelRoute));
+        object.metadata.resource_version = Some("77".into());
+        let patch = patch(&task(), &object, json!({"observedGeneration": 3}));
+        let expected = json!({
+            "apiVersion": "networking.serving.volcano.sh/v1alpha1", "kind": "ModelRoute",
+            "metadata": {"namespace": "ns", "name": "r", "resourceVersion": "77"},
+            "status": {"observedGeneration": 3},
+        });
+        assert_eq!(patch, expected);
+    }
+
+    #[test]
+    fn answers_mean_what_they_mean() {
+        let check = |code: u16, expected: Outcome| {
+            let error = Error::Api(Status { code, ..Status::failure("no", "") }.boxed());
+            assert_eq!(meaning(&task(), &error), expected, "{code}");
+        };
+        check(409, Outcome::Conflict);
+        check(404, Outcome::Gone);
+        for code in [401, 403, 422, 429, 500, 503] {
+            check(code, Outcome::Failed(None));
+        }
+        let mut status = Status { code: 429, ..Status::failure("slow down", "") };
+        status.details = serde_json::from_value(json!({"retryAfterSeconds": 7})).unwrap();
+        let error = Error::Api(status.boxed());
+        assert_eq!(meaning(&task(), &error), Outcome::Failed(Some(Duration::from_secs(7))));
+    }
+}

@@ -47,7 +47,7 @@ fn a_route_says_what_it_is_and_how_far_it_has_come() {
     let check = |reach: &Reach, expected: &[&str]| {
         check(Kind::ModelRoute, ROUTE, reach, &[&["Accepted", MISSING], expected].concat());
     };
-    check(&Reach::Nobody, &["Programmed=NoDataPlanes: no data plane is connected", "0/0"]);
+    check(&Reach::Nobody, &["Programmed=Pending: no data plane is connected", "0/0"]);
     check(&Reach::OnItsWay(counts), &["Programmed=Pending: 2 of 3 data planes run it", "2/3"]);
     let refused = Reach::Refused { counts, reason: "no".into() };
     check(&refused, &["Programmed=Refused: 1 of 3 data planes do not run it: no", "2/3"]);

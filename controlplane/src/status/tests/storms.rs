@@ -12,7 +12,7 @@ fn under_edits_without_end_a_route_is_programmed_though_the_newest_round_never_i
     for _ in 0..100 {
         site.route("r1", "s");
         site.build();
-        let reached = site.version - 3;
+        let reached = site.version.saturating_sub(3);
         site.data_planes(3, 0, Some(reached));
         site.run(millis(50));
     }
@@ -22,7 +22,7 @@ fn under_edits_without_end_a_route_is_programmed_though_the_newest_round_never_i
     );
     let writes = site.writes();
     let of_storm = writes.iter().filter(|(at, key)| *key == route("r1") && *at > seconds(2)).map(|(at, _)| *at);
-    assert!(most_in_a_second(of_storm) <= 5, "{writes:?}");
+    assert!(most_in_a_second(of_storm.clone()) <= 5 && of_storm.count() >= 5, "{writes:?}");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn what_others_did_to_a_status_is_seen_at_the_next_look_or_at_the_next_write() {
     site.all_have_it(1);
     site.run(seconds(5));
     site.statuses.remove(&route("r0"));
-    site.planner.found(site.statuses.clone(), site.now);
+    site.planner.found(site.statuses.clone());
     site.run(seconds(5));
     assert_eq!(site.condition(&route("r0"), "Programmed"), "True");
     site.statuses.remove(&route("r0"));
@@ -201,7 +201,7 @@ fn all_comes_to_rest_and_says_what_is_so() {
         site.build();
         site.refuse(&[]);
         site.all_have_it(3);
-        site.planner.found(site.statuses.clone(), site.now);
+        site.planner.found(site.statuses.clone());
         site.run(seconds(120));
         site.writes();
         site.run(seconds(600));
