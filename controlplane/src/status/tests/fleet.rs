@@ -54,7 +54,7 @@ fn five_hundred_that_restart_over_two_thousand_routes_write_nothing_and_neither_
     assert_eq!(first.len(), 2001);
     assert!(most_in_a_second(first.into_iter().map(|(at, _)| at)) <= 20);
     let restart = |site: &mut Site| {
-        for left in (0..500).rev().step_by(5) {
+        for left in (0..500).step_by(5).rev() {
             site.all_have_it(left);
             site.run(millis(10));
         }
