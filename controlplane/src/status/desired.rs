@@ -73,7 +73,10 @@ impl Verdict<'_> {
             Self::Route(verdict) => {
                 (vec![accepted, told("ResolvedRefs", &verdict.resolved_refs), programmed], data_planes)
             }
-            Self::Server(verdict) => (vec![accepted, programmed, told("Ready", &verdict.ready)], data_planes),
+            Self::Server(verdict) => {
+                let ready = told("Ready", &verdict.ready);
+                (vec![noted(accepted, &verdict.notes), programmed, ready], data_planes)
+            }
             Self::Provider(verdict) => {
                 let credentials = told("CredentialsResolved", &verdict.credentials);
                 (vec![accepted, credentials, provider_ready(verdict)], None)
@@ -161,6 +164,14 @@ fn programmed(reach: &Reach, accepted: &Condition) -> (Told, Option<Counts>) {
             (Told::new("Programmed", true, "Programmed", "all connected data planes run it"), Some(*counts))
         }
     }
+}
+
+/// What of an accepted object has no effect is said where it is said that it is accepted.
+fn noted(accepted: Told, notes: &[String]) -> Told {
+    if accepted.holds && !notes.is_empty() {
+        return Told::new(&accepted.kind, true, &accepted.reason, &notes.join("; "));
+    }
+    accepted
 }
 
 /// In the reference's words.

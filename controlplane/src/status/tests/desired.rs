@@ -72,6 +72,19 @@ fn a_server_says_whether_it_is_ready() {
 }
 
 #[test]
+fn what_of_a_server_has_no_effect_is_said_where_it_is_accepted() {
+    let spec = SERVER.replace("workloadPort", "trafficPolicy: {timeout: 100h}, workloadPort");
+    let verdicts = verdicts(&format!(
+        "apiVersion: networking.serving.volcano.sh/v1alpha1\nkind: ModelServer\nmetadata: {{name: it}}\nspec: {spec}\n"
+    ));
+    let verdict = &verdicts.servers[&ObjectName::new("default", "it")];
+    let says = Verdict::Server(verdict).desired(&Reach::Nobody, None);
+    let accepted = says.condition("Accepted").unwrap();
+    assert!(accepted.holds && accepted.message.contains("trafficPolicy.timeout"), "{accepted:?}");
+    assert_eq!(accepted.message, verdict.notes.join("; "));
+}
+
+#[test]
 fn a_provider_says_it_in_the_reference_s_words() {
     let lacks = "there is no Secret default/k with the label \
                  networking.serving.volcano.sh/external-model-provider-credential: \"true\"";
