@@ -9,7 +9,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use prometheus::{IntGauge, Registry};
 use tokio::sync::watch;

@@ -4,6 +4,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use k8s_openapi::api::coordination::v1::Lease;
 use tokio::sync::oneshot;
 use tokio::time::advance;
 

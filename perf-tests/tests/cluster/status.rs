@@ -224,7 +224,7 @@ async fn a_status_that_says_it_already_is_not_written_by_the_next_leader_either(
     site.routes.create(&route("r", "s", "/v1/.*")).await.unwrap();
     let first = site.replica("a", 15);
     site.publish(&[&first]).await;
-    site.observed("r", 1).await;
+    counted(&first, "kthena_controlplane_status_writes_total{result=\"written\"}", 2.0).await;
     let version = site.read("r").await["metadata"]["resourceVersion"].clone();
     let stopped = Instant::now();
     drop(first);
