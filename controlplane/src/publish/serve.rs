@@ -10,6 +10,7 @@
 
 mod archive;
 mod budget;
+mod floor;
 mod load;
 mod poison;
 mod progress;

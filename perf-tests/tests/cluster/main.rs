@@ -7,6 +7,8 @@
 mod corpus;
 mod definitions;
 mod objects;
+mod replica;
 mod source;
+mod status;
 mod verdicts;
 mod writes;

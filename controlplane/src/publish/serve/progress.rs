@@ -7,6 +7,8 @@ use api::decode::Object;
 use api::snapshot::Version;
 use tokio::sync::watch;
 
+use super::floor::Floor;
+
 /// A data plane that is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataPlane {
@@ -46,6 +48,9 @@ pub struct Progress {
     pub connected: usize,
     /// Of these, those that have acknowledged it, perhaps without what they refused.
     pub applied: usize,
+    /// What its source calls the version that all of them have acknowledged at least; none where nobody is connected, or
+    /// somebody has acknowledged nothing yet.
+    pub reached: Option<Version>,
     /// What was refused.
     pub refused: BTreeMap<Object, Refused>,
     /// What those said who refused the version as a whole.
@@ -75,6 +80,7 @@ struct Rows {
     newest: HashMap<u64, u64>,
     connected: usize,
     applied: usize,
+    floor: Floor,
     /// Rows that refused something.
     marred: usize,
 }
@@ -106,6 +112,7 @@ impl Registry {
     pub(super) fn publish(&self, version: Version, source: Version) {
         let mut rows = self.rows();
         (rows.version, rows.source) = (version, source);
+        rows.floor.name(version, source);
         let applied = rows.counted().filter(|row| row.applied == Some(version)).count();
         rows.applied = applied;
         self.tell(&rows);
@@ -195,6 +202,7 @@ impl Rows {
     fn count(&mut self, stream: u64) {
         let (applied, marred) = self.worth(stream);
         self.connected += 1;
+        self.floor.count(self.held(stream));
         self.applied += usize::from(applied);
         self.marred += usize::from(marred);
     }
@@ -202,8 +210,13 @@ impl Rows {
     fn uncount(&mut self, stream: u64) {
         let (applied, marred) = self.worth(stream);
         self.connected -= 1;
+        self.floor.uncount(self.held(stream));
         self.applied -= usize::from(applied);
         self.marred -= usize::from(marred);
+    }
+
+    fn held(&self, stream: u64) -> Option<Version> {
+        self.streams.get(&stream).and_then(|row| row.applied)
     }
 
     fn worth(&self, stream: u64) -> (bool, bool) {
@@ -215,7 +228,8 @@ impl Rows {
 
     fn progress(&self) -> Progress {
         let Self { version, source, connected, applied, .. } = *self;
-        let mut progress = Progress { version, source, connected, applied, ..Progress::default() };
+        let reached = self.floor.reached();
+        let mut progress = Progress { version, source, connected, applied, reached, ..Progress::default() };
         if self.marred == 0 {
             return progress;
         }
@@ -293,6 +307,12 @@ mod tests {
         assert_eq!(look(), (true, 1, 1));
         registry.publish(version(2), version(10));
         assert_eq!((look(), progress.borrow().source), ((false, 0, 1), version(10)));
+        assert_eq!(progress.borrow().reached, Some(version(9)), "the older one is still everywhere");
+        let c = registry.join(data_plane(3));
+        assert_eq!(progress.borrow().reached, None);
+        c.update(|row| row.applied = Some(version(2)));
+        a.update(|row| row.applied = Some(version(2)));
+        assert_eq!(progress.borrow().reached, Some(version(10)));
     }
 
     #[test]
