@@ -7,5 +7,6 @@
 mod corpus;
 mod definitions;
 mod objects;
+mod tokens;
 mod verdicts;
 mod writes;
