@@ -17,7 +17,7 @@ use super::Context;
 use super::apply::{Decided, Held, Updates};
 use super::credentials::Credentials;
 use super::load::Reporter;
-use crate::config::{ControlPlane, Transport};
+use crate::config::{ControlPlane, Tls, Transport};
 
 /// To connect, subscribe and be welcomed.
 const OPEN: Duration = Duration::from_secs(5);
@@ -226,8 +226,19 @@ async fn connect(config: &ControlPlane) -> Result<(Channel, Option<MetadataValue
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER)
         .keep_alive_while_idle(true);
-    let channel = endpoint.connect().await.map_err(|error| causes(&error))?;
+    let channel = endpoint.connect().await.map_err(|error| advised(causes(&error), &config.transport))?;
     Ok((channel, authorization))
+}
+
+/// Where the control plane's certificate is not believed, what to look at.
+fn advised(why: String, transport: &Transport) -> String {
+    match transport {
+        Transport::Tls(Tls { ca_file, server_name, .. }) if why.contains("invalid peer certificate") => {
+            let bundle = ca_file.display();
+            format!("{why}: look whether it is for {server_name}, and whether {bundle} is the bundle of its CA")
+        }
+        _ => why,
+    }
 }
 
 fn subscription(agent: &Context) -> Subscribe {

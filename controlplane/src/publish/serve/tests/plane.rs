@@ -197,10 +197,7 @@ impl Plane {
 
     /// Opens a stream and says nothing; ends with what the server says to that.
     pub(super) async fn say_nothing(address: SocketAddr) -> Status {
-        Self::silent(Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()).await
-    }
-
-    pub(super) async fn silent(channel: Channel) -> Status {
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
         let silence = futures_util::stream::pending::<FromDataPlane>();
         match DataPlaneClient::new(channel).stream(silence).await {
             Err(status) => status,
