@@ -192,4 +192,10 @@ async fn the_end_does_not_wait_for_strangers() {
     assert_eq!(plane.ended().await.unwrap_err().code(), Code::Unavailable);
     drop(plane);
     until("the server has ended", || secure.site.has_ended()).await;
+    // Nor for one that has no handshake to do and is past the door.
+    let mut site = Site::start(Options::default()).await;
+    let _silent = TcpStream::connect(site.address).await.unwrap();
+    drop(site.join().await);
+    site.stop().await;
+    until("the server has ended", || site.has_ended()).await;
 }
