@@ -15,6 +15,7 @@ pub mod crd;
 pub mod engine;
 pub mod explain;
 pub mod external_model_provider;
+pub mod identity;
 pub mod lease;
 pub mod metrics;
 pub mod model_booster;

@@ -143,7 +143,7 @@ fn of_stream(look: &Look) -> Vec<MetricFamily> {
 }
 
 fn of_counts(counts: &Counts) -> Vec<MetricFamily> {
-    let rows: [(&str, &str, &AtomicU64); 8] = [
+    let rows: [(&str, &str, &AtomicU64); 9] = [
         ("kthena_controlplane_published_total", "Snapshots that differed from the one before.", &counts.published),
         ("kthena_controlplane_encoded_total", "Changes encoded, each once for all who need it.", &counts.encoded),
         ("kthena_controlplane_encoded_bytes_total", "Bytes of encoded changes.", &counts.encoded_bytes),
@@ -151,6 +151,7 @@ fn of_counts(counts: &Counts) -> Vec<MetricFamily> {
         ("kthena_controlplane_applied_total", "Sent changes that were acknowledged.", &counts.applied),
         ("kthena_controlplane_refused_total", "Sent changes that were refused.", &counts.refused),
         ("kthena_controlplane_streams_total", "Streams opened.", &counts.streams),
+        ("kthena_controlplane_streams_unproved_total", "Streams refused for want of proof.", &counts.unproved),
         ("kthena_controlplane_streams_cut_off_total", "Streams ended for want of an answer.", &counts.cut_off),
     ];
     let family = |(name, help, value): (&str, &str, &AtomicU64)| {

@@ -5,6 +5,7 @@
 
 mod apply;
 mod backoff;
+mod credentials;
 mod disk;
 mod load;
 mod peers;
@@ -163,7 +164,12 @@ async fn run(agent: &Context, mut stopped: watch::Receiver<bool>) {
 
 /// Tries until there is a stream.
 async fn connect(agent: &Context, backoff: &mut Backoff) -> Session {
-    let failed = |why| agent.parts.status.failed(why);
+    let failed = |why: String| {
+        // The same for ever would fill the log.
+        if agent.parts.status.failed(why.clone()) {
+            tracing::warn!(%why, "no stream to the control plane; trying on");
+        }
+    };
     let mut attempts = std::pin::pin!(attempts(agent, backoff, failed));
     match tokio::time::timeout(PEERS_LIVE, &mut attempts).await {
         Ok(session) => session,
@@ -179,7 +185,7 @@ async fn attempts(agent: &Context, backoff: &mut Backoff, failed: impl Fn(String
         match Session::open(agent).await {
             Ok(session) => return session,
             Err(why) => {
-                tracing::debug!(%why, "no stream to the control plane");
+                tracing::debug!(%why, "a stream to the control plane could not be opened");
                 failed(why);
                 tokio::time::sleep(backoff.next(agent.jitter())).await;
             }

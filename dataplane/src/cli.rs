@@ -17,9 +17,18 @@ pub struct Cli {
     /// The snapshot file: routes, backends, endpoints. It is watched.
     #[arg(long)]
     snapshot: Option<PathBuf>,
-    /// The control plane to take snapshots from instead, as HOST:PORT.
-    #[arg(long, value_name = "HOST:PORT")]
+    /// The control plane to take snapshots from instead: https://HOST:PORT, or in plain text on loopback HOST:PORT.
+    #[arg(long, value_name = "ADDRESS")]
     control_plane: Option<String>,
+    /// The bundle of the control plane's CA, as PEM. It is read anew for each stream.
+    #[arg(long, value_name = "FILE")]
+    control_plane_ca: Option<PathBuf>,
+    /// The token that says to the control plane who this is. It is read anew for each stream.
+    #[arg(long, value_name = "FILE")]
+    control_plane_token: Option<PathBuf>,
+    /// The name that the control plane's certificate is for; the address's by default.
+    #[arg(long, value_name = "NAME")]
+    control_plane_server_name: Option<String>,
     /// Where the last good snapshot of the control plane is kept, to start from while it is away.
     #[arg(long, value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
@@ -70,6 +79,9 @@ impl Cli {
         let args = Args {
             snapshot: self.snapshot,
             control_plane: self.control_plane,
+            control_plane_ca: self.control_plane_ca,
+            control_plane_token: self.control_plane_token,
+            control_plane_server_name: self.control_plane_server_name,
             state_dir: self.state_dir,
             port: self.port,
             metrics_port: self.metrics_port,

@@ -1,6 +1,7 @@
 //! What was typed (flags, environment, YAML) and what it means. All problems are reported at once; unknown keys are
 //! refused.
 
+mod address;
 mod duration;
 mod source;
 mod typed;
@@ -13,8 +14,9 @@ use dataplane_core::http::HeadLimits;
 
 use crate::rt::DriverChoice;
 
+pub use address::{Address, Scheme};
 pub use duration::parse_duration;
-pub use source::{Address, ControlPlane, Source};
+pub use source::{ControlPlane, Source, Tls, Transport};
 pub use typed::{Args, Environment, Problem, Typed, resolve};
 
 /// The meaning: every value present, checked and in its unit.

@@ -5,6 +5,7 @@
 mod directory;
 mod http;
 mod stage;
+mod tls;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};

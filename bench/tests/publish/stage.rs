@@ -127,9 +127,13 @@ impl Control {
     }
 
     pub(crate) fn with(address: Option<SocketAddr>, options: Options) -> Self {
-        let runtime = Runtime::new().unwrap();
         let address = address.unwrap_or(([127, 0, 0, 1], 0).into());
-        let listener = runtime.block_on(Listener::plain(address)).unwrap();
+        Self::behind(async || Listener::plain(address).await.unwrap(), options)
+    }
+
+    pub(crate) fn behind(listen: impl AsyncFnOnce() -> Listener, options: Options) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let listener = runtime.block_on(listen());
         let snapshots = watch::channel(None).0;
         let inputs = Inputs { snapshots: snapshots.subscribe(), zones: watch::channel(Arc::default()).1 };
         let server = Server::new(listener, inputs, options);
@@ -186,7 +190,10 @@ impl Plane {
     }
 
     pub(crate) fn at(control: SocketAddr, state_dir: Option<&Path>) -> Self {
-        let source = ControlPlane { state_dir: state_dir.map(Into::into), ..ControlPlane::at(control) };
+        Self::of(ControlPlane { state_dir: state_dir.map(Into::into), ..ControlPlane::at(control) })
+    }
+
+    pub(crate) fn of(source: ControlPlane) -> Self {
         let config = Config { cores: Cores::First(2), ..Config::loopback(source) };
         Self { running: Some(process::start(config).unwrap()) }
     }

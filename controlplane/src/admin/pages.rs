@@ -104,6 +104,8 @@ fn data_plane(row: &DataPlane, newest: Version) -> Value {
     json!({
         "node": row.node,
         "namespace": row.namespace,
+        "pod": row.pod,
+        "uid": row.uid,
         "zone": row.zone,
         "instance": row.instance,
         "applied": row.applied.map(version),

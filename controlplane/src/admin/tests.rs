@@ -51,6 +51,8 @@ fn look() -> Look {
     let data_plane = DataPlane {
         node: "node-a".into(),
         namespace: "kthena".into(),
+        pod: "node-a-x7".into(),
+        uid: "5e0b".into(),
         zone: "zone-1".into(),
         instance: 7,
         applied: Some(newest),
@@ -131,6 +133,7 @@ fn objects_say_what_became_of_each() {
 fn data_planes_say_what_each_has_and_refuses() {
     let told = json(&page(Page::DataPlanes, &look()));
     let row = &told["data_planes"][0];
+    assert_eq!((&row["pod"], &row["uid"]), (&"node-a-x7".into(), &"5e0b".into()));
     assert_eq!((&row["node"], &row["zone"], &row["newest"]), (&"node-a".into(), &"zone-1".into(), &true.into()));
     assert_eq!(row["applied"], serde_json::json!({"epoch": 9, "version": 2}));
     let refused = serde_json::json!([{"kind": "route", "name": "default/good", "reason": "too new"}]);

@@ -6,11 +6,14 @@
 //! (`subscriber`) decides: what is sent next, what an answer means, what is held back because it was refused (`poison`).
 //! One change at most is on its way to a subscriber; versions that come meanwhile are skipped. What proxies report of
 //! their load goes into one sum (`load`), of which each gets the others' part, within a budget of bytes (`budget`). What
-//! all have acknowledged is told as a value (`progress`).
+//! all have acknowledged is told as a value (`progress`). Who connects (`transport`) is a stranger (`door`) until it is
+//! known who that is (`identify`).
 
 mod archive;
 mod budget;
+mod door;
 mod floor;
+mod identify;
 mod load;
 mod poison;
 mod progress;
@@ -31,9 +34,10 @@ use std::time::Duration;
 use api::snapshot::Snapshot;
 use tokio::sync::watch;
 
+pub use identify::{Identify, Identity};
 pub use load::Loads;
 pub use progress::{DataPlane, Progress, Refused};
-pub use transport::{Identify, Identity, ListenError, Listener, Local};
+pub use transport::{ListenError, Listener};
 
 use archive::{Archive, Published};
 use progress::Registry;
@@ -68,6 +72,8 @@ pub struct Options {
     pub message_bytes: usize,
     /// Streams at once.
     pub streams: usize,
+    /// Connections at once of which it is not known yet whose they are.
+    pub strangers: usize,
     /// How long what a lost stream reported still counts.
     pub load_kept: Duration,
 }
@@ -83,6 +89,8 @@ impl Default for Options {
             // Small, for each subscriber that does not read holds one or two of them in its socket's queue.
             message_bytes: 64 << 10,
             streams: 10_000,
+            // Enough for a fleet that comes back all together: a handshake takes less than a millisecond of a core.
+            strangers: 1024,
             load_kept: Duration::from_secs(2),
         }
     }
@@ -105,6 +113,8 @@ pub struct Counts {
     pub refused: AtomicU64,
     /// Streams opened.
     pub streams: AtomicU64,
+    /// Streams refused because it was not proved who opened them.
+    pub unproved: AtomicU64,
     /// Streams cut off because they did not answer.
     pub cut_off: AtomicU64,
 }
@@ -121,7 +131,7 @@ struct Hub {
     loads: Arc<Loads>,
     counts: Arc<Counts>,
     closing: watch::Sender<bool>,
-    identify: Box<dyn Identify>,
+    identify: Arc<dyn Identify>,
 }
 
 /// A server that has not begun to serve.
@@ -135,7 +145,6 @@ pub struct Server {
 impl Server {
     /// With an epoch of its own, by which its versions differ from every other process's.
     pub fn new(listener: Listener, inputs: Inputs, options: Options) -> Self {
-        let identify = Box::new(Local);
         let epoch = random().max(1);
         let counts: Arc<Counts> = Arc::default();
         let hub = Hub {
@@ -148,7 +157,7 @@ impl Server {
             registry: Arc::default(),
             counts,
             closing: watch::channel(false).0,
-            identify,
+            identify: listener.identify.clone(),
         };
         Self { listener, inputs, hub: Arc::new(hub) }
     }

@@ -9,12 +9,15 @@ use api::proto::{ConfigAck, ConfigUpdate, FromDataPlane, Subscribe, ToDataPlane,
 use futures_util::stream;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tonic::Streaming;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Streaming};
 
 use super::Context;
 use super::apply::{Decided, Held, Updates};
+use super::credentials::Credentials;
 use super::load::Reporter;
+use crate::config::{ControlPlane, Tls, Transport};
 
 /// To connect, subscribe and be welcomed.
 const OPEN: Duration = Duration::from_secs(5);
@@ -62,13 +65,17 @@ impl Session {
     }
 
     async fn subscribe(agent: &Context) -> Result<Self, String> {
-        let channel = channel(&agent.parts.config.address.to_string()).await?;
+        let (channel, authorization) = connect(&agent.parts.config).await?;
         let (outbound, queue) = mpsc::channel(OUTBOX);
         let first = say(Said::Subscribe(subscription(agent)));
         outbound.try_send(first).expect("the queue is empty and its other end is in the next line");
         let messages = stream::unfold(queue, |mut queue| async { Some((queue.recv().await?, queue)) });
         let mut client = DataPlaneClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
-        let answer = client.stream(messages).await.map_err(|status| sentence(&status))?;
+        let mut request = Request::new(messages);
+        if let Some(authorization) = authorization {
+            request.metadata_mut().insert("authorization", authorization);
+        }
+        let answer = client.stream(request).await.map_err(|status| sentence(&status))?;
         let mut inbound = answer.into_inner();
         let welcome = match inbound.message().await.map_err(|status| sentence(&status))? {
             Some(ToDataPlane { message: Some(Told::Welcome(welcome)) }) => welcome,
@@ -202,15 +209,36 @@ impl Session {
     }
 }
 
-async fn channel(address: &str) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| e.to_string())?;
+/// A connection, and what proves who we are where that is asked for.
+async fn connect(config: &ControlPlane) -> Result<(Channel, Option<MetadataValue<Ascii>>), String> {
+    let address = &config.address;
+    let endpoint = |scheme: &str| Endpoint::from_shared(format!("{scheme}://{address}")).map_err(|e| causes(&e));
+    let (endpoint, authorization) = match &config.transport {
+        Transport::Plain => (endpoint("http")?, None),
+        Transport::Tls(tls) => {
+            let Credentials { tls, authorization } = Credentials::read(tls)?;
+            (endpoint("https")?.tls_config(tls).map_err(|e| causes(&e))?, Some(authorization))
+        }
+    };
     let endpoint = endpoint
         .connect_timeout(OPEN)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER)
         .keep_alive_while_idle(true);
-    endpoint.connect().await.map_err(|error| causes(&error))
+    let channel = endpoint.connect().await.map_err(|error| advised(causes(&error), &config.transport))?;
+    Ok((channel, authorization))
+}
+
+/// Where the control plane's certificate is not believed, what to look at.
+fn advised(why: String, transport: &Transport) -> String {
+    match transport {
+        Transport::Tls(Tls { ca_file, server_name, .. }) if why.contains("invalid peer certificate") => {
+            let bundle = ca_file.display();
+            format!("{why}: look whether it is for {server_name}, and whether {bundle} is the bundle of its CA")
+        }
+        _ => why,
+    }
 }
 
 fn subscription(agent: &Context) -> Subscribe {

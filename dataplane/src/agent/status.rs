@@ -60,12 +60,15 @@ impl Status {
         }
     }
 
-    pub(super) fn failed(&self, why: String) {
+    /// Says whether that is news.
+    pub(super) fn failed(&self, why: String) -> bool {
         let mut look = self.lock();
+        let news = look.error.as_ref() != Some(&why);
         look.error = Some(why);
         if look.connected {
             (look.connected, look.since) = (false, Instant::now());
         }
+        news
     }
 
     /// What is in force came by the stream, or the control plane says the same.

@@ -1,6 +1,8 @@
 //! Flags, environment and YAML as typed, and the one function that gives them their meaning. A flag beats a variable,
 //! a variable beats the file.
 
+mod source;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,11 +12,10 @@ use api::snapshot::UsageInjection;
 use dataplane_core::http::{HeadLimits, MAX_FIELDS};
 use serde::Deserialize;
 
-use super::{
-    AccessLog, Address, Config, ControlPlane, Cores, Drain, DrainReadiness, Expose, Limits, LogFormat, LogOutput,
-    Source, parse_duration,
-};
+use super::{AccessLog, Config, Cores, Drain, DrainReadiness, Expose, Limits, LogFormat, LogOutput, parse_duration};
 use crate::rt::DriverChoice;
+
+use source::TypedControlPlane;
 
 /// The flags, as far as they were given.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,12 @@ pub struct Args {
     pub snapshot: Option<PathBuf>,
     /// `--control-plane`
     pub control_plane: Option<String>,
+    /// `--control-plane-ca`
+    pub control_plane_ca: Option<PathBuf>,
+    /// `--control-plane-token`
+    pub control_plane_token: Option<PathBuf>,
+    /// `--control-plane-server-name`
+    pub control_plane_server_name: Option<String>,
     /// `--state-dir`
     pub state_dir: Option<PathBuf>,
     /// `--port`
@@ -89,16 +96,6 @@ pub struct Typed {
     access_log: TypedAccessLog,
     expose: TypedExpose,
     usage: TypedUsage,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct TypedControlPlane {
-    address: Option<String>,
-    state_dir: Option<PathBuf>,
-    node: Option<String>,
-    zone: Option<String>,
-    namespace: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -182,7 +179,7 @@ pub fn resolve(args: Args, env: Environment, typed: Typed) -> Result<Config, Vec
     let limits = resolve_limits(&mut check, &typed.limits);
     let drain = resolve_drain(&mut check, &env, &typed.drain);
     let access_log = resolve_access_log(&mut check, &env, &typed.access_log);
-    let driver = resolve_driver(&mut check, args.io_driver.or(typed.io.driver));
+    let driver = resolve_driver(&mut check, args.io_driver.as_deref().or(typed.io.driver.as_deref()));
     let usage_inject = resolve_usage(&mut check, typed.usage.inject.as_deref());
     let bind = args.bind.or(typed.bind).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let debug_bind = typed.debug_bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -190,10 +187,8 @@ pub fn resolve(args: Args, env: Environment, typed: Typed) -> Result<Config, Vec
         None | Some(0) => Cores::All,
         Some(n) => Cores::First(n),
     };
-    let mut control_plane = typed.control_plane;
-    control_plane.address = args.control_plane.or(control_plane.address);
-    control_plane.state_dir = args.state_dir.or(control_plane.state_dir);
-    let source = resolve_source(&mut check, args.snapshot.or(typed.snapshot), control_plane, &env);
+    let control_plane = typed.control_plane.overridden_by(&args);
+    let source = source::resolve(&mut check, args.snapshot.or(typed.snapshot), control_plane, &env);
     check.done(Config {
         listen: SocketAddr::new(bind, args.port.or(typed.port).unwrap_or(8080)),
         metrics: SocketAddr::new(bind, args.metrics_port.or(typed.metrics_port).unwrap_or(9090)),
@@ -207,45 +202,6 @@ pub fn resolve(args: Args, env: Environment, typed: Typed) -> Result<Config, Vec
         expose: Expose { endpoint: typed.expose.endpoint, decision: typed.expose.decision },
         usage_inject,
     })
-}
-
-/// Where nothing usable is said, the file of no name, which is not read because there is a problem.
-fn resolve_source(check: &mut Check, file: Option<PathBuf>, typed: TypedControlPlane, env: &Environment) -> Source {
-    let TypedControlPlane { address, state_dir, node, zone, namespace } = typed;
-    let Some(address) = address else {
-        if state_dir.is_some() {
-            let sentence =
-                "is only for a control plane's snapshots; name one with --control-plane HOST:PORT, or leave it out";
-            check.say("state_dir", sentence.into());
-        }
-        return Source::File(file.unwrap_or_else(|| {
-            let sentence =
-                "missing; name the snapshot file with --snapshot FILE, or the control plane with --control-plane HOST:PORT";
-            check.say("snapshot", sentence.into());
-            PathBuf::new()
-        }));
-    };
-    if file.is_some() {
-        check.say("control_plane", "a snapshot file is named too; leave out --snapshot or --control-plane".into());
-    }
-    match Address::parse(&address) {
-        Ok(address) => Source::ControlPlane(ControlPlane {
-            address,
-            state_dir,
-            node: node.or_else(|| env.node_name.clone()).unwrap_or_else(hostname),
-            zone: zone.unwrap_or_default(),
-            namespace: namespace.or_else(|| env.pod_namespace.clone()).unwrap_or_default(),
-        }),
-        Err(sentence) => {
-            check.say("control_plane", sentence);
-            Source::File(PathBuf::new())
-        }
-    }
-}
-
-/// What the machine calls itself stands in for the node's name.
-fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn resolve_limits(check: &mut Check, t: &TypedLimits) -> Limits {
@@ -324,8 +280,8 @@ fn resolve_access_log(check: &mut Check, env: &Environment, t: &TypedAccessLog) 
     AccessLog { enabled, format, output }
 }
 
-fn resolve_driver(check: &mut Check, typed: Option<String>) -> DriverChoice {
-    match typed.as_deref() {
+fn resolve_driver(check: &mut Check, typed: Option<&str>) -> DriverChoice {
+    match typed {
         None | Some("auto") => DriverChoice::Auto,
         Some("uring") => DriverChoice::Uring,
         Some("epoll") => DriverChoice::Epoll,
@@ -407,22 +363,6 @@ mod tests {
             "{io: {driver: kqueue}, drain: {readiness: maybe, lead: 5}, limits: {header_time: soon, body_bytes: 1}}",
             &["limits.body_bytes", "limits.header_time", "drain.readiness", "drain.lead", "io.driver"],
         );
-    }
-
-    #[test]
-    fn the_snapshot_comes_from_one_place() {
-        let control_plane = "control_plane: {address: '127.0.0.1:15010'}";
-        check(&format!("{{{control_plane}}}"), &["leave out --snapshot or --control-plane"]);
-        check("{control_plane: {state_dir: /s}}", &["state_dir: is only for a control plane"]);
-        let source = |args, yaml: &str| {
-            resolve(args, Environment::default(), Typed::from_yaml(yaml).unwrap()).map(|config| config.source)
-        };
-        let args = Args { control_plane: Some("[::1]:15010".into()), state_dir: Some("/s".into()), ..Args::default() };
-        let Ok(Source::ControlPlane(at)) = source(args, "{control_plane: {node: n, zone: z}}") else { panic!() };
-        let said = (at.address.to_string(), at.state_dir, at.node, at.zone);
-        assert_eq!(said, ("[::1]:15010".into(), Some("/s".into()), "n".into(), "z".into()));
-        let missing = source(Args::default(), "{}").unwrap_err();
-        assert!(missing[0].sentence.contains("--control-plane HOST:PORT"), "{missing:?}");
     }
 
     #[test]

@@ -10,5 +10,6 @@ mod objects;
 mod replica;
 mod source;
 mod status;
+mod tokens;
 mod verdicts;
 mod writes;

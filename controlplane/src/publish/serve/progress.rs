@@ -16,6 +16,10 @@ pub struct DataPlane {
     pub node: String,
     /// The namespace of its pod.
     pub namespace: String,
+    /// Its pod; empty where that is not known.
+    pub pod: String,
+    /// The pod's UID; empty where that is not known.
+    pub uid: String,
     /// The node's zone; empty where unknown.
     pub zone: String,
     /// Its process's random number; 0 where it does not say.
@@ -281,6 +285,8 @@ mod tests {
         DataPlane {
             node: "n".into(),
             namespace: String::new(),
+            pod: String::new(),
+            uid: String::new(),
             zone: String::new(),
             instance,
             applied: None,

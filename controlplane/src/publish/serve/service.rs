@@ -21,9 +21,8 @@ use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstDecoder;
 
-use super::Hub;
-use super::stream;
-use super::transport::{Connection, Cut, Listener};
+use super::transport::{Link, Listener};
+use super::{Hub, door, stream};
 
 const NAME: &str = "kthena.dataplane.v1.DataPlane";
 /// From a data plane: an answer lists at most 1,000 refusals, a load report at most 16,384 endpoints.
@@ -35,29 +34,31 @@ const PING_ANSWER: Duration = Duration::from_secs(5);
 const WINDOW: u32 = 256 << 10;
 /// A data plane needs one stream, and two while one takes over.
 const STREAMS_PER_CONNECTION: u32 = 4;
-/// After a connection that could not be accepted.
-const AFTER_ERROR: Duration = Duration::from_millis(100);
 /// Messages between a stream's task and its socket.
 const OUTBOX: usize = 1;
 
-/// Accepts connections until `stop`, then waits for the streams to end.
+/// Lets connections in until `stop`, then waits for the streams to end.
 pub(super) async fn serve(listener: Listener, hub: Arc<Hub>, stop: impl Future<Output = ()>) -> io::Result<()> {
-    let incoming = unfold(listener.socket, |socket| async {
-        let accepted = socket.accept().await.and_then(|(stream, _)| Connection::new(stream));
-        if let Err(error) = &accepted {
-            // Such as having no descriptors left: tonic tries again at once, and would do nothing else.
-            tracing::warn!(%error, "a data plane's connection cannot be accepted");
-            tokio::time::sleep(AFTER_ERROR).await;
-        }
-        Some((accepted, socket))
+    let (admitted, connections) = mpsc::channel(1);
+    let incoming = unfold(connections, |mut connections| async {
+        connections.recv().await.map(|connection| (Ok::<_, io::Error>(connection), connections))
     });
+    let (room, closing) = (hub.options.strangers.max(1), hub.closing.subscribe());
+    let door = async {
+        door::open(listener, admitted, room, closing).await;
+        // Those who came in may be here for long.
+        std::future::pending().await
+    };
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_ANSWER))
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(STREAMS_PER_CONNECTION);
-    server.serve_with_incoming_shutdown(DataPlanes { hub }, incoming, stop).await.map_err(io::Error::other)
+    tokio::select! {
+        served = server.serve_with_incoming_shutdown(DataPlanes { hub }, incoming, stop) => served.map_err(io::Error::other),
+        never = door => never,
+    }
 }
 
 /// A message to a data plane.
@@ -158,9 +159,9 @@ impl StreamingService<FromDataPlane> for DataPlanes {
         let hub = self.hub.clone();
         Box::pin(async move {
             let (metadata, extensions, inbound) = request.into_parts();
-            let cut = extensions.get::<Cut>().cloned().ok_or_else(|| Status::internal("no connection"))?;
+            let link = extensions.get::<Link>().cloned().ok_or_else(|| Status::internal("no connection"))?;
             let (outbound, queue) = mpsc::channel(OUTBOX);
-            tokio::spawn(stream::run(hub, stream::Call { metadata, inbound, outbound, cut }));
+            tokio::spawn(stream::run(hub, stream::Call { metadata, inbound, outbound, link }));
             let frames = unfold(queue, |mut queue| async { Some((queue.recv().await?, queue)) });
             Ok(Response::new(frames.boxed()))
         })

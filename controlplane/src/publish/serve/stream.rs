@@ -17,15 +17,18 @@ use tonic::{Status, Streaming};
 
 use super::archive::{Published, Update};
 use super::budget::Budget;
+use super::identify::Identity;
 use super::load::Owner;
 use super::progress::{DataPlane, Seat};
 use super::service::Frame;
 use super::subscriber::{Heard, Subscriber};
-use super::transport::Cut;
+use super::transport::Link;
 use super::{Hub, random};
 
 /// For the first message.
 const SUBSCRIBE: Duration = Duration::from_secs(10);
+/// After a proof has run out: data planes open the next stream, with a newer proof, somewhat before they are told that this one ends.
+const GRACE: Duration = Duration::from_secs(60);
 /// To take the last message.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -35,7 +38,7 @@ pub(super) struct Call {
     pub(super) metadata: MetadataMap,
     pub(super) inbound: Streaming<FromDataPlane>,
     pub(super) outbound: mpsc::Sender<Result<Frame, Status>>,
-    pub(super) cut: Cut,
+    pub(super) link: Link,
 }
 
 /// Runs a stream to its end.
@@ -52,7 +55,7 @@ pub(super) async fn run(hub: Arc<Hub>, mut call: Call) {
     };
     // Who does not read what there is cannot be told that it ends.
     if timeout(FAREWELL, told).await.is_err() {
-        call.cut.cut();
+        call.link.cut.cut();
     }
 }
 
@@ -70,7 +73,7 @@ async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Status> {
     if [&subscribe.node, &subscribe.zone, &subscribe.namespace].iter().any(|name| name.len() > MAX_NAME_BYTES) {
         return Err(Status::invalid_argument(format!("a name is longer than {MAX_NAME_BYTES} bytes")));
     }
-    let identity = hub.identify.identify(&call.metadata, &subscribe)?;
+    let identity = prove(hub, call, &subscribe).await?;
     if hub.registry.streams() >= hub.options.streams {
         return Err(Status::resource_exhausted("too many data planes are connected"));
     }
@@ -78,6 +81,8 @@ async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Status> {
     let data_plane = DataPlane {
         node: identity.node,
         namespace: identity.namespace,
+        pod: identity.pod,
+        uid: identity.uid,
         zone: zone.clone(),
         instance: subscribe.instance,
         applied: None,
@@ -87,6 +92,7 @@ async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Status> {
     let seat = hub.registry.join(data_plane);
     hub.counts.streams.fetch_add(1, Relaxed);
     let life = hub.options.stream_life.mul_f64(0.8 + 0.4 * (random() as f64 / u64::MAX as f64));
+    let life = identity.valid_for.map_or(life, |valid_for| life.min(valid_for + GRACE));
     let welcome = Welcome {
         epoch: hub.epoch,
         load_interval_ms: hub.options.load_interval.as_millis() as u32,
@@ -98,6 +104,16 @@ async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Status> {
     stream.tell_registry(None);
     stream.send(call, own(Told::Welcome(welcome))).await?;
     Ok(stream)
+}
+
+async fn prove(hub: &Hub, call: &mut Call, subscribe: &Subscribe) -> Result<Identity, Status> {
+    // What proves it is not kept for as long as the stream is.
+    let metadata = std::mem::take(&mut call.metadata);
+    let identity = hub.identify.identify(&metadata, subscribe).await.inspect_err(|_| {
+        hub.counts.unproved.fetch_add(1, Relaxed);
+    })?;
+    call.link.known();
+    Ok(identity)
 }
 
 fn own(message: Told) -> Frame {

@@ -2,6 +2,7 @@
 
 mod engines;
 mod plane;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

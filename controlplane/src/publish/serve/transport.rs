@@ -1,6 +1,5 @@
-//! Where data planes connect, and who they are. The stream is plain text so far, so it stays on loopback: a listener
-//! anywhere else is refused. TLS under our own CA and projected tokens come in here: TLS as another kind of listener,
-//! tokens as another [`Identify`], which finds the node and the pod in the token's claims.
+//! Where data planes connect. Plain text stays on loopback, where whoever can connect is believed; anywhere else there is TLS, and who
+//! connects proves who it is.
 
 use std::fmt;
 use std::io;
@@ -10,18 +9,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use api::proto::Subscribe;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tonic::Status;
-use tonic::metadata::MetadataMap;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::Connected;
+
+use super::identify::{Identify, Local};
 
 /// Why it cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Plain text would leave the machine.
-    #[error("{0} is not a loopback address: the stream is plain text until it has TLS, listen on 127.0.0.1 or [::1]")]
+    #[error("{0} is not a loopback address, and the stream is plain text without TLS: listen on 127.0.0.1 or [::1]")]
     NotLoopback(SocketAddr),
     /// The system says no.
     #[error("cannot listen on {0}: {1}")]
@@ -32,19 +33,45 @@ pub enum ListenError {
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: TcpListener,
+    pub(super) wrap: Wrap,
+    pub(super) identify: Arc<dyn Identify>,
     address: SocketAddr,
 }
 
+/// What is around the bytes of a connection.
+#[derive(Clone)]
+pub(super) enum Wrap {
+    Plain,
+    Tls(TlsAcceptor),
+}
+
 impl Listener {
-    /// Plain text, on loopback only.
+    /// Plain text, on loopback only; subscribers are who they say they are.
     pub async fn plain(address: SocketAddr) -> Result<Self, ListenError> {
         if !address.ip().is_loopback() {
             return Err(ListenError::NotLoopback(address));
         }
+        Self::bind(address, Wrap::Plain, Arc::new(Local)).await
+    }
+
+    /// TLS, where `config` finds the newest certificate at every handshake, see [`crate::certificates::server_config`], and subscribers that
+    /// prove who they are, see [`crate::identity`].
+    pub async fn tls(
+        address: SocketAddr,
+        config: &ServerConfig,
+        identify: Arc<dyn Identify>,
+    ) -> Result<Self, ListenError> {
+        let mut config = config.clone();
+        // Whatever else it is used for: here only gRPC is spoken.
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self::bind(address, Wrap::Tls(TlsAcceptor::from(Arc::new(config))), identify).await
+    }
+
+    async fn bind(address: SocketAddr, wrap: Wrap, identify: Arc<dyn Identify>) -> Result<Self, ListenError> {
         let failed = |error| ListenError::System(address, error);
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address })
+        Ok(Self { socket, wrap, identify, address })
     }
 
     /// With the port that the kernel chose for port 0.
@@ -53,12 +80,24 @@ impl Listener {
     }
 }
 
-/// An accepted connection.
-#[derive(Debug)]
-pub(super) struct Connection {
-    stream: TcpStream,
-    cut: Cut,
+impl fmt::Debug for Wrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "Plain",
+            Self::Tls(_) => "Tls",
+        })
+    }
 }
+
+/// An accepted connection, its handshake done.
+pub(super) struct Connection {
+    stream: Box<dyn Duplex>,
+    link: Link,
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 
 /// Cuts a connection off under the HTTP/2 layer, which would wait for ever for a peer that answers pings but reads
 /// nothing, and hold what it has for it.
@@ -72,19 +111,47 @@ impl Cut {
     }
 }
 
-impl Connection {
-    pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
+/// What a stream has of its connection. All that belongs to a connection holds one, so that its end shows.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    pub(super) cut: Cut,
+    known: watch::Sender<bool>,
+}
+
+impl Link {
+    pub(super) fn of(stream: &TcpStream) -> io::Result<Self> {
         let cut = Cut(Arc::new(stream.as_fd().try_clone_to_owned()?.into()));
-        Ok(Self { stream, cut })
+        Ok(Self { cut, known: watch::Sender::new(false) })
+    }
+
+    /// It is known now whose connection this is.
+    pub(super) fn known(&self) {
+        self.known.send_replace(true);
+    }
+
+    /// Becomes true once that is known, and closes with the connection.
+    pub(super) fn watch(&self) -> watch::Receiver<bool> {
+        self.known.subscribe()
+    }
+}
+
+impl Wrap {
+    /// Does the handshake, for however long that takes.
+    pub(super) async fn wrap(&self, stream: TcpStream, link: Link) -> io::Result<Connection> {
+        stream.set_nodelay(true)?;
+        let stream: Box<dyn Duplex> = match self {
+            Self::Plain => Box::new(stream),
+            Self::Tls(acceptor) => Box::new(acceptor.accept(stream).await?),
+        };
+        Ok(Connection { stream, link })
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Cut;
+    type ConnectInfo = Link;
 
-    fn connect_info(&self) -> Cut {
-        self.cut.clone()
+    fn connect_info(&self) -> Link {
+        self.link.clone()
     }
 }
 
@@ -117,31 +184,6 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// Who a subscriber is, as far as it was proved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The node that it runs on.
-    pub node: String,
-    /// The namespace of its pod.
-    pub namespace: String,
-}
-
-/// Finds out who subscribes.
-pub trait Identify: fmt::Debug + Send + Sync + 'static {
-    /// From what came with the call and what the subscriber says of itself; a status refuses it.
-    fn identify(&self, metadata: &MetadataMap, subscribe: &Subscribe) -> Result<Identity, Status>;
-}
-
-/// On loopback whoever can connect runs on this machine, and is believed.
-#[derive(Debug, Clone, Copy)]
-pub struct Local;
-
-impl Identify for Local {
-    fn identify(&self, _: &MetadataMap, subscribe: &Subscribe) -> Result<Identity, Status> {
-        Ok(Identity { node: subscribe.node.clone(), namespace: subscribe.namespace.clone() })
     }
 }
 

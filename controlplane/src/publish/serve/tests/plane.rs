@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
 use super::super::*;
 use super::{snapshot, words};
@@ -56,7 +56,10 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) async fn start(options: Options) -> Self {
-        let listener = Listener::plain("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        Self::behind(Listener::plain("127.0.0.1:0".parse().unwrap()).await.unwrap(), options)
+    }
+
+    pub(super) fn behind(listener: Listener, options: Options) -> Self {
         let (snapshots, zones) = (watch::channel(None).0, watch::channel(Arc::default()).0);
         let inputs = Inputs { snapshots: snapshots.subscribe(), zones: zones.subscribe() };
         let server = Server::new(listener, inputs, options);
@@ -85,6 +88,10 @@ impl Site {
 
     pub(super) fn version(&self, version: u64) -> Version {
         Version { epoch: self.epoch, version }
+    }
+
+    pub(super) fn data_planes(&self) -> Vec<DataPlane> {
+        self.registry.list()
     }
 
     pub(super) fn streams(&self) -> usize {
@@ -119,6 +126,10 @@ impl Site {
             .await;
         joined.held = plane.held.clone();
         joined
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.serving.is_finished()
     }
 
     pub(super) async fn stop(&mut self) {
@@ -156,14 +167,27 @@ pub(super) struct Plane {
 impl Plane {
     /// Subscribes, or says something else first.
     pub(super) async fn open(address: SocketAddr, subscribe: Option<Subscribe>) -> Result<Self, Status> {
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        Self::over(channel, None, subscribe).await
+    }
+
+    /// By a connection that is there, with an authorization.
+    pub(super) async fn over(
+        channel: Channel,
+        authorization: Option<&str>,
+        subscribe: Option<Subscribe>,
+    ) -> Result<Self, Status> {
         let instance = subscribe.as_ref().map_or(0, |s| s.instance);
         let first = subscribe.map_or(Said::Load(LoadReport::default()), Said::Subscribe);
-        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
         let mut client = DataPlaneClient::new(channel);
         let (outbound, queue) = mpsc::channel(16);
         outbound.try_send(FromDataPlane { message: Some(first) }).unwrap();
         let messages = unfold(queue, |mut queue| async { Some((queue.recv().await?, queue)) });
-        let mut inbound = client.stream(messages).await?.into_inner();
+        let mut request = Request::new(messages);
+        if let Some(authorization) = authorization {
+            request.metadata_mut().insert("authorization", authorization.parse().unwrap());
+        }
+        let mut inbound = client.stream(request).await?.into_inner();
         let Some(ToDataPlane { message: Some(Told::Welcome(welcome)) }) = inbound.message().await? else {
             panic!("the first message is a welcome")
         };

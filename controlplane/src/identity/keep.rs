@@ -1,0 +1,135 @@
+//! The loop: asks the API server for what tokens are verified by, and keeps the last answer.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::Api;
+use kube::{Client, Error};
+use serde::Deserialize;
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+use super::keys::KeysError;
+use super::known::{Accounts, Known};
+use super::verify::{Asked, Proofs};
+use super::{Keys, Options};
+
+/// For all that one look asks.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// Between two looks, whoever asks for them: keys that nobody has ever heard of must not cost the API server much.
+const LEAST: Duration = Duration::from_secs(5);
+/// After the first failure; it doubles up to the time between two looks.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Verifies tokens by what the API server says, for as long as the future is run; it does not end. Reading the keys takes the role
+/// `system:service-account-issuer-discovery`, which every service account has unless that was taken away, and the accounts take `get` by name.
+pub fn keep(client: Client, options: Options) -> (Arc<Proofs>, impl Future<Output = ()> + Send) {
+    let asked = watch::Sender::new(Asked::default());
+    let again = Arc::new(Notify::new());
+    let proofs = Arc::new(Proofs::new(options.clone(), asked.subscribe(), again.clone()));
+    (proofs, run(Keeper { client, options, asked, again }))
+}
+
+/// What went wrong in one look; the last answer holds on.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error("{0} of the API server cannot be read: {1}")]
+    Path(&'static str, String),
+    #[error("{ISSUER} of the API server: {0}")]
+    Issuer(#[from] serde_json::Error),
+    #[error("{KEYS} of the API server: {0}")]
+    Keys(#[from] KeysError),
+    #[error("ServiceAccount {0}: {1}")]
+    Account(String, String),
+    #[error("the API server did not answer within {ANSWER_TIME:?}")]
+    Late,
+}
+
+const ISSUER: &str = "/.well-known/openid-configuration";
+const KEYS: &str = "/openid/v1/jwks";
+
+struct Keeper {
+    client: Client,
+    options: Options,
+    asked: watch::Sender<Asked>,
+    again: Arc<Notify>,
+}
+
+async fn run(keeper: Keeper) {
+    let refresh = keeper.options.refresh;
+    let (mut pause, mut told) = (FIRST_PAUSE, String::new());
+    loop {
+        let looked = timeout(ANSWER_TIME, look(&keeper.client, &keeper.options)).await;
+        let rest = match looked.unwrap_or(Err(LookError::Late)) {
+            Ok(known) => {
+                (pause, told) = (FIRST_PAUSE, String::new());
+                keeper.learn(Some(known));
+                refresh
+            }
+            Err(error) => {
+                let sentence = error.to_string();
+                if told != sentence {
+                    tracing::warn!(%error, "what data planes' tokens are verified by cannot be brought up to date");
+                    told = sentence;
+                }
+                keeper.learn(None);
+                let next = (pause * 2).min(refresh);
+                std::mem::replace(&mut pause, next)
+            }
+        };
+        let least = LEAST.min(rest);
+        sleep(least).await;
+        // An error means that nobody asked meanwhile.
+        let _ = timeout(rest - least, keeper.again.notified()).await;
+    }
+}
+
+impl Keeper {
+    fn learn(&self, news: Option<Known>) {
+        self.asked.send_modify(|asked| {
+            asked.times += 1;
+            if let Some(news) = news
+                && asked.known.as_deref() != Some(&news)
+            {
+                tracing::info!(issuer = news.issuer, "verifying data planes' tokens by what the API server says now");
+                asked.known = Some(Arc::new(news));
+            }
+        });
+    }
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+}
+
+async fn look(client: &Client, options: &Options) -> Result<Known, LookError> {
+    let discovery: Discovery = serde_json::from_str(&read(client, ISSUER).await?)?;
+    let keys = Keys::read(read(client, KEYS).await?.as_bytes())?;
+    let api: Api<ServiceAccount> = Api::namespaced(client.clone(), &options.namespace);
+    let mut accounts = BTreeMap::new();
+    for name in &options.service_accounts {
+        let found = api.get_opt(name).await.map_err(|error| LookError::Account(name.clone(), said(&error)))?;
+        if let Some(uid) = found.and_then(|account| account.metadata.uid) {
+            accounts.insert(name.clone(), uid);
+        }
+    }
+    Ok(Known { issuer: discovery.issuer, keys, accounts: Accounts(accounts) })
+}
+
+async fn read(client: &Client, path: &'static str) -> Result<String, LookError> {
+    let request = Request::get(path).body(Vec::new()).expect("a path without anything special");
+    client.request_text(request).await.map_err(|error| LookError::Path(path, said(&error)))
+}
+
+/// The API server's sentence, without all else that it said.
+fn said(error: &Error) -> String {
+    match error {
+        Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
