@@ -31,7 +31,7 @@ pub enum Source {
     /// A directory of manifests, or one file of them.
     Directory(PathBuf),
     /// A cluster.
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 /// A cluster and our place in it.
@@ -47,6 +47,19 @@ pub struct Cluster {
     pub webhook: Option<Webhook>,
     /// Our certificates.
     pub certificates: Certificates,
+    /// How data planes connect.
+    pub stream: Stream,
+}
+
+/// How data planes connect from other machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// The Service by which they reach us.
+    pub service: String,
+    /// The ConfigMap that gets our CA, for them.
+    pub ca: String,
+    /// The service accounts of our namespace that they run as.
+    pub accounts: Vec<String>,
 }
 
 /// Our certificates.

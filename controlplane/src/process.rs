@@ -2,6 +2,7 @@
 //! are, and what each is given.
 
 mod cluster;
+mod parts;
 mod seed;
 
 use std::io;
@@ -11,9 +12,9 @@ use tokio::sync::watch;
 
 use crate::admin::{Admin, BindError};
 use crate::config::{Config, LogFormat, Source};
-use crate::run::{self, Options, Plane, StartError};
+use crate::run::{self, Listen, Options, Plane, StartError};
 
-use cluster::Parts;
+use cluster::{Member, stopped};
 pub(crate) use seed::random as random_seed;
 
 /// Why it ended, or did not start.
@@ -54,39 +55,35 @@ pub fn run(config: Config) -> Result<(), Failure> {
     })
 }
 
-/// Resolves once the sender is gone.
-async fn stopped(mut ended: watch::Receiver<()>) {
-    while ended.changed().await.is_ok() {}
-}
-
 async fn serve(config: Config, ended: watch::Receiver<()>) -> Result<(), Failure> {
     let Config { source, listen, fleet_seed, admin, log: _ } = config;
-    let (source, seed, parts) = match source {
-        Source::Directory(root) => (run::Source::Directory(root), fleet_seed.map_or_else(seed::of_machine, Ok), None),
-        Source::Cluster(cluster) => {
-            let found = cluster::find(&cluster).await?;
-            let seed = match fleet_seed {
-                Some(seed) => Ok(seed),
-                None => tokio::select! {
-                    seed = seed::of_cluster(&found) => Ok(seed),
-                    () = stopped(ended.clone()) => return Ok(()),
-                },
+    let (options, member) = match source {
+        Source::Directory(root) => {
+            let fleet_seed = fleet_seed.map_or_else(seed::of_machine, Ok);
+            let fleet_seed = fleet_seed.map_err(|error| Failure::System("no fleet seed; give --fleet-seed", error))?;
+            (Options { source: run::Source::Directory(root), listen: Listen::Plain(listen), fleet_seed }, None)
+        }
+        Source::Cluster(typed) => {
+            let mut member = Member::find(*typed).await?;
+            let listen = member.listen(listen);
+            let fleet_seed = tokio::select! {
+                seed = seed::of_cluster(fleet_seed, &member) => seed,
+                () = stopped(ended.clone()) => return Ok(()),
             };
-            (found.source(), seed, Some((cluster, found)))
+            (Options { source: member.source(), listen, fleet_seed }, Some(member))
         }
     };
-    let fleet_seed = seed.map_err(|error| Failure::System("no fleet seed; give --fleet-seed", error))?;
-    let plane = Plane::start(Options { source, listen, fleet_seed }).await?;
+    let plane = Plane::start(options).await?;
     let mut view = plane.view();
-    let parts = match parts {
-        Some((cluster, found)) => Some(Parts::start(&cluster, &found, &mut view).await?),
+    let parts = match member {
+        Some(member) => Some(member.join(&plane, &mut view).await?),
         None => None,
     };
     let admin = Admin::bind(&admin, view).await?;
     tracing::info!(listen = %plane.address(), metrics = %admin.metrics(), debug = ?admin.debug(), "serving");
     let parts = async {
         match parts {
-            Some(parts) => parts.run(stopped(ended.clone())).await,
+            Some(parts) => parts.run(ended.clone()).await,
             None => stopped(ended.clone()).await,
         }
     };

@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use api::snapshot::Snapshot;
 use prometheus::Registry;
+use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use crate::admin::View;
 use crate::metrics::Builds;
-use crate::publish::serve::{ListenError, Listener, Options as Stream, Progress, Server};
+use crate::publish::serve::{Identify, ListenError, Listener, Options as Stream, Progress, Server};
 use crate::publish::{Settings, Verdicts};
 use crate::source::kubernetes::Scope;
 use crate::world::World;
@@ -33,7 +34,7 @@ pub struct Options {
     /// Where the objects come from.
     pub source: Source,
     /// Where data planes connect.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// See [`Settings::fleet_seed`].
     pub fleet_seed: u64,
 }
@@ -45,6 +46,24 @@ pub enum Source {
     Directory(PathBuf),
     /// A cluster, by its API server.
     Cluster(Box<kube::Config>, Scope),
+}
+
+/// Where data planes connect, and how they prove who they are.
+#[derive(Debug, Clone)]
+pub enum Listen {
+    /// Plain text: on loopback, where whoever can connect is believed.
+    Plain(SocketAddr),
+    /// TLS, and a proof from each.
+    Tls(SocketAddr, Arc<ServerConfig>, Arc<dyn Identify>),
+}
+
+impl Listen {
+    async fn bind(self) -> Result<Listener, ListenError> {
+        match self {
+            Self::Plain(address) => Listener::plain(address).await,
+            Self::Tls(address, config, identify) => Listener::tls(address, &config, identify).await,
+        }
+    }
 }
 
 /// Why it cannot run.
@@ -94,7 +113,7 @@ impl Plane {
             Source::Directory(root) => Looking::at_directory(&root, feed)?,
             Source::Cluster(config, scope) => Looking::at_cluster(*config, scope, feed, &registry)?,
         };
-        let server = Server::new(Listener::plain(listen).await?, inputs.clone(), Stream::default());
+        let server = Server::new(listen.bind().await?, inputs.clone(), Stream::default());
         Ok(Self { server, registry, rounds, snapshots: inputs.snapshots, looking })
     }
 

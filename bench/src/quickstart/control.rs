@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, anyhow};
 use api::snapshot::Snapshot;
-use controlplane::run::{Options, Plane, Source};
+use controlplane::run::{Listen, Options, Plane, Source};
 use tokio::sync::oneshot;
 
 /// Any will do: there is one proxy, with nobody to agree with.
@@ -29,7 +29,11 @@ impl Control {
     /// Reads the manifests and listens on a free port.
     pub async fn start(manifests: &Path) -> anyhow::Result<Self> {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let options = Options { source: Source::Directory(manifests.to_owned()), listen, fleet_seed: FLEET_SEED };
+        let options = Options {
+            source: Source::Directory(manifests.to_owned()),
+            listen: Listen::Plain(listen),
+            fleet_seed: FLEET_SEED,
+        };
         let (started, start) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         // Not on the engines' runtime: its end waits for the thread that watches the files.

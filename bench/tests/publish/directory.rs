@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use bench::engine::{self, Engine};
 use bench::show::client::End;
-use controlplane::run::{Options, Plane as Control, Source};
+use controlplane::run::{Listen, Options, Plane as Control, Source};
 
 use crate::http::Connection;
 use crate::stage::{Plane, Stage, until};
@@ -45,8 +45,11 @@ impl Manifests {
 
 /// Serves the folder on a thread of its own until the sender goes.
 fn serve(folder: &Path) -> (SocketAddr, tokio::sync::oneshot::Sender<()>, std::thread::JoinHandle<()>) {
-    let options =
-        Options { source: Source::Directory(folder.into()), listen: ([127, 0, 0, 1], 0).into(), fleet_seed: 7 };
+    let options = Options {
+        source: Source::Directory(folder.into()),
+        listen: Listen::Plain(([127, 0, 0, 1], 0).into()),
+        fleet_seed: 7,
+    };
     let (told, address) = mpsc::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {

@@ -13,7 +13,7 @@ use super::*;
 use crate::metrics::Builds;
 use crate::publish::serve::{DataPlane, Progress};
 use crate::publish::{Memory, Settings, build};
-use crate::run::{self, Plane, Round, Source};
+use crate::run::{self, Listen, Plane, Round, Source};
 use crate::source::directory::Directory;
 
 const SEED: u64 = 0x5ec2_e75e_ed00_0001;
@@ -181,7 +181,8 @@ async fn get(address: SocketAddr, path: &str) -> String {
 /// A plane that serves, and its admin addresses.
 async fn running(folder: &std::path::Path) -> (SocketAddr, SocketAddr) {
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let options = run::Options { source: Source::Directory(folder.into()), listen: any, fleet_seed: SEED };
+    let options =
+        run::Options { source: Source::Directory(folder.into()), listen: Listen::Plain(any), fleet_seed: SEED };
     let plane = Plane::start(options).await.unwrap();
     let admin = Admin::bind(&Options { metrics: any, debug: Some(any) }, plane.view()).await.unwrap();
     let addresses = (admin.metrics(), admin.debug().unwrap());
@@ -238,10 +239,13 @@ async fn a_port_in_use_is_a_sentence_that_says_what_to_do() {
     let folder = manifests();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let plane =
-        Plane::start(run::Options { source: Source::Directory(folder.path().into()), listen: any, fleet_seed: 1 })
-            .await
-            .unwrap();
+    let plane = Plane::start(run::Options {
+        source: Source::Directory(folder.path().into()),
+        listen: Listen::Plain(any),
+        fleet_seed: 1,
+    })
+    .await
+    .unwrap();
     let options = Options::new(any, taken.local_addr().unwrap().port());
     let said = Admin::bind(&options, plane.view()).await.unwrap_err().to_string();
     assert!(said.contains("in use") && said.contains("--debug-port, or 0"), "{said}");

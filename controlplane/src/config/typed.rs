@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Certificates, Cluster, Config, LogFormat, Source, Webhook};
+use super::{Certificates, Cluster, Config, LogFormat, Source, Stream, Webhook};
 use crate::admin;
 
 /// Each value as far as it was given.
@@ -55,6 +55,15 @@ pub struct Typed {
     /// Further names and addresses by which our certificate is known, besides those of our Services.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub certificate_hosts: Option<Vec<String>>,
+    /// The Service by which data planes reach us [default: kthena-controlplane].
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// The ConfigMap that is given our CA, for data planes [default: kthena-controlplane-ca].
+    #[arg(long, value_name = "NAME")]
+    pub ca_config_map: Option<String>,
+    /// The service accounts that data planes run as, in the namespace of the control plane [default: kthena-dataplane].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub data_plane_accounts: Option<Vec<String>>,
     /// How logs are written [default: text].
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -87,6 +96,9 @@ impl Typed {
             webhook_configuration: self.webhook_configuration.or(other.webhook_configuration),
             certificates_secret: self.certificates_secret.or(other.certificates_secret),
             certificate_hosts: self.certificate_hosts.or(other.certificate_hosts),
+            service: self.service.or(other.service),
+            ca_config_map: self.ca_config_map.or(other.ca_config_map),
+            data_plane_accounts: self.data_plane_accounts.or(other.data_plane_accounts),
             log_format: self.log_format.or(other.log_format),
         }
     }
@@ -134,6 +146,9 @@ fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
         ("--webhook-configuration", typed.webhook_configuration.is_some()),
         ("--certificates-secret", typed.certificates_secret.is_some()),
         ("--certificate-hosts", typed.certificate_hosts.is_some()),
+        ("--service", typed.service.is_some()),
+        ("--ca-config-map", typed.ca_config_map.is_some()),
+        ("--data-plane-accounts", typed.data_plane_accounts.is_some()),
     ];
     match (typed.manifests, of_cluster) {
         (Some(manifests), false) => {
@@ -161,6 +176,11 @@ fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
     });
     let secret = typed.certificates_secret.unwrap_or_else(|| "kthena-controlplane-certificates".to_owned());
     let certificates = Certificates { secret, hosts: typed.certificate_hosts.unwrap_or_default() };
+    let stream = Stream {
+        service: typed.service.unwrap_or_else(|| "kthena-controlplane".to_owned()),
+        ca: typed.ca_config_map.unwrap_or_else(|| "kthena-controlplane-ca".to_owned()),
+        accounts: typed.data_plane_accounts.unwrap_or_else(|| vec!["kthena-dataplane".to_owned()]),
+    };
     let (kubeconfig, home) = (typed.kubeconfig, typed.namespace);
-    Some(Source::Cluster(Cluster { kubeconfig, namespaces, home, webhook, certificates }))
+    Some(Source::Cluster(Box::new(Cluster { kubeconfig, namespaces, home, webhook, certificates, stream })))
 }

@@ -1,15 +1,19 @@
-//! What the process does in a cluster besides following it.
+//! What the process does as a member of a cluster besides following it.
+
+use std::net::SocketAddr;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::parts::Parts;
 use crate::admin::View;
-use crate::certificates::{self, Issuer};
+use crate::certificates::{self, Certificates, Issuer};
 use crate::config;
-use crate::run::Source;
+use crate::identity;
+use crate::run::{Listen, Plane, Source};
 use crate::source::kubernetes::Scope;
-use crate::webhook::{self, Reach, Webhook};
 
 /// Why that cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -22,80 +26,83 @@ pub enum Failure {
     Webhook(#[source] std::io::Error),
 }
 
-/// A cluster that we know how to reach.
-pub(super) struct Found {
+/// A member of a cluster: it knows where that is, and where it lives in it.
+pub(super) struct Member {
     pub(super) client: Client,
-    /// Where we live in it.
+    /// The namespace that it lives in.
     pub(super) home: String,
+    pub(super) typed: config::Cluster,
     config: Config,
-    namespaces: Vec<String>,
+    /// What runs until the end of the process.
+    pub(super) tasks: JoinSet<()>,
+    certificates: Option<Certificates>,
 }
 
-/// Where the cluster is, by what was typed or by what is around us. Whether it answers is another question.
-pub(super) async fn find(typed: &config::Cluster) -> Result<Found, Failure> {
-    let config = match &typed.kubeconfig {
-        Some(path) => {
-            let read = Kubeconfig::read_from(path).map_err(|error| Failure::Config(error.to_string()))?;
-            let options = KubeConfigOptions::default();
-            Config::from_custom_kubeconfig(read, &options).await.map_err(|error| Failure::Config(error.to_string()))?
-        }
-        None => Config::infer().await.map_err(|error| Failure::Config(error.to_string()))?,
-    };
-    let client = Client::try_from(config.clone()).map_err(|error| Failure::Config(error.to_string()))?;
-    let home = typed.home.clone().unwrap_or_else(|| config.default_namespace.clone());
-    Ok(Found { client, home, config, namespaces: typed.namespaces.clone() })
-}
+impl Member {
+    /// Where the cluster is, by what was typed or by what is around us. Whether it answers is another question.
+    pub(super) async fn find(typed: config::Cluster) -> Result<Self, Failure> {
+        let config = match &typed.kubeconfig {
+            Some(path) => {
+                let read = Kubeconfig::read_from(path).map_err(|error| Failure::Config(error.to_string()))?;
+                let options = KubeConfigOptions::default();
+                Config::from_custom_kubeconfig(read, &options)
+                    .await
+                    .map_err(|error| Failure::Config(error.to_string()))?
+            }
+            None => Config::infer().await.map_err(|error| Failure::Config(error.to_string()))?,
+        };
+        let client = Client::try_from(config.clone()).map_err(|error| Failure::Config(error.to_string()))?;
+        let home = typed.home.clone().unwrap_or_else(|| config.default_namespace.clone());
+        Ok(Self { client, home, typed, config, tasks: JoinSet::new(), certificates: None })
+    }
 
-impl Found {
     pub(super) fn source(&self) -> Source {
-        let scope = Scope { namespaces: self.namespaces.clone(), home: self.home.clone() };
+        let scope = Scope { namespaces: self.typed.namespaces.clone(), home: self.home.clone() };
         Source::Cluster(Box::new(self.config.clone()), scope)
     }
-}
 
-/// All of it, started.
-pub(super) struct Parts {
-    /// These end with the process.
-    tasks: JoinSet<()>,
-    webhook: Option<Webhook>,
-}
-
-impl Parts {
-    /// Starts what was asked for, and puts into `view` what it shows.
-    pub(super) async fn start(typed: &config::Cluster, found: &Found, view: &mut View) -> Result<Self, Failure> {
-        let mut tasks = JoinSet::new();
-        let Some(served) = &typed.webhook else { return Ok(Self { tasks, webhook: None }) };
-        let names = certificates::service_names(&served.service, &found.home);
+    /// How data planes connect to this address: those of this machine in plain text, those of others by TLS and with the tokens of
+    /// their pods. Whatever is served by TLS has the certificates that are kept from here on.
+    pub(super) fn listen(&mut self, address: SocketAddr) -> Listen {
+        let stream = (!address.ip().is_loopback()).then(|| self.typed.stream.clone());
+        let services = self.typed.webhook.iter().map(|webhook| &webhook.service);
+        let services: Vec<_> = services.chain(stream.iter().map(|stream| &stream.service)).collect();
+        if services.is_empty() {
+            return Listen::Plain(address);
+        }
+        let names = services.iter().flat_map(|service| certificates::service_names(service, &self.home));
         let options = certificates::Options {
-            namespace: found.home.clone(),
-            secret: typed.certificates.secret.clone(),
-            webhooks: vec![served.configuration.clone()],
-            config_map: None,
-            hosts: names.into_iter().chain(typed.certificates.hosts.iter().cloned()).collect(),
+            namespace: self.home.clone(),
+            secret: self.typed.certificates.secret.clone(),
+            webhooks: self.typed.webhook.iter().map(|webhook| webhook.configuration.clone()).collect(),
+            config_map: stream.as_ref().map(|stream| stream.ca.clone()),
+            hosts: names.chain(self.typed.certificates.hosts.iter().cloned()).collect(),
             issuer: Issuer::Own,
         };
-        let (certificates, keeping) = certificates::keep(found.client.clone(), options);
-        tasks.spawn(keeping);
-        let tls = certificates.server_config(&["http/1.1"]);
-        let webhook = Webhook::bind(served.address, tls).await.map_err(Failure::Webhook)?;
-        let (reached, trying) = webhook::reach(found.client.clone(), found.home.clone());
-        tasks.spawn(trying);
-        view.reviews = Some(webhook.counts());
-        view.waiting.push(Box::new(move || match &*reached.borrow() {
-            Reach::Reached => Vec::new(),
-            Reach::Not(why) => vec![format!("the webhook: {why}")],
-        }));
-        tracing::info!(address = %webhook.address(), "the webhook listens");
-        Ok(Self { tasks, webhook: Some(webhook) })
+        let (certificates, keeping) = certificates::keep(self.client.clone(), options);
+        self.tasks.spawn(keeping);
+        let certificates = self.certificates.insert(certificates);
+        let Some(stream) = stream else { return Listen::Plain(address) };
+        let options = identity::Options::new(&self.home, stream.accounts.iter().map(String::as_str));
+        let (proofs, keeping) = identity::keep(self.client.clone(), options);
+        self.tasks.spawn(keeping);
+        Listen::Tls(address, certificates.server_config(&["h2"]), proofs)
     }
 
-    /// Until `stop`, and until what was begun is done.
-    pub(super) async fn run(self, stop: impl Future<Output = ()>) {
-        // Dropped at the end, which ends them.
-        let _tasks = self.tasks;
-        match self.webhook {
-            Some(webhook) => webhook.serve(stop).await,
-            None => stop.await,
-        }
+    /// Starts what belongs to a cluster, and puts into `view` what it shows.
+    pub(super) async fn join(mut self, plane: &Plane, view: &mut View) -> Result<Parts, Failure> {
+        let webhook = match (&self.typed.webhook, &self.certificates) {
+            (Some(typed), Some(certificates)) => Some(
+                super::parts::webhook(typed.address, certificates, &self.client, &self.home, &mut self.tasks, view)
+                    .await?,
+            ),
+            _ => None,
+        };
+        Ok(Parts::new(self, webhook, plane, &view.registry))
     }
+}
+
+/// Resolves once the sender is gone.
+pub(super) async fn stopped(mut ended: watch::Receiver<()>) {
+    while ended.changed().await.is_ok() {}
 }

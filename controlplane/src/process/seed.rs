@@ -9,7 +9,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::cluster::Found;
+use super::cluster::Member;
 
 /// The Secret; the chart makes it, empty.
 const SECRET: &str = "kthena-fleet-seed";
@@ -37,9 +37,13 @@ pub(crate) fn random() -> io::Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-/// What the cluster's Secret says. The first replica that finds it empty fills it; of two, one loses and reads again.
-pub(super) async fn of_cluster(found: &Found) -> u64 {
-    let secrets: Api<Secret> = Api::namespaced(found.client.clone(), &found.home);
+/// What was given, or what the cluster's Secret says. The first replica that finds it empty fills it; of two, one loses and
+/// reads again.
+pub(super) async fn of_cluster(given: Option<u64>, member: &Member) -> u64 {
+    if let Some(seed) = given {
+        return seed;
+    }
+    let secrets: Api<Secret> = Api::namespaced(member.client.clone(), &member.home);
     let mut said = String::new();
     loop {
         let why = match read_or_fill(&secrets).await {

@@ -35,6 +35,9 @@ fn server(server: &str) -> Key {
     Key { kind: Kind::ModelServer, name: name(server) }
 }
 
+/// What goes wrong with a write.
+type Fault = dyn FnMut(&Key) -> Option<Outcome>;
+
 /// The API server's statuses, the objects, the data planes and the planner between them.
 struct Site {
     start: Instant,
@@ -50,7 +53,7 @@ struct Site {
     /// Attempts, and when.
     attempts: Vec<(Duration, Key, Outcome)>,
     /// What becomes of an attempt that would be written.
-    fault: Box<dyn FnMut(&Key) -> Option<Outcome>>,
+    fault: Box<Fault>,
 }
 
 impl Site {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::snapshot::Snapshot;
-use controlplane::run::{Options, Plane, Source};
+use controlplane::run::{Listen, Options, Plane, Source};
 use controlplane::source::kubernetes::Scope;
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
@@ -34,7 +34,9 @@ impl Site {
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
         let scope = Scope { namespaces: vec![namespace.clone()], home: namespace.clone() };
         let source = Source::Cluster(Box::new(config), scope);
-        let plane = Plane::start(Options { source, listen: ([127, 0, 0, 1], 0).into(), fleet_seed: 1 }).await.unwrap();
+        let plane = Plane::start(Options { source, listen: Listen::Plain(([127, 0, 0, 1], 0).into()), fleet_seed: 1 })
+            .await
+            .unwrap();
         let snapshots = plane.snapshots();
         // It ends with the runtime of the test.
         drop(tokio::spawn(plane.serve(std::future::pending())));

@@ -1,7 +1,8 @@
 //! How long to wait before the API server is asked again.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
+
+use crate::chance::random;
 
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
@@ -22,13 +23,8 @@ impl Pause {
     pub(super) fn next(&mut self, asked: Option<Duration>) -> Duration {
         let longest = (FIRST * 2_u32.saturating_pow(self.failures.min(16))).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
-        longest / 2 + longest.mul_f64(chance() / 2.0) + asked.unwrap_or_default()
+        longest / 2 + longest.mul_f64(random() / 2.0) + asked.unwrap_or_default()
     }
-}
-
-/// Between 0 and 1. Each `RandomState` has keys of its own.
-fn chance() -> f64 {
-    f64::from((RandomState::new().hash_one(()) >> 32) as u32) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]
