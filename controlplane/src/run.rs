@@ -9,8 +9,8 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Release};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -19,12 +19,13 @@ use prometheus::Registry;
 use tokio::sync::watch;
 
 use crate::admin::View;
+use crate::engine::Shard;
 use crate::metrics::Builds;
 use crate::publish::serve::{Inputs, ListenError, Listener, Options as Stream, Progress, Server, Zones};
 use crate::publish::{Memory, Settings, Verdicts, build, zones};
 use crate::report::Report;
-use crate::source::directory::{self, Directory, Reading};
-use crate::world::World;
+use crate::source::directory::{self, Directory, Fault, Reading};
+use crate::world::{Engines, World};
 
 /// What is run.
 #[derive(Debug, Clone)]
@@ -71,6 +72,9 @@ pub struct Plane {
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     stop: Arc<AtomicBool>,
     source: JoinHandle<()>,
+    /// The thread of the source holds it.
+    feed: Weak<Mutex<Feed>>,
+    engines: watch::Sender<Engines>,
 }
 
 impl Plane {
@@ -84,9 +88,12 @@ impl Plane {
         feed.take(reading);
         let server = Server::new(Listener::plain(listen).await?, inputs.clone(), Stream::default());
         let stop = Arc::new(AtomicBool::new(false));
-        let source = directory::watch(directory, stop.clone(), move |reading| feed.take(reading));
+        let engines = feed.engines.clone();
+        let held = Arc::new(Mutex::new(feed));
+        let feed = Arc::downgrade(&held);
+        let source = directory::watch(directory, stop.clone(), move |reading| locked(&held, |feed| feed.take(reading)));
         let source = source.map_err(StartError::Thread)?;
-        Ok(Self { server, registry, rounds, snapshots: inputs.snapshots, stop, source })
+        Ok(Self { server, registry, rounds, snapshots: inputs.snapshots, stop, source, feed, engines })
     }
 
     /// Where it listens.
@@ -122,8 +129,10 @@ impl Plane {
 
     /// Serves until `stop`. The data planes go on with what they have.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        // It ends with the source.
-        tokio::spawn(crate::engine::watch(self.rounds, self.server.loads()));
+        // Both end with the source.
+        tokio::spawn(rebuild(self.feed, self.engines.subscribe()));
+        let shard = watch::channel(Shard::alone()).1;
+        tokio::spawn(crate::engine::watch(self.rounds, shard, self.server.loads(), self.engines));
         let mut snapshots = self.snapshots;
         // The thread that makes them holds the sender.
         let lost = async { while snapshots.changed().await.is_ok() {} };
@@ -139,10 +148,31 @@ impl Plane {
     }
 }
 
-/// From readings to snapshots.
+/// Builds again whenever engines say something else.
+async fn rebuild(feed: Weak<Mutex<Feed>>, mut engines: watch::Receiver<Engines>) {
+    while engines.changed().await.is_ok() {
+        let Some(feed) = feed.upgrade() else { return };
+        let built = tokio::task::spawn_blocking(move || locked(&feed, Feed::again)).await;
+        if built.is_err() {
+            tracing::error!("a build on the engines' word panicked");
+            return;
+        }
+    }
+}
+
+fn locked<T>(feed: &Mutex<Feed>, act: impl FnOnce(&mut Feed) -> T) -> T {
+    act(&mut feed.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// From readings, and what engines say, to snapshots.
 #[derive(Debug)]
 struct Feed {
     settings: Settings,
+    /// What engines say now.
+    engines: watch::Sender<Engines>,
+    /// Of the last reading.
+    faults: Vec<Fault>,
+    others: usize,
     builds: Builds,
     memory: Memory,
     version: u64,
@@ -157,11 +187,21 @@ impl Feed {
         let (snapshots, newest) = watch::channel(None);
         let (zones, of_nodes) = watch::channel(Arc::default());
         let (memory, told, rounds) = (Memory::default(), String::new(), watch::channel(None).0);
-        let feed = Self { settings, builds, memory, version: 0, told, snapshots, zones, rounds };
+        let (engines, faults) = (watch::channel(Engines::default()).0, Vec::new());
+        let feed =
+            Self { settings, engines, faults, others: 0, builds, memory, version: 0, told, snapshots, zones, rounds };
         (feed, Inputs { snapshots: newest, zones: of_nodes })
     }
 
-    fn take(&mut self, reading: Reading) {
+    /// The last reading, with what engines say now.
+    fn again(&mut self) {
+        let Some(round) = self.rounds.borrow().clone() else { return };
+        let faults = std::mem::take(&mut self.faults);
+        self.take(Reading { world: round.world.clone(), faults, others: self.others });
+    }
+
+    fn take(&mut self, mut reading: Reading) {
+        reading.world.engines = self.engines.borrow().clone();
         let since = Instant::now();
         let built = build(&reading.world, &self.settings, &mut self.memory);
         self.builds.built(since.elapsed());
@@ -182,6 +222,8 @@ impl Feed {
         );
         self.zones.send_replace(Arc::new(zones(&reading.world)));
         self.snapshots.send_replace(Some(snapshot.clone()));
-        self.rounds.send_replace(Some(Arc::new(Round { world: reading.world, verdicts: built.verdicts, snapshot })));
+        let Reading { world, faults, others } = reading;
+        (self.faults, self.others) = (faults, others);
+        self.rounds.send_replace(Some(Arc::new(Round { world, verdicts: built.verdicts, snapshot })));
     }
 }

@@ -30,7 +30,7 @@ use std::time::Duration;
 use api::snapshot::Snapshot;
 use tokio::sync::watch;
 
-pub use load::Loads;
+pub use load::{Load, Loads};
 pub use progress::{DataPlane, Progress, Refused};
 pub use transport::{Identify, Identity, ListenError, Listener, Local};
 
