@@ -89,3 +89,6 @@ pub(super) fn unready(ready: &BTreeSet<ModelName>, named: &BTreeSet<ModelName>) 
         (false, false) => Unready::Models(missing),
     }
 }
+
+#[cfg(test)]
+mod tests;
