@@ -164,7 +164,7 @@ pub struct Target {
 }
 
 /// The program behind a backend's endpoints; it decides which quirks are expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Engine {
     /// vLLM's OpenAI server.
     #[default]

@@ -1,4 +1,5 @@
-//! A simulated inference engine: vLLM's HTTP API over a discrete model of an engine, with failures on command.
+//! Simulated inference engines: vLLM's HTTP API over a discrete model of an engine, with failures on command; [`triton`]
+//! and [`torchserve`] with the quirks of theirs.
 //!
 //! [`Engine::start`] runs one on the caller's tokio runtime; several may run in a process, each on its own 127.x
 //! address. [`raw`] plays scripted bytes for the quirks that no well-behaved server would show.
@@ -11,9 +12,13 @@ mod fast;
 mod metrics;
 pub mod model;
 pub mod raw;
+mod seats;
 mod server;
 pub mod stats;
 pub mod text;
+pub mod torchserve;
+pub mod triton;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

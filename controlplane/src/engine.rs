@@ -1,17 +1,27 @@
-//! What engines say of themselves: their metrics are read once a second and told to every data plane.
+//! What engines say of themselves: they are asked once a second, and every data plane is told.
 //!
-//! The newest build says whom to ask: `targets` makes of it a list of places, each with the handles of the endpoints that
-//! it speaks for. `scrape` gets a place's text, `exposition` reads it, `reading` picks out what the engine's families mean,
-//! and the result goes to the load lane. What an engine says is advice: where nothing is heard, data planes forget it
-//! after a while and count on what they sent; no endpoint is removed for it.
+//! The newest build says whom to ask: `targets` makes of it a list of places, each with the endpoints that it speaks for;
+//! `shard` says which of them are this replica's. `question` asks a place what its engine can answer, by `scrape`, one
+//! request on a connection of its own, and reads the answer: `exposition`, `families` and `reading` metrics, `openai`,
+//! `triton` and `torchserve` what the engines' own APIs say. Load goes to the load lane, completed by `merge` with what
+//! only the data planes know. Which adapters are loaded and what is not ready are facts that the next build takes
+//! ([`crate::world::Engines`]). What an engine says is advice: where nothing is heard, it is forgotten after a while, and
+//! no endpoint is removed for that.
 
 mod exposition;
 mod families;
+mod merge;
+mod openai;
+mod question;
 mod reading;
 mod scrape;
+mod shard;
 mod targets;
+mod torchserve;
+mod triton;
 mod watch;
 
+pub use shard::Shard;
 pub use watch::watch;
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! The running control plane: what the source says becomes a snapshot, and every data plane gets it.
 //!
-//! The source looks on a thread of its own, and what it says is built there too. The result, a `Round`, is a value in a
-//! watch, and so is its snapshot, which the server takes; so a build never delays a stream, and of several edits in a row
-//! only the last one is sent.
+//! The source looks on a thread of its own, and what it says is built on another, together with what engines say of themselves.
+//! Reading, round and snapshot are each a value in a watch: a build delays neither the source nor a stream, and of several
+//! edits in a row only the last one is built and sent.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use api::snapshot::Snapshot;
 use prometheus::Registry;
@@ -16,11 +17,12 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use crate::admin::View;
+use crate::engine::Shard;
 use crate::metrics::Builds;
 use crate::publish::serve::{Identify, ListenError, Listener, Options as Stream, Progress, Server};
 use crate::publish::{Settings, Verdicts};
 use crate::source::kubernetes::Scope;
-use crate::world::World;
+use crate::world::{Engines, World};
 
 mod feed;
 mod looking;
@@ -98,7 +100,9 @@ pub struct Plane {
     registry: Registry,
     rounds: watch::Receiver<Option<Arc<Round>>>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    engines: watch::Sender<Engines>,
     looking: Looking,
+    building: JoinHandle<()>,
 }
 
 impl Plane {
@@ -107,14 +111,16 @@ impl Plane {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let Options { source, listen, fleet_seed } = options;
         let registry = Registry::new();
+        let looking = match source {
+            Source::Directory(root) => Looking::at_directory(&root)?,
+            Source::Cluster(config, scope) => Looking::at_cluster(*config, scope, &registry)?,
+        };
         let (feed, inputs) = Feed::new(Settings { fleet_seed }, Builds::new(&registry));
         let rounds = feed.rounds.subscribe();
-        let looking = match source {
-            Source::Directory(root) => Looking::at_directory(&root, feed)?,
-            Source::Cluster(config, scope) => Looking::at_cluster(*config, scope, feed, &registry)?,
-        };
+        let (engines, said) = watch::channel(Engines::default());
+        let building = feed.follow(looking.readings.clone(), said).map_err(StartError::Thread)?;
         let server = Server::new(listen.bind().await?, inputs.clone(), Stream::default());
-        Ok(Self { server, registry, rounds, snapshots: inputs.snapshots, looking })
+        Ok(Self { server, registry, rounds, snapshots: inputs.snapshots, engines, looking, building })
     }
 
     /// Where it listens.
@@ -154,7 +160,8 @@ impl Plane {
     /// Serves until `stop`. The data planes go on with what they have.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         // It ends with the source.
-        tokio::spawn(crate::engine::watch(self.rounds, self.server.loads()));
+        let shard = watch::channel(Shard::alone()).1;
+        tokio::spawn(crate::engine::watch(self.rounds, shard, self.server.loads(), self.engines));
         let mut snapshots = self.snapshots;
         // The thread that makes them holds the sender.
         let lost = async { while snapshots.changed().await.is_ok() {} };
@@ -163,6 +170,9 @@ impl Plane {
             () = lost => Err(io::Error::other("the thread that follows the source has ended")),
         };
         self.looking.end();
+        if self.building.join().is_err() {
+            tracing::error!("the thread that built snapshots panicked");
+        }
         served
     }
 }

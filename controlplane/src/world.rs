@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 use crate::crd::{ExternalModelProviderSpec, ModelRouteSpec, ModelServerSpec};
 
+mod engines;
 mod pod;
 
+pub use engines::{Engines, Facts, Unready};
 pub use pod::{Life, Pod};
 
 /// Everything that was read. Cheap to clone: what is large is behind an `Arc`.
@@ -31,6 +33,8 @@ pub struct World {
     pub secrets: BTreeSet<ObjectName>,
     /// Kthena's scheduler configuration, as text.
     pub scheduler: Option<Scheduler>,
+    /// What the engines said of themselves lately. No source fills this: the engine watchers do.
+    pub engines: Engines,
 }
 
 /// The objects of one kind.

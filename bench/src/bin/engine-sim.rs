@@ -1,18 +1,48 @@
-//! The simulated engine as a program.
+//! The simulated engines as a program.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
-use bench::engine::{Config, Engine, FastConfig, FastPace, ModelConfig, Pace};
-use clap::Parser;
+use bench::engine::{Config, Engine, FastConfig, FastPace, ModelConfig, Pace, torchserve, triton};
+use clap::{Parser, ValueEnum};
 
-/// A simulated inference engine with vLLM's HTTP API.
+/// Whose APIs it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Vllm,
+    Triton,
+    Torchserve,
+}
+
+/// A simulated inference engine: vLLM, or Triton or TorchServe with the models of their recordings. Options that do not
+/// name a kind are vLLM's.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Address to listen on.
-    #[arg(long, default_value = "127.0.0.1:8000")]
-    listen: SocketAddr,
+    /// Whose APIs it has.
+    #[arg(long, value_enum, default_value = "vllm")]
+    kind: Kind,
+    /// Address to listen on; by default 127.0.0.1 with the kind's port: 8000, of TorchServe 8080.
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// Triton, TorchServe: address of the metrics; by default the listening IP with port 8002, of TorchServe 8082.
+    #[arg(long)]
+    metrics_listen: Option<SocketAddr>,
+    /// TorchServe: address of the management API; by default the listening IP with port 8081.
+    #[arg(long)]
+    management_listen: Option<SocketAddr>,
+    /// Triton: models that answer once, beside the one that streams.
+    #[arg(long, value_delimiter = ',')]
+    unary_models: Vec<String>,
+    /// TorchServe: workers of the model.
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// TorchServe: inference and management want this token, as they do by default.
+    #[arg(long)]
+    token: Option<String>,
+    /// TorchServe: metrics are an empty page, as they are by default.
+    #[arg(long)]
+    log_metrics: bool,
     /// Served model name.
     #[arg(long, default_value = "sim")]
     model: String,
@@ -31,9 +61,9 @@ struct Args {
     /// Requests in prefill or decode at once.
     #[arg(long, default_value_t = 256)]
     max_num_seqs: usize,
-    /// Requests that may wait.
-    #[arg(long, default_value_t = 10_000)]
-    max_queue: usize,
+    /// Requests that may wait; of Triton's unary models and TorchServe's, too, where it is 100 by default.
+    #[arg(long)]
+    max_queue: Option<usize>,
     /// Time between a stream's tokens in microseconds.
     #[arg(long, default_value_t = 20_000)]
     gap_us: u64,
@@ -75,7 +105,7 @@ impl Args {
             (None, false) => FastPace::Batch(gap.max(Duration::from_micros(1))),
         };
         Config {
-            listen: self.listen,
+            listen: self.listen(),
             model: self.model.clone(),
             loras: self.loras.clone(),
             max_model_len: self.max_model_len,
@@ -84,7 +114,7 @@ impl Args {
                 cache_blocks: self.cache_blocks,
                 prefill_tokens_per_s: self.prefill_tokens_per_s,
                 max_num_seqs: self.max_num_seqs,
-                max_queue: self.max_queue,
+                max_queue: self.max_queue.unwrap_or(10_000),
                 pace: if self.spread { Pace::Stream(self.gap_us) } else { Pace::Batch(self.gap_us) },
             },
             fast: self.fast.then_some(FastConfig {
@@ -97,6 +127,72 @@ impl Args {
             ..Config::default()
         }
     }
+
+    fn listen(&self) -> SocketAddr {
+        let port = if self.kind == Kind::Torchserve { 8080 } else { 8000 };
+        self.listen.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+    }
+
+    /// Where it was asked to be, else the port beside the listening one.
+    fn beside(&self, wanted: Option<SocketAddr>, port: u16) -> SocketAddr {
+        wanted.unwrap_or(SocketAddr::new(self.listen().ip(), port))
+    }
+
+    fn triton(&self) -> triton::Config {
+        let queue = self.max_queue.unwrap_or(usize::MAX);
+        let unary = self.unary_models.iter().map(|name| triton::Model { queue, ..triton::Model::unary(name) });
+        let models = std::iter::once(triton::Model::streaming(&self.model)).chain(unary).collect();
+        triton::Config { listen: self.listen(), metrics: self.beside(self.metrics_listen, 8002), models }
+    }
+
+    fn torchserve(&self) -> torchserve::Config {
+        let model = torchserve::Model::new(&self.model);
+        let queue = self.max_queue.unwrap_or(model.queue);
+        torchserve::Config {
+            inference: self.listen(),
+            management: self.beside(self.management_listen, 8081),
+            metrics: self.beside(self.metrics_listen, 8082),
+            models: vec![torchserve::Model { workers: self.workers, queue, ..model }],
+            token: self.token.clone(),
+            prometheus: !self.log_metrics,
+        }
+    }
+}
+
+/// Serves until it is told to end. vLLM and Triton finish what runs, TorchServe does not.
+async fn serve(args: &Args) -> anyhow::Result<()> {
+    const DRAIN: Duration = Duration::from_secs(30);
+    let listening = || format!("listening on {}", args.listen());
+    match args.kind {
+        Kind::Vllm => {
+            let running = Engine::start(args.config()).await.with_context(listening)?;
+            println!("engine-sim listens on {}", running.addr);
+            told_to_end().await?;
+            running.stop(DRAIN).await;
+        }
+        Kind::Triton => {
+            let running = triton::start(args.triton()).await.with_context(listening)?;
+            println!("engine-sim listens on {}", running.addr);
+            told_to_end().await?;
+            running.stop(DRAIN).await;
+        }
+        Kind::Torchserve => {
+            let running = torchserve::start(args.torchserve()).await.with_context(listening)?;
+            println!("engine-sim listens on {}", running.addr);
+            told_to_end().await?;
+            drop(running);
+        }
+    }
+    Ok(())
+}
+
+async fn told_to_end() -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        result = tokio::signal::ctrl_c() => result?,
+    }
+    Ok(())
 }
 
 fn main() -> anyhow::Result<()> {
@@ -107,15 +203,5 @@ fn main() -> anyhow::Result<()> {
         tokio::runtime::Builder::new_current_thread()
     };
     let runtime = builder.worker_threads(args.threads.max(1)).enable_all().build()?;
-    runtime.block_on(async {
-        let running = Engine::start(args.config()).await.with_context(|| format!("listening on {}", args.listen))?;
-        println!("engine-sim listens on {}", running.addr);
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            result = tokio::signal::ctrl_c() => result?,
-        }
-        running.stop(Duration::from_secs(30)).await;
-        Ok(())
-    })
+    runtime.block_on(serve(&args))
 }

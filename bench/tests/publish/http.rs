@@ -37,7 +37,7 @@ impl Connection {
         self.ask(&format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
     }
 
-    fn ask(&mut self, request: &str) -> (u16, String) {
+    pub(crate) fn ask(&mut self, request: &str) -> (u16, String) {
         if let Some(answer) = self.try_ask(request) {
             return answer;
         }

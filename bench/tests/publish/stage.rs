@@ -206,6 +206,11 @@ impl Plane {
         self.running().listen()
     }
 
+    #[allow(dead_code, reason = "not every test looks there")]
+    pub(crate) fn debug(&self) -> SocketAddr {
+        self.running().debug()
+    }
+
     pub(crate) fn ready(&self) -> bool {
         Connection::open(self.running().metrics()).get("/readyz").0 == 200
     }

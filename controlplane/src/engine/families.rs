@@ -11,6 +11,8 @@ pub(super) struct Families {
     pub(super) cache_usage: Option<&'static str>,
     pub(super) ttft: Option<&'static str>,
     pub(super) tpot: Option<&'static str>,
+    /// Counters of the time that requests have waited, in µs: what waits, where nothing better tells it.
+    pub(super) waited_us: Option<&'static str>,
 }
 
 const VLLM: Families = Families {
@@ -19,6 +21,7 @@ const VLLM: Families = Families {
     cache_usage: Some("vllm:kv_cache_usage_perc"),
     ttft: Some("vllm:time_to_first_token_seconds"),
     tpot: Some("vllm:inter_token_latency_seconds"),
+    waited_us: None,
 };
 
 const SGLANG: Families = Families {
@@ -27,6 +30,7 @@ const SGLANG: Families = Families {
     cache_usage: Some("sglang:token_usage"),
     ttft: Some("sglang:time_to_first_token_seconds"),
     tpot: Some("sglang:inter_token_latency_seconds"),
+    waited_us: None,
 };
 
 /// Its counters of time end when a model's function returns, which says nothing of a stream's length.
@@ -36,14 +40,26 @@ const TRITON: Families = Families {
     cache_usage: None,
     ttft: None,
     tpot: None,
+    waited_us: None,
 };
 
-/// None for TorchServe, whose metrics tell nothing of this: it is not asked.
-pub(super) fn families(engine: Engine) -> Option<&'static Families> {
+/// It is read where the management API cannot be, which tells the queue itself. The counter grows when a request ends, and
+/// takes in all of its time where a model batches continuously.
+const TORCHSERVE: Families = Families {
+    running: None,
+    waiting: None,
+    cache_usage: None,
+    ttft: None,
+    tpot: None,
+    waited_us: Some("ts_queue_latency_microseconds"),
+};
+
+/// The families of an engine.
+pub(super) fn families(engine: Engine) -> &'static Families {
     match engine {
-        Engine::Vllm => Some(&VLLM),
-        Engine::Sglang => Some(&SGLANG),
-        Engine::Triton => Some(&TRITON),
-        Engine::Torchserve => None,
+        Engine::Vllm => &VLLM,
+        Engine::Sglang => &SGLANG,
+        Engine::Triton => &TRITON,
+        Engine::Torchserve => &TORCHSERVE,
     }
 }

@@ -1,5 +1,7 @@
 //! From a text to what an engine says. Counts of several series (models, ranks) add up; their cache use is the mean.
 
+use std::time::Duration;
+
 use super::exposition::{Fault, samples};
 use super::families::Families;
 
@@ -20,7 +22,7 @@ impl Total {
     }
 }
 
-/// One text's numbers; none where it does not have them.
+/// One answer's numbers; none where it does not have them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Reading {
     running: Option<f64>,
@@ -28,17 +30,27 @@ pub(super) struct Reading {
     cache_usage: Option<f64>,
     ttft: Option<Total>,
     tpot: Option<Total>,
+    waited_us: Option<f64>,
 }
 
-/// What an engine says; 0 is what it does not tell.
+/// What an engine says; none, or else 0, is what it does not tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Said {
-    pub(super) running: u32,
+    pub(super) running: Option<u32>,
     pub(super) waiting: u32,
     pub(super) cache_usage: f32,
-    /// Seconds, of the requests since the reading before; where there were none, of the last ones.
-    pub(super) ttft: f32,
+    /// Seconds, of the requests since the reading before; where there were none, of the last ones. None where the engine
+    /// does not measure it.
+    pub(super) ttft: Option<f32>,
     pub(super) tpot: f32,
+}
+
+/// The reading before: what it read, what that meant, and how long ago it was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    pub(super) reading: Reading,
+    pub(super) said: Said,
+    pub(super) ago: Duration,
 }
 
 impl Reading {
@@ -58,6 +70,8 @@ impl Reading {
             } else if families.cache_usage == Some(name) {
                 caches += 1.0;
                 *reading.cache_usage.get_or_insert_default() += value;
+            } else if families.waited_us == Some(name) {
+                *reading.waited_us.get_or_insert_default() += value;
             } else {
                 add(&mut reading.ttft, families.ttft, name, value);
                 add(&mut reading.tpot, families.tpot, name, value);
@@ -67,22 +81,35 @@ impl Reading {
         Ok(reading)
     }
 
+    /// Of an engine that says how many requests wait, and nothing else.
+    pub(super) fn of_queue(waiting: f64) -> Self {
+        Self { waiting: Some(waiting), ..Self::default() }
+    }
+
     /// The engine told nothing, as one does that has loaded no model.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What that means, given the reading before and what that meant.
-    pub(super) fn said(&self, before: Option<&Self>, last: Said) -> Said {
-        let whole = |count: Option<f64>| count.unwrap_or_default() as u32;
-        let mean = |of: fn(&Self) -> Option<Total>| of(self)?.mean_since(before.and_then(of)?);
+    /// What that means, given the reading before.
+    pub(super) fn said(&self, before: Option<&Before>) -> Said {
+        let whole = |count: f64| count as u32;
+        let last = before.map(|before| before.said).unwrap_or_default();
+        let mean = |of: fn(&Self) -> Option<Total>| of(self)?.mean_since(of(&before?.reading)?);
+        let waiting = self.waiting.or_else(|| self.waited_since(before?));
         Said {
-            running: whole(self.running),
-            waiting: whole(self.waiting),
+            running: self.running.map(whole),
+            waiting: waiting.map_or(0, whole),
             cache_usage: self.cache_usage.unwrap_or_default() as f32,
-            ttft: mean(|reading| reading.ttft).unwrap_or(last.ttft),
+            ttft: self.ttft.map(|_| mean(|reading| reading.ttft).or(last.ttft).unwrap_or_default()),
             tpot: mean(|reading| reading.tpot).unwrap_or(last.tpot),
         }
+    }
+
+    /// How many waited on average: the time that all have waited in a time, over that time.
+    fn waited_since(&self, before: &Before) -> Option<f64> {
+        let waited_us = self.waited_us? - before.reading.waited_us?;
+        (waited_us > 0.0 && !before.ago.is_zero()).then(|| (waited_us / before.ago.as_micros() as f64).round())
     }
 }
 

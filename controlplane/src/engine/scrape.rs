@@ -1,19 +1,16 @@
-//! Gets the text of one place, within a time and a size.
+//! Sends one request and gets the answer, within a time and a size.
 //!
 //! Each time on a connection of its own: uvicorn closes idle ones after 5 s, and Triton goes on answering on old ones
 //! while it shuts down.
 
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST};
-use hyper::{Request, StatusCode};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
-
-use super::targets::Place;
 
 /// vLLM with a histogram for each model and rank stays below a tenth of it.
 const MOST_BYTES: usize = 1 << 20;
@@ -23,7 +20,7 @@ const MOST_BYTES: usize = 1 << 20;
 pub(super) enum ScrapeError {
     #[error("cannot connect: {0}")]
     Connect(#[source] std::io::Error),
-    #[error("the path of its metrics is not one of HTTP: {0}")]
+    #[error("the path is not one of HTTP: {0}")]
     Path(#[source] hyper::http::Error),
     #[error("no answer of HTTP/1.1: {0}")]
     Http(#[source] hyper::Error),
@@ -33,27 +30,47 @@ pub(super) enum ScrapeError {
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("its answer is not UTF-8")]
     Text,
-    #[error("it has not answered in time")]
-    Late,
 }
 
-/// The text that is there now, if all of it comes within a time.
-pub(super) async fn scrape(place: &Place, time: Duration) -> Result<String, ScrapeError> {
-    timeout(time, ask(place)).await.unwrap_or(Err(ScrapeError::Late))
+/// What was answered, whatever the status.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) text: String,
 }
 
-async fn ask(place: &Place) -> Result<String, ScrapeError> {
-    let request = Request::get(&*place.path).header(HOST, place.address.to_string()).header(CONNECTION, "close");
-    let request = request.body(String::new()).map_err(ScrapeError::Path)?;
-    let stream = TcpStream::connect(place.address).await.map_err(ScrapeError::Connect)?;
+impl Reply {
+    /// The text of a success.
+    pub(super) fn ok(self) -> Result<String, ScrapeError> {
+        if self.status == StatusCode::OK { Ok(self.text) } else { Err(ScrapeError::Status(self.status)) }
+    }
+}
+
+/// GET.
+pub(super) async fn get(address: SocketAddr, path: &str) -> Result<Reply, ScrapeError> {
+    exchange(address, Method::GET, path, "").await
+}
+
+/// POST of a JSON document.
+pub(super) async fn post(address: SocketAddr, path: &str, body: &'static str) -> Result<Reply, ScrapeError> {
+    exchange(address, Method::POST, path, body).await
+}
+
+async fn exchange(address: SocketAddr, method: Method, path: &str, body: &'static str) -> Result<Reply, ScrapeError> {
+    let mut request = Request::builder().method(method).uri(path).header(HOST, address.to_string());
+    request = request.header(CONNECTION, "close");
+    if !body.is_empty() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    let request = request.body(body.to_owned()).map_err(ScrapeError::Path)?;
+    let stream = TcpStream::connect(address).await.map_err(ScrapeError::Connect)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ScrapeError::Http)?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(ScrapeError::Http)?;
-        if response.status() != StatusCode::OK {
-            return Err(ScrapeError::Status(response.status()));
-        }
+        let status = response.status();
         let body = Limited::new(response.into_body(), MOST_BYTES).collect().await.map_err(ScrapeError::Body)?;
-        String::from_utf8(body.to_bytes().into()).map_err(|_| ScrapeError::Text)
+        let text = String::from_utf8(body.to_bytes().into()).map_err(|_| ScrapeError::Text)?;
+        Ok(Reply { status, text })
     };
     tokio::pin!(answer);
     tokio::select! {

@@ -25,6 +25,11 @@ pub(crate) fn round(servers: &[(String, Value)], pods: &[IpAddr]) -> Round {
         let pod = Pod { name: name.clone(), uid, labels, node: None, ips: vec![*ip], life: Life::Ready };
         world.pods.insert(name, Arc::new(pod));
     }
+    built(world)
+}
+
+/// The build of a world, with no build before it.
+pub(crate) fn built(world: World) -> Round {
     let built = build(&world, &Settings { fleet_seed: 1 }, &mut Memory::default());
     Round { world, verdicts: built.verdicts, snapshot: Arc::new(built.snapshot) }
 }

@@ -1,31 +1,43 @@
-//! Asks all places of the newest build, again and again, and tells the load lane what they say.
+//! Asks all places of the newest build, again and again, and tells the load lane and the next build what they say.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use api::proto::EngineLoad;
+use api::snapshot::Engine;
 use futures_util::StreamExt;
 use futures_util::stream;
-use tokio::sync::watch::Receiver;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::reading::{Reading, Said};
-use super::scrape::scrape;
-use super::targets::{Place, Servers, Target};
+use super::merge::merge;
+use super::question::{Answer, AskError, ask};
+use super::reading::{Before, Reading, Said};
+use super::shard::Shard;
+use super::targets::{Ask, Place, Servers, Target, Topic};
 use crate::publish::serve::Loads;
 use crate::run::Round;
+use crate::world::{Engines, Facts};
 
 const PERIOD: Duration = Duration::from_secs(1);
+/// Added to the period where only facts are asked for: they change less often than load does.
+const BETWEEN_FACTS: Duration = Duration::from_secs(1);
 /// For one answer, from connecting to the last byte.
 const TIME: Duration = Duration::from_secs(1);
 /// Places that are asked at once.
 const AT_ONCE: usize = 64;
 /// The longest that a place which does not answer is left alone, so that many such do not hold up the others.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// What a place said counts for so long after it has fallen silent. Load is forgotten earlier, by who is told of it.
+const FACTS_KEPT: Duration = Duration::from_secs(30);
 
-/// Watches the engines of the newest build until there will be no other build.
-pub async fn watch(mut rounds: Receiver<Option<Arc<Round>>>, loads: Arc<Loads>) {
+/// Watches the engines of the newest build, as far as they are this replica's, until there will be no other build.
+pub async fn watch(
+    mut rounds: Receiver<Option<Arc<Round>>>,
+    mut shard: Receiver<Shard>,
+    loads: Arc<Loads>,
+    engines: Sender<Engines>,
+) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut servers, mut watched) = (Servers::default(), Watched::new());
@@ -33,13 +45,25 @@ pub async fn watch(mut rounds: Receiver<Option<Arc<Round>>>, loads: Arc<Loads>) 
     while rounds.has_changed().is_ok() {
         ticks.tick().await;
         let newest = rounds.borrow_and_update().clone();
-        if newest.as_ref().map(Arc::as_ptr) != known.as_ref().map(Arc::as_ptr) {
+        let built = newest.as_ref().map(Arc::as_ptr) != known.as_ref().map(Arc::as_ptr);
+        // Without its sender nobody will join any more.
+        if built || shard.has_changed().unwrap_or(false) {
             known = newest;
-            let targets = known.as_ref().map(|round| servers.targets(round)).unwrap_or_default();
-            loads.keep_engines(&targets.values().flat_map(|target| &target.handles).copied().collect());
+            let mut targets = known.as_ref().map(|round| servers.targets(round)).unwrap_or_default();
+            let members = targets.values().flat_map(|target| &target.members);
+            loads.keep_engines(&members.filter_map(|member| member.handle).collect());
+            let shard = shard.borrow_and_update().clone();
+            targets.retain(|_, target| target.members.first().is_some_and(|first| shard.owns(&first.key.uid)));
             watched = follow(watched, targets);
         }
         sweep(&mut watched, &loads).await;
+        let said = facts(&watched, Instant::now());
+        engines.send_if_modified(|known| {
+            *known != said && {
+                *known = said;
+                true
+            }
+        });
     }
 }
 
@@ -49,74 +73,115 @@ type Watched = BTreeMap<Place, Watch>;
 #[derive(Debug)]
 struct Watch {
     target: Target,
-    last: Option<Reading>,
-    said: Said,
+    load: Option<(Reading, Said, Instant)>,
+    facts: Option<(Arc<Facts>, Instant)>,
     /// Failures in a row.
     failures: u32,
+    /// Whether the last answer lacked something.
+    faulty: bool,
     due: Instant,
 }
 
-/// What is known of a place stays while it speaks the same language.
+impl Watch {
+    fn new(target: Target) -> Self {
+        Self { target, load: None, facts: None, failures: 0, faulty: false, due: Instant::now() }
+    }
+}
+
+/// What is known of a place stays while it is asked.
 fn follow(mut before: Watched, targets: BTreeMap<Place, Target>) -> Watched {
     let watch = |(place, target): (Place, Target)| {
-        let known = before.remove(&place).filter(|known| known.target.families == target.families);
-        let watch = match known {
+        let watch = match before.remove(&place) {
             Some(known) => Watch { target, ..known },
-            None => Watch { target, last: None, said: Said::default(), failures: 0, due: Instant::now() },
+            None => Watch::new(target),
         };
         (place, watch)
     };
     targets.into_iter().map(watch).collect()
 }
 
+/// All facts that still count.
+fn facts(watched: &Watched, now: Instant) -> Engines {
+    let said = watched.values().filter_map(|watch| Some((watch, watch.facts.as_ref()?)));
+    let fresh = said.filter(|(_, (_, heard))| now.saturating_duration_since(*heard) < FACTS_KEPT);
+    let each = fresh.flat_map(|(watch, (facts, _))| {
+        watch.target.members.iter().map(|member| (member.key.clone(), Arc::clone(facts)))
+    });
+    each.collect()
+}
+
 async fn sweep(watched: &mut Watched, loads: &Loads) {
     let begun = Instant::now();
-    let due = watched.iter().filter(|(_, watch)| watch.due <= begun).map(|(place, _)| place.clone());
-    let due: Vec<Place> = due.collect();
-    let mut scrapes = stream::iter(due.into_iter().map(ask)).buffer_unordered(AT_ONCE);
-    while let Some((place, scraped)) = scrapes.next().await {
+    let due = watched.iter().filter(|(_, watch)| watch.due <= begun);
+    let due: Vec<(Place, Ask)> = due.map(|(place, watch)| (place.clone(), watch.target.ask.clone())).collect();
+    let asking = due.into_iter().map(|(place, question)| async move {
+        let answer = ask(&place, &question, TIME).await;
+        (place, answer)
+    });
+    let mut answers = stream::iter(asking).buffer_unordered(AT_ONCE);
+    while let Some((place, answer)) = answers.next().await {
         let Some(watch) = watched.get_mut(&place) else { continue };
         let now = Instant::now();
-        match scraped.and_then(|text| watch.hear(&text)) {
-            Ok(said) => watch.tell(said, &place, loads, now),
+        match answer {
+            Ok(answer) => watch.hear(answer, &place, loads, now),
             Err(error) => watch.fail(&error, &place, now),
         }
     }
 }
 
-async fn ask(place: Place) -> (Place, Result<String, String>) {
-    let scraped = scrape(&place, TIME).await.map_err(|error| error.to_string());
-    (place, scraped)
-}
-
 impl Watch {
-    /// None where the engine told nothing.
-    fn hear(&mut self, text: &str) -> Result<Option<Said>, String> {
-        let reading = Reading::of(self.target.families, text).map_err(|fault| fault.to_string())?;
-        self.said = reading.said(self.last.as_ref(), self.said);
-        self.last = Some(reading);
-        Ok((!reading.is_empty()).then_some(self.said))
+    fn hear(&mut self, Answer { load, facts, fault }: Answer, place: &Place, loads: &Loads, now: Instant) {
+        self.failures = 0;
+        self.due = now;
+        match fault {
+            Some(fault) => self.complain(&fault, place),
+            None if std::mem::take(&mut self.faulty) => {
+                tracing::info!(address = %place.address, topic = ?place.topic, "an engine can be asked again");
+            }
+            None => {}
+        }
+        if place.topic == Topic::Models && place.engine != Engine::Torchserve {
+            self.due = now + BETWEEN_FACTS;
+        }
+        if let Some(reading) = load {
+            self.tell(reading, loads, now);
+        }
+        if let Some(facts) = facts {
+            let same = self.facts.take().map(|(known, _)| known).filter(|known| **known == facts);
+            self.facts = Some((same.unwrap_or_else(|| Arc::new(facts)), now));
+        }
     }
 
-    fn tell(&mut self, said: Option<Said>, place: &Place, loads: &Loads, now: Instant) {
-        if std::mem::take(&mut self.failures) > 0 {
-            tracing::info!(address = %place.address, "an engine's metrics can be read again");
-        }
-        self.due = now;
-        let Some(Said { running, waiting, cache_usage, ttft, tpot }) = said else { return };
-        for &handle in &self.target.handles {
-            loads.engine(EngineLoad { handle, age_ms: 0, running, waiting, cache_usage, ttft, tpot }, now);
+    fn tell(&mut self, reading: Reading, loads: &Loads, now: Instant) {
+        let before =
+            self.load.map(|(reading, said, at)| Before { reading, said, ago: now.saturating_duration_since(at) });
+        let said = reading.said(before.as_ref());
+        self.load = Some((reading, said, now));
+        for handle in self.target.members.iter().filter_map(|member| member.handle) {
+            loads.engine(merge(handle, said, loads.at(handle)), now);
         }
     }
 
     /// What it said before grows old, and is forgotten in the end.
-    fn fail(&mut self, error: &str, place: &Place, now: Instant) {
-        if self.failures == 0 {
-            let (address, path) = (place.address, &*place.path);
-            tracing::warn!(%address, path, error, "cannot read an engine's metrics: only what proxies sent it counts");
-        }
+    fn fail(&mut self, error: &AskError, place: &Place, now: Instant) {
+        self.complain(error, place);
         self.due = now + pause(self.failures);
         self.failures = self.failures.saturating_add(1);
+    }
+
+    fn complain(&mut self, error: &AskError, place: &Place) {
+        if std::mem::replace(&mut self.faulty, true) {
+            return;
+        }
+        let Place { address, topic, path, .. } = place;
+        match topic {
+            Topic::Metrics => {
+                tracing::warn!(%address, %path, %error, "cannot read an engine's metrics: only what proxies sent it counts");
+            }
+            Topic::Models => {
+                tracing::warn!(%address, %error, "cannot ask an engine for its models: it counts as ready, with any adapter");
+            }
+        }
     }
 }
 
@@ -127,12 +192,4 @@ fn pause(failures_before: u32) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_silent_place_is_asked_less_and_less_often() {
-        let pauses: Vec<u64> = (0..6).map(|failures| pause(failures).as_secs()).collect();
-        assert_eq!((pauses, pause(u32::MAX)), (vec![0, 1, 3, 7, 8, 8], LONGEST_PAUSE));
-    }
-}
+mod tests;

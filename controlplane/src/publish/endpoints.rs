@@ -11,7 +11,7 @@ use super::handles::Handles;
 use super::memory::Rounds;
 use super::server::{Pool, Split};
 use super::verdict::LeftOut;
-use crate::world::{Life, ObjectName, Pod, World};
+use crate::world::{Facts, Life, ObjectName, Pod, World};
 
 /// Set by ModelServing on its pods.
 const REVISION_LABEL: &str = "modelserving.volcano.sh/revision";
@@ -28,6 +28,7 @@ pub(super) struct Made {
     pool: Arc<Pool>,
     pod: Arc<Pod>,
     node: Option<Arc<BTreeMap<String, String>>>,
+    facts: Option<Arc<Facts>>,
     endpoint: Arc<Endpoint>,
 }
 
@@ -89,15 +90,30 @@ pub(super) struct Maker<'m, 'w> {
 impl Maker<'_, '_> {
     /// The endpoints of one server: of the selected pods those that are ready and have a place in it.
     pub(super) fn members(&mut self, server: &ObjectName, pool: &Arc<Pool>) -> Members {
-        let mut members = Members::default();
+        let (mut able, mut left_out) = (Vec::new(), Vec::new());
         let selected: Vec<&Arc<Pod>> = self.index.selected(server, pool).collect();
         for pod in selected {
             match self.endpoint(server, pool, pod) {
-                Ok(endpoint) => members.endpoints.push(endpoint),
-                Err(why) => members.left_out.push((pod.name.clone(), why)),
+                Ok(endpoint) => able.push((pod, endpoint)),
+                Err(why) => left_out.push((pod.name.clone(), why)),
             }
         }
-        members
+        let roles: Vec<(Role, bool)> =
+            able.iter().map(|(_, endpoint)| (endpoint.role, self.unready(pool, endpoint))).collect();
+        let mut endpoints = Vec::with_capacity(able.len());
+        for ((pod, endpoint), out) in able.into_iter().zip(taken_out(&roles)) {
+            match out {
+                false => endpoints.push(endpoint),
+                true => left_out.push((pod.name.clone(), LeftOut::Unready)),
+            }
+        }
+        Members { endpoints, left_out }
+    }
+
+    /// Whether its engine says that it does not serve what the server asks of it.
+    fn unready(&self, pool: &Pool, endpoint: &Endpoint) -> bool {
+        let facts = self.world.engines.of(&endpoint.key);
+        facts.is_some_and(|facts| facts.unready.is_for(pool.backend.model.as_ref()))
     }
 
     fn endpoint(&mut self, server: &ObjectName, pool: &Arc<Pool>, pod: &Arc<Pod>) -> Result<Arc<Endpoint>, LeftOut> {
@@ -105,28 +121,31 @@ impl Maker<'_, '_> {
             return Err(LeftOut::Life(pod.life));
         }
         let node = pod.node.as_ref().and_then(|name| self.world.nodes.get(name));
+        let id = EndpointKey { uid: Arc::clone(&pod.uid), port: pool.port, rank: 0 };
+        let facts = self.world.engines.of(&id);
         let key = (server.clone(), pod.name.clone());
-        let made = self.memory.take(&key).filter(|made| made.is_of(pool, pod, node));
+        let made = self.memory.take(&key).filter(|made| made.is_of((pool, pod), node, facts));
         let endpoint = match made {
             Some(made) => made.endpoint,
-            None => Arc::new(self.make(pool, pod, node)?),
+            None => Arc::new(self.make(pool, pod, id)?),
         };
         self.room = self.room.checked_sub(1).ok_or(LeftOut::TooMany)?;
-        let made =
-            Made { pool: Arc::clone(pool), pod: Arc::clone(pod), node: node.cloned(), endpoint: Arc::clone(&endpoint) };
+        let made = Made {
+            pool: Arc::clone(pool),
+            pod: Arc::clone(pod),
+            node: node.cloned(),
+            facts: facts.cloned(),
+            endpoint: Arc::clone(&endpoint),
+        };
         self.memory.put(key, made);
         Ok(endpoint)
     }
 
-    fn make(
-        &mut self,
-        pool: &Pool,
-        pod: &Pod,
-        node: Option<&Arc<BTreeMap<String, String>>>,
-    ) -> Result<Endpoint, LeftOut> {
+    fn make(&mut self, pool: &Pool, pod: &Pod, key: EndpointKey) -> Result<Endpoint, LeftOut> {
         let address = pod.address().ok_or(LeftOut::NoAddress)?;
         let (role, group) = part(pool.split.as_ref(), &pod.labels)?;
-        let key = EndpointKey { uid: Arc::clone(&pod.uid), port: pool.port, rank: 0 };
+        let node = pod.node.as_ref().and_then(|name| self.world.nodes.get(name));
+        let adapters = self.world.engines.of(&key).and_then(|facts| facts.adapters.clone());
         let zone = node.and_then(|labels| zone(labels));
         Ok(Endpoint {
             handle: self.handles.of(&key).ok_or(LeftOut::NoHandle)?,
@@ -139,8 +158,8 @@ impl Maker<'_, '_> {
             revision: text(pod.labels.get(REVISION_LABEL)),
             node: pod.node.clone(),
             zone: text(zone),
-            // The engine watchers learn these; a pod's object does not say.
-            adapters: None,
+            adapters,
+            // No engine says it where it is asked now.
             cache_tokens: None,
         })
     }
@@ -157,14 +176,38 @@ fn zone(labels: &BTreeMap<String, String>) -> Option<&String> {
 }
 
 impl Made {
-    fn is_of(&self, pool: &Arc<Pool>, pod: &Arc<Pod>, node: Option<&Arc<BTreeMap<String, String>>>) -> bool {
-        let same_node = match (&self.node, node) {
-            (None, None) => true,
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        };
-        Arc::ptr_eq(&self.pool, pool) && Arc::ptr_eq(&self.pod, pod) && same_node
+    fn is_of(
+        &self,
+        (pool, pod): (&Arc<Pool>, &Arc<Pod>),
+        node: Option<&Arc<BTreeMap<String, String>>>,
+        facts: Option<&Arc<Facts>>,
+    ) -> bool {
+        let same = Arc::ptr_eq(&self.pool, pool) && Arc::ptr_eq(&self.pod, pod);
+        same && is_one(self.node.as_ref(), node) && is_one(self.facts.as_ref(), facts)
     }
+}
+
+fn is_one<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        _ => false,
+    }
+}
+
+/// Which of these are taken out, given whether their engines say that they are not ready: of each role at most half, for
+/// engines that all say so at once are more likely asked wrongly than all broken. The first ones go.
+fn taken_out(members: &[(Role, bool)]) -> Vec<bool> {
+    let of = |wanted: Role| members.iter().filter(move |(role, _)| *role == wanted).count();
+    let mut room: HashMap<Role, usize> =
+        [Role::Both, Role::Prefill, Role::Decode].map(|role| (role, of(role) / 2)).into();
+    let mut take = |(role, unready): &(Role, bool)| {
+        let room = room.entry(*role).or_default();
+        let out = *unready && *room > 0;
+        *room -= usize::from(out);
+        out
+    };
+    members.iter().map(&mut take).collect()
 }
 
 /// A pod's role and group. As in Kthena, one that has the labels of both roles decodes.
@@ -189,4 +232,38 @@ fn publishable(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 
 fn text(value: Option<&String>) -> Option<Arc<str>> {
     value.filter(|text| !text.is_empty()).map(|text| text.as_str().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Members as letters: their role, in capitals where they say that they are not ready. Those that stay.
+    fn stay(members: &str) -> String {
+        let member = |letter: char| match letter.to_ascii_lowercase() {
+            'p' => (Role::Prefill, letter.is_uppercase()),
+            'd' => (Role::Decode, letter.is_uppercase()),
+            _ => (Role::Both, letter.is_uppercase()),
+        };
+        let out = taken_out(&members.chars().map(member).collect::<Vec<_>>());
+        members.chars().zip(out).filter(|(_, out)| !out).map(|(letter, _)| letter).collect()
+    }
+
+    #[test]
+    fn of_each_role_at_most_half_is_taken_out() {
+        for (members, expected) in [
+            ("", ""),
+            ("a", "a"),
+            ("A", "A"),
+            ("aA", "a"),
+            ("AA", "A"),
+            ("AaA", "aA"),
+            ("aAAb", "ab"),
+            ("AAAA", "AA"),
+            ("Pdddd", "Pdddd"),
+            ("PpDDd", "pDd"),
+        ] {
+            assert_eq!(stay(members), expected, "{members}");
+        }
+    }
 }

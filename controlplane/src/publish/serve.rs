@@ -35,7 +35,7 @@ use api::snapshot::Snapshot;
 use tokio::sync::watch;
 
 pub use identify::{Identify, Identity};
-pub use load::Loads;
+pub use load::{Load, Loads};
 pub use progress::{DataPlane, Progress, Refused};
 pub use transport::{ListenError, Listener};
 

@@ -7,6 +7,7 @@ use crate::source::directory::reading_of;
 use crate::world::ObjectName;
 
 mod conflicts;
+mod engines;
 mod golden;
 mod handles;
 mod poison;

@@ -139,6 +139,8 @@ impl fmt::Display for Reason {
 pub enum LeftOut {
     /// It may not be sent requests; never `Life::Ready`.
     Life(Life),
+    /// Its engine says that it does not serve the server's model now.
+    Unready,
     /// It has no address that can be connected to.
     NoAddress,
     /// It has neither the prefill labels nor the decode labels.
@@ -159,6 +161,7 @@ impl fmt::Display for LeftOut {
             Self::Life(Life::Pending) => "not running yet",
             Self::Life(Life::Ended) => "ended",
             Self::Life(Life::Terminating) => "terminating",
+            Self::Unready => "not ready, by its engine's own word",
             Self::NoAddress => "without an address",
             Self::NoRole => "with neither the prefill nor the decode labels",
             Self::NoGroup => "without the group label",

@@ -1,7 +1,9 @@
 //! From readings to snapshots.
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use api::snapshot::{Snapshot, Version};
@@ -13,6 +15,7 @@ use crate::publish::serve::{Inputs, Zones};
 use crate::publish::{Memory, Settings, build, zones};
 use crate::report::Report;
 use crate::source::Reading;
+use crate::world::{Engines, World};
 
 /// Builds what a source says, and says what is wrong with it.
 #[derive(Debug)]
@@ -36,9 +39,37 @@ impl Feed {
         (feed, Inputs { snapshots: newest, zones: of_nodes })
     }
 
-    pub(super) fn take(&mut self, reading: Reading) {
+    /// Builds on a thread of its own whenever one of the two has changed, until the source has ended. What has been read already
+    /// is built when this returns.
+    pub(super) fn follow(
+        mut self,
+        mut readings: watch::Receiver<Option<Arc<Reading>>>,
+        mut engines: watch::Receiver<Engines>,
+    ) -> io::Result<JoinHandle<()>> {
+        self.take(&mut readings, &mut engines);
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let following = async move {
+            loop {
+                let ended = tokio::select! {
+                    changed = readings.changed() => changed.is_err(),
+                    // Once nobody asks engines any more, the source goes on alone.
+                    Ok(()) = engines.changed() => false,
+                };
+                if ended {
+                    return;
+                }
+                self.take(&mut readings, &mut engines);
+            }
+        };
+        std::thread::Builder::new().name("build".into()).spawn(move || runtime.block_on(following))
+    }
+
+    fn take(&mut self, readings: &mut watch::Receiver<Option<Arc<Reading>>>, engines: &mut watch::Receiver<Engines>) {
+        let engines = engines.borrow_and_update().clone();
+        let Some(reading) = readings.borrow_and_update().clone() else { return };
+        let world = World { engines, ..reading.world.clone() };
         let since = Instant::now();
-        let built = build(&reading.world, &self.settings, &mut self.memory);
+        let built = build(&world, &self.settings, &mut self.memory);
         self.builds.built(since.elapsed());
         let problems = Report::of(&reading, &built.verdicts).problems();
         let told: HashSet<&str> = self.told.lines().collect();
@@ -55,8 +86,8 @@ impl Feed {
             backends = snapshot.backends.len(),
             "built"
         );
-        self.zones.send_replace(Arc::new(zones(&reading.world)));
+        self.zones.send_replace(Arc::new(zones(&world)));
         self.snapshots.send_replace(Some(snapshot.clone()));
-        self.rounds.send_replace(Some(Arc::new(Round { world: reading.world, verdicts: built.verdicts, snapshot })));
+        self.rounds.send_replace(Some(Arc::new(Round { world, verdicts: built.verdicts, snapshot })));
     }
 }

@@ -1,4 +1,4 @@
-//! The thread on which the source is followed and what it says is built: neither delays a stream.
+//! The thread on which the source is followed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use prometheus::Registry;
 use tokio::sync::watch;
 
 use super::StartError;
-use super::feed::Feed;
 use crate::metrics::Watches;
+use crate::source::Reading;
 use crate::source::directory::{self, Directory};
 use crate::source::kubernetes::{self, Scope, Waiting};
 
@@ -19,27 +19,25 @@ use crate::source::kubernetes::{self, Scope, Waiting};
 pub(super) struct Looking {
     /// What has not been read yet.
     pub(super) waiting: watch::Receiver<Waiting>,
+    /// What was read last; none until all has been read once.
+    pub(super) readings: watch::Receiver<Option<Arc<Reading>>>,
     /// Closed to end it.
     stop: watch::Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Looking {
-    pub(super) fn at_directory(root: &Path, mut feed: Feed) -> Result<Self, StartError> {
+    pub(super) fn at_directory(root: &Path) -> Result<Self, StartError> {
         let (directory, reading) = Directory::open(root).map_err(StartError::Source)?;
-        feed.take(reading);
+        let (tell, readings) = watch::channel(Some(Arc::new(reading)));
         let (stop, stopped) = watch::channel(());
-        let thread = directory::watch(directory, stopped, move |reading| feed.take(reading));
+        let thread =
+            directory::watch(directory, stopped, move |reading| drop(tell.send_replace(Some(Arc::new(reading)))));
         let waiting = watch::channel(Waiting::new()).1;
-        Ok(Self { waiting, stop, thread: thread.map_err(StartError::Thread)? })
+        Ok(Self { waiting, readings, stop, thread: thread.map_err(StartError::Thread)? })
     }
 
-    pub(super) fn at_cluster(
-        config: Config,
-        scope: Scope,
-        mut feed: Feed,
-        registry: &Registry,
-    ) -> Result<Self, StartError> {
+    pub(super) fn at_cluster(config: Config, scope: Scope, registry: &Registry) -> Result<Self, StartError> {
         let counts = Arc::new(Watches::new(registry));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         // The client lives on the runtime that made it.
@@ -50,14 +48,16 @@ impl Looking {
         };
         let (stop, mut stopped) = watch::channel(());
         let (told, waiting) = watch::channel(vec!["the cluster".to_owned()]);
+        let (tell, readings) = watch::channel(None);
+        let read = move |reading| drop(tell.send_replace(Some(Arc::new(reading))));
         let following = async move {
             tokio::select! {
-                () = kubernetes::watch(client, &scope, counts, told, move |reading| feed.take(reading)) => {}
+                () = kubernetes::watch(client, &scope, counts, told, read) => {}
                 () = async { while stopped.changed().await.is_ok() {} } => {}
             }
         };
         let thread = std::thread::Builder::new().name("cluster".into()).spawn(move || runtime.block_on(following));
-        Ok(Self { waiting, stop, thread: thread.map_err(StartError::Thread)? })
+        Ok(Self { waiting, readings, stop, thread: thread.map_err(StartError::Thread)? })
     }
 
     /// Ends it, and waits until it has ended.

@@ -7,7 +7,7 @@ const VLLM: &str = include_str!("../../../tests/recorded/vllm-0.32.0.prom");
 const TRITON: &str = include_str!("../../../tests/recorded/triton-2.51.0.prom");
 
 fn read(engine: Engine, text: &str) -> Reading {
-    Reading::of(families(engine).unwrap(), text).unwrap()
+    Reading::of(families(engine), text).unwrap()
 }
 
 /// vLLM's text with these series instead of its own.
@@ -21,6 +21,11 @@ fn vllm(series: &[(&str, &str)]) -> Reading {
     read(Engine::Vllm, &text)
 }
 
+/// A reading of a second ago.
+fn before(reading: Reading, said: Said) -> Before {
+    Before { reading, said, ago: Duration::from_secs(1) }
+}
+
 #[test]
 fn vllm_tells_all() {
     let total = |sum, count| Some(Total { sum, count });
@@ -30,22 +35,24 @@ fn vllm_tells_all() {
         cache_usage: Some(0.0),
         ttft: total(0.19011306762695312, 4.0),
         tpot: total(0.5156411550001394, 29.0),
+        waited_us: None,
     };
     assert_eq!(read(Engine::Vllm, VLLM), expected);
     let busy = [("num_requests_running", "3.0"), ("num_requests_waiting", "2.0"), ("kv_cache_usage_perc", "0.25")];
-    let said = vllm(&busy).said(None, Said::default());
-    assert_eq!(said, Said { running: 3, waiting: 2, cache_usage: 0.25, ..Said::default() });
+    let said = vllm(&busy).said(None);
+    let expected = Said { running: Some(3), waiting: 2, cache_usage: 0.25, ttft: Some(0.0), tpot: 0.0 };
+    assert_eq!(said, expected);
 }
 
 #[test]
 fn times_are_those_of_the_requests_between_two_readings() {
     let first = vllm(&[("time_to_first_token_seconds_sum", "10"), ("time_to_first_token_seconds_count", "4")]);
     let then = vllm(&[("time_to_first_token_seconds_sum", "13"), ("time_to_first_token_seconds_count", "6")]);
-    let said = first.said(None, Said::default());
-    assert_eq!(said.ttft, 0.0, "what was before anyone looked may be long ago");
-    let said = then.said(Some(&first), said);
-    assert_eq!(said.ttft, 1.5);
-    assert_eq!(then.said(Some(&then), said).ttft, 1.5, "the last ones count while there are no others");
+    let said = first.said(None);
+    assert_eq!(said.ttft, Some(0.0), "what was before anyone looked may be long ago");
+    let said = then.said(Some(&before(first, said)));
+    assert_eq!(said.ttft, Some(1.5));
+    assert_eq!(then.said(Some(&before(then, said))).ttft, Some(1.5), "the last ones count while there are no others");
 }
 
 #[test]
@@ -68,6 +75,21 @@ fn ranks_add_up_and_their_caches_are_one() {
     let text = "sglang:num_running_reqs{dp=\"0\"} 3\nsglang:num_running_reqs{dp=\"1\"} 4\n\
                 sglang:num_queue_reqs 1\nsglang:token_usage{dp=\"0\"} 0.5\nsglang:token_usage{dp=\"1\"} 0.25\n\
                 sglang:num_running_reqs_total 9\nsglang:num_queue_reqs NaN\nsglang:num_queue_reqs -1\n";
-    let said = read(Engine::Sglang, text).said(None, Said::default());
-    assert_eq!(said, Said { running: 7, waiting: 1, cache_usage: 0.375, ..Said::default() });
+    let said = read(Engine::Sglang, text).said(None);
+    assert_eq!(said, Said { running: Some(7), waiting: 1, cache_usage: 0.375, ..Said::default() });
+}
+
+#[test]
+fn torchserves_metrics_tell_how_many_waited_on_average() {
+    let recorded = include_str!("../../../tests/recorded/torchserve-0.12.0.prom");
+    let first = read(Engine::Torchserve, recorded);
+    assert_eq!(first, Reading { waited_us: Some(3497.96 + 67103.963), ..Reading::default() });
+    let then = Reading { waited_us: first.waited_us.map(|us| us + 2_600_000.0), ..first };
+    let waiting = |reading: Reading, last| reading.said(Some(&before(last, Said::default()))).waiting;
+    assert_eq!(waiting(then, first), 3, "2.6 s were waited in 1 s");
+    assert_eq!(waiting(first, first), 0);
+    assert_eq!(waiting(first, then), 0, "it has started anew");
+    assert_eq!(first.said(None).waiting, 0);
+    let told = Reading { waiting: Some(5.0), ..then };
+    assert_eq!(waiting(told, first), 5, "the management API knows it");
 }

@@ -6,7 +6,7 @@ use super::*;
 /// What one gets from an engine that answers this, as it is on the wire, and nothing more.
 async fn answered(answer: String) -> Result<String, ScrapeError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let place = Place { address: listener.local_addr().unwrap(), path: "/metrics".into() };
+    let address = listener.local_addr().unwrap();
     let engine = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut asked = vec![0; 1024];
@@ -15,7 +15,7 @@ async fn answered(answer: String) -> Result<String, ScrapeError> {
         // Who has heard enough leaves.
         let _ = stream.write_all(answer.as_bytes()).await;
     };
-    tokio::join!(scrape(&place, Duration::from_secs(10)), engine).0
+    tokio::join!(get(address, "/metrics"), engine).0?.ok()
 }
 
 #[tokio::test]
@@ -40,8 +40,19 @@ async fn anything_else_is_an_error() {
 }
 
 #[tokio::test]
-async fn who_does_not_answer_is_not_waited_for() {
+async fn a_document_is_posted_with_its_length() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let place = Place { address: listener.local_addr().unwrap(), path: "/metrics".into() };
-    assert!(matches!(scrape(&place, Duration::from_millis(10)).await, Err(ScrapeError::Late)));
+    let address = listener.local_addr().unwrap();
+    let engine = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"{}") {
+            assert!(stream.read_buf(&mut asked).await.unwrap() > 0);
+        }
+        stream.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        String::from_utf8(asked).unwrap()
+    };
+    let (reply, asked) = tokio::join!(post(address, "/x", "{}"), engine);
+    assert_eq!(reply.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(asked.starts_with("POST /x HTTP/1.1\r\n") && asked.contains("content-length: 2\r\n"), "{asked}");
 }

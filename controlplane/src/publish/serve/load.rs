@@ -30,7 +30,8 @@ pub struct Load {
     pub queued_tokens: u64,
     /// Requests sent and not finished.
     pub running: u32,
-    /// Seconds to the first event as last measured; of all, the mean over those who measured. 0: nobody did.
+    /// Seconds to the first event as last measured; of all, the mean over those who measure now, or else what was measured
+    /// last. 0: nobody did.
     pub ttft: f32,
 }
 
@@ -46,6 +47,8 @@ struct Proxy {
 struct Endpoint {
     queued_tokens: u64,
     running: u32,
+    /// As somebody measured it last.
+    ttft: f32,
     /// When it last changed, as a number that counts changes, and by whom.
     changed: (u64, Owner),
     /// When it last changed by anyone but that one.
@@ -78,7 +81,7 @@ pub struct Loads {
 }
 
 impl Loads {
-    pub(super) fn new(epoch: u64) -> Self {
+    pub(crate) fn new(epoch: u64) -> Self {
         Self { epoch, book: Mutex::default(), changed: watch::channel(0).0 }
     }
 
@@ -87,9 +90,12 @@ impl Loads {
         let book = self.book();
         let of = |proxy: &Proxy| proxy.loads.get(&handle).map_or(0.0, |load| load.ttft);
         let measured: Vec<f32> = book.proxies.values().map(of).filter(|ttft| *ttft > 0.0).collect();
-        let ttft = if measured.is_empty() { 0.0 } else { measured.iter().sum::<f32>() / measured.len() as f32 };
+        let mean = measured.iter().sum::<f32>() / measured.len() as f32;
         let known = book.endpoints.get(&handle);
-        known.map_or(Load::default(), |e| Load { queued_tokens: e.queued_tokens, running: e.running, ttft })
+        known.map_or(Load::default(), |e| {
+            let ttft = if measured.is_empty() { e.ttft } else { mean };
+            Load { queued_tokens: e.queued_tokens, running: e.running, ttft }
+        })
     }
 
     /// How many proxies have reported.
@@ -209,6 +215,9 @@ impl Book {
         }
         self.change += 1;
         let endpoint = self.endpoints.entry(handle).or_default();
+        if load.ttft > 0.0 {
+            endpoint.ttft = load.ttft;
+        }
         // A hostile proxy may report what overflows; its own part is what it gets back out.
         endpoint.queued_tokens =
             endpoint.queued_tokens.wrapping_sub(old.queued_tokens).wrapping_add(load.queued_tokens);

@@ -54,6 +54,21 @@ fn what_is_of_another_epoch_is_of_other_endpoints() {
 }
 
 #[test]
+fn the_time_to_the_first_token_is_the_mean_over_proxies_and_outlasts_their_requests() {
+    let loads = Loads::new(1);
+    let tell = |owner: u64, running, ttft| {
+        let endpoints = vec![EndpointLoad { handle: 7, queued_tokens: 0, running, ttft }];
+        loads.report(Owner(owner), owner, &LoadReport { epoch: 1, endpoints, ..LoadReport::default() });
+        loads.at(7).ttft
+    };
+    assert_eq!(tell(1, 1, 0.0), 0.0);
+    assert_eq!(tell(1, 2, 0.5), 0.5);
+    assert_eq!(tell(2, 1, 0.25), 0.375);
+    assert_eq!(tell(2, 0, 0.25), 0.5);
+    assert_eq!(tell(1, 0, 0.75), 0.75, "nobody has requests there now");
+}
+
+#[test]
 fn the_whole_fleets_load_is_the_sum_of_all_reports() {
     // The seed is in the message of a failure.
     for seed in 0..20u64 {

@@ -9,6 +9,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::*;
+use crate::engine::Shard;
+use crate::world::Engines;
 
 const VLLM: &str = include_str!("../../../../tests/recorded/vllm-0.32.0.prom");
 
@@ -51,7 +53,9 @@ async fn a_data_plane_hears_what_an_engine_says() {
     let site = Site::start(Options::default()).await;
     site.send(Snapshot::clone(&round.snapshot));
     let rounds = watch::channel(Some(round)).0;
-    let watching = tokio::spawn(crate::engine::watch(rounds.subscribe(), site.loads.clone()));
+    let shard = watch::channel(Shard::alone()).1;
+    let engines = watch::channel(Engines::default()).0;
+    let watching = tokio::spawn(crate::engine::watch(rounds.subscribe(), shard, site.loads.clone(), engines));
     let mut plane = site.join().await;
     plane.apply().await;
     for running in [3, 5] {

@@ -1,0 +1,94 @@
+//! What is asked of a place, and what its answers mean.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use api::id::ModelName;
+use api::snapshot::Engine;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::exposition::Fault;
+use super::families::families;
+use super::reading::Reading;
+use super::scrape::{ScrapeError, get};
+use super::targets::{Ask, Place, Topic};
+use super::{openai, torchserve, triton};
+use crate::world::{Facts, Unready};
+
+/// What a place said.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) load: Option<Reading>,
+    pub(super) facts: Option<Facts>,
+    /// Why a part of it is missing.
+    pub(super) fault: Option<AskError>,
+}
+
+/// Why it said nothing that can be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    #[error(transparent)]
+    Scrape(#[from] ScrapeError),
+    #[error(transparent)]
+    Metrics(#[from] Fault),
+    #[error("its answer to {path} is not what is expected there: {error}")]
+    Json { path: String, error: serde_json::Error },
+    #[error("{management}; and of its metrics: {metrics}")]
+    Both { management: Box<AskError>, metrics: Box<AskError> },
+    #[error("it has not answered in time")]
+    Late,
+}
+
+/// Asks, for no longer than a time.
+pub(super) async fn ask(place: &Place, ask: &Ask, time: Duration) -> Result<Answer, AskError> {
+    timeout(time, answer(place, ask)).await.unwrap_or(Err(AskError::Late))
+}
+
+async fn answer(place: &Place, Ask { models, otherwise }: &Ask) -> Result<Answer, AskError> {
+    let address = place.address;
+    let facts = match (place.topic, place.engine) {
+        (Topic::Metrics, _) => return metrics(place).await,
+        (Topic::Models, Engine::Torchserve) => {
+            return match (torchserve::ask(address, models).await, otherwise) {
+                (Err(management), Some(otherwise)) => instead(management, otherwise).await,
+                (answer, _) => answer,
+            };
+        }
+        (Topic::Models, Engine::Triton) => triton::facts(address, models).await?,
+        (Topic::Models, engine @ (Engine::Vllm | Engine::Sglang)) => openai::facts(engine, address).await?,
+    };
+    Ok(Answer { load: None, facts: Some(facts), fault: None })
+}
+
+/// TorchServe's management API wants a token by default, its metrics do not.
+async fn instead(management: AskError, place: &Place) -> Result<Answer, AskError> {
+    match metrics(place).await {
+        Ok(answer) => Ok(Answer { fault: Some(management), ..answer }),
+        Err(metrics) => Err(AskError::Both { management: management.into(), metrics: metrics.into() }),
+    }
+}
+
+async fn metrics(place: &Place) -> Result<Answer, AskError> {
+    let text = get(place.address, &place.path).await?.ok()?;
+    let reading = Reading::of(families(place.engine), &text)?;
+    Ok(Answer { load: (!reading.is_empty()).then_some(reading), facts: None, fault: None })
+}
+
+/// Reads a document.
+pub(super) fn json<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, AskError> {
+    serde_json::from_str(text).map_err(|error| AskError::Json { path: path.to_owned(), error })
+}
+
+/// An engine that has nothing ready says so of everything, whatever servers call it.
+pub(super) fn unready(ready: &BTreeSet<ModelName>, named: &BTreeSet<ModelName>) -> Unready {
+    let missing: BTreeSet<ModelName> = named.difference(ready).cloned().collect();
+    match (ready.is_empty(), missing.is_empty()) {
+        (true, _) => Unready::All,
+        (false, true) => Unready::Nothing,
+        (false, false) => Unready::Models(missing),
+    }
+}
+
+#[cfg(test)]
+mod tests;

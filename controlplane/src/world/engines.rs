@@ -1,0 +1,55 @@
+//! What engines say of themselves that decides who is published, and with what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use api::id::{EndpointKey, ModelName};
+
+/// What is known of engines, by endpoint. An endpoint that is not in it has said nothing, or not lately. Cheap to clone.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Engines(Arc<BTreeMap<EndpointKey, Arc<Facts>>>);
+
+/// What one engine said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// LoRA adapters that it has loaded, by name; none where it does not say.
+    pub adapters: Option<Vec<ModelName>>,
+    /// What it said that it does not serve now.
+    pub unready: Unready,
+}
+
+/// For what an engine is not ready, by its own word.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Unready {
+    /// It said nothing of the kind.
+    #[default]
+    Nothing,
+    /// These models.
+    Models(BTreeSet<ModelName>),
+    /// Anything.
+    All,
+}
+
+impl Engines {
+    /// What the endpoint's engine said.
+    pub fn of(&self, endpoint: &EndpointKey) -> Option<&Arc<Facts>> {
+        self.0.get(endpoint)
+    }
+}
+
+impl FromIterator<(EndpointKey, Arc<Facts>)> for Engines {
+    fn from_iter<T: IntoIterator<Item = (EndpointKey, Arc<Facts>)>>(said: T) -> Self {
+        Self(Arc::new(said.into_iter().collect()))
+    }
+}
+
+impl Unready {
+    /// Whether requests for the model are not to be sent there; none is any model.
+    pub fn is_for(&self, model: Option<&ModelName>) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Models(models) => model.is_some_and(|model| models.contains(model)),
+            Self::All => true,
+        }
+    }
+}
