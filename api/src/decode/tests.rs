@@ -209,7 +209,8 @@ fn profiles() {
     let zero = "profiles[0].weighted.scorers: all weights are 0: give at least one a positive weight";
     check(&scorers(r#"{"random": {}, "weight": 0}"#), zero);
     let at = "profiles[0].weighted.scorers[0]";
-    let known = "say `leastRequest`, `leastLatency`, `gpuUsage`, `prefixCache` or `random`";
+    let known =
+        "say `leastRequest`, `leastLatency`, `gpuUsage`, `prefixCache`, `random`, `kvCacheAware` or `sessionAffinity`";
     check(&scorers("{}"), &format!("{at}: is missing: {known}"));
     let alpha = format!("{at}.leastLatency.ttftWeight: 1.5 is out of range, use 0 to 1");
     check(&scorers(r#"{"leastLatency": {"ttftWeight": 1.5}}"#), &alpha);

@@ -4,12 +4,13 @@
 mod backend;
 mod echo;
 mod parking;
+mod recent;
 mod registry;
 mod reservation;
 mod speed;
 
-pub use backend::BackendLive;
-pub use echo::{Echo, Rates};
+pub use backend::{BackendLive, Others};
+pub use echo::{Echo, Rates, Unheard};
 pub use parking::{MAX_PARKED, Parking};
 pub use registry::LiveRegistry;
 pub use reservation::{Answer, Demand, Reservation};
@@ -17,6 +18,7 @@ pub use reservation::{Answer, Demand, Reservation};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::health::Health;
+use recent::Recent;
 use speed::SpeedMeter;
 
 /// Prefill speed in tokens/s where no endpoint of a backend has been measured yet.
@@ -41,9 +43,10 @@ pub struct Report {
     pub tpot_us: u32,
 }
 
-/// One endpoint's numbers: relaxed atomics on cache lines of their own, written by every core and by the agent.
+/// One endpoint's numbers: relaxed atomics on cache lines of their own, written by every core and by the agent. In
+/// the order of declaration, so that a proxy that is alone never touches the lines of `recent`.
 #[derive(Debug, Default)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub struct Live {
     /// Reservations that are not released, also parked ones.
     in_flight: AtomicU32,
@@ -68,6 +71,8 @@ pub struct Live {
     ttft_ms: AtomicU32,
     speed: SpeedMeter,
     health: Health,
+    /// Uncached tokens decided here lately: written only where other proxies share the backend.
+    recent: Recent,
 }
 
 impl Live {

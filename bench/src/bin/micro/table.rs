@@ -64,7 +64,7 @@ fn decide(page: &Page, endpoints: usize) {
     let table = Table::compile(&snapshot, &mut LiveRegistry::new());
     table.refresh(1);
     let backend = table.backends().next().expect("it has one").clone();
-    let request = Request { adapter: None, prompt_bytes: 1_024, answer: Answer::Stream, peers: 1 };
+    let request = Request { adapter: None, prompt_bytes: 1_024, answer: Answer::Stream, peers: 1, session: None };
     let (matches, mut rng) = (Matches { blocks: 16, ..Matches::default() }, Rng::new(1));
     // The plan is dropped at once, and with it the place at the endpoint.
     let ns = page.least(1_000, |_| schedule(black_box(&request), &backend, &matches, &mut rng, 1).is_ok());

@@ -1,6 +1,8 @@
 //! What the other proxies have probably decided since their last report. Without it all proxies run to the same
 //! minimum, and a hot prefix makes the herd.
 
+use super::Live;
+
 /// Token rates of one backend over the last 10 s, in tokens/s.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Rates {
@@ -30,5 +32,24 @@ impl Echo {
     /// Tokens to add for so many unreported own tokens at one endpoint.
     pub fn of(self, unreported_tokens: u64) -> u64 {
         (unreported_tokens as f64 * self.factor) as u64
+    }
+}
+
+/// Decisions that the others' last report does not cover.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Unheard {
+    echo: Echo,
+    since_ms: u64,
+}
+
+impl Unheard {
+    /// `since_ms` is when the others were last heard of, `unreported_tokens` what was decided here since.
+    pub(super) fn new(rates: Rates, unreported_tokens: u64, since_ms: u64, now_ms: u64) -> Self {
+        Self { echo: Echo::new(rates, unreported_tokens, now_ms.saturating_sub(since_ms)), since_ms }
+    }
+
+    /// Tokens that the others have probably sent to an endpoint since.
+    pub fn at(&self, live: &Live, now_ms: u64) -> u64 {
+        self.echo.of(live.recent.since(self.since_ms, now_ms))
     }
 }
