@@ -222,6 +222,10 @@ fn profiles() {
     check(&scorers(r#"{"prefixCache": {"topK": 1001}}"#), &top);
     let weight = format!("{at}.weight: 1000001 is out of range, use 0 to 1000000");
     check(&scorers(r#"{"random": {}, "weight": 1000001}"#), &weight);
+    let kv = format!("{at}.kvCacheAware.maxBlocks: 0 is out of range, use 1 to 65536");
+    check(&scorers(r#"{"kvCacheAware": {"maxBlocks": 0}}"#), &kv);
+    let header = format!("{at}.sessionAffinity.header: \"a b\" is not usable: write a header's name, as X-Session-ID");
+    check(&scorers(r#"{"sessionAffinity": {"header": "a b"}}"#), &header);
     let twice = "profiles[0].weighted.scorers[1]: the scorer at index 1 is used twice, first by \
                  profiles[0].weighted.scorers[0]: each must be unique";
     check(&scorers(r#"{"random": {}}, {"random": {}}"#), twice);
