@@ -102,7 +102,12 @@ impl Live {
         self.own_queued_tokens(speed, now_ms).saturating_add(self.peer_tokens.load(Relaxed))
     }
 
-    /// The same, of this process alone: what it tells the others.
+    /// What the other proxies said to have waiting there when they were last heard of.
+    pub fn peer_tokens(&self) -> u64 {
+        self.peer_tokens.load(Relaxed)
+    }
+
+    /// The same as [`Self::queued_tokens`], of this process alone: what it tells the others.
     pub fn own_queued_tokens(&self, speed: f32, now_ms: u64) -> u64 {
         let unary_us = self.unary_until_us.load(Relaxed).saturating_sub(now_ms.saturating_mul(1_000));
         let unary = unary_us as f64 * f64::from(speed) / 1e6;

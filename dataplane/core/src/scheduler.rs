@@ -154,7 +154,7 @@ impl<'a> Scene<'a> {
         Considered {
             slot,
             matched_blocks: self.matches.of(slot),
-            queued_tokens: live.queued_tokens(speed, self.now_ms).saturating_add(self.echo_of(live)),
+            queued_tokens: live.own_queued_tokens(speed, self.now_ms).saturating_add(self.others_tokens(live, speed)),
             running: live.running(self.now_ms),
             speed,
             distance: entry.distance,
@@ -162,9 +162,9 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Tokens that the others have probably sent there since they were last heard of.
-    fn echo_of(&self, live: &Live) -> u64 {
-        self.unheard.map_or(0, |unheard| unheard.at(live, self.now_ms))
+    /// Tokens of the others' requests that wait there, as far as can be known.
+    fn others_tokens(&self, live: &Live, speed: f32) -> u64 {
+        self.unheard.map_or_else(|| live.peer_tokens(), |unheard| unheard.waiting_at(live, speed, self.now_ms))
     }
 
     /// Predicted tokens that an endpoint has to prefill.
@@ -210,7 +210,8 @@ fn reserve(scene: &Scene<'_>, chosen: &Considered) -> Option<Pick> {
     };
     let live = &scene.backend.slots[chosen.slot as usize].live;
     let reservation = Reservation::try_new(live, demand, scene.now_ms)?;
-    scene.backend.live.decided(live, u64::from(uncached_tokens), scene.now_ms);
+    let load = u64::from(uncached_tokens) + score::locality_cost::RUNNING_TOKENS as u64;
+    scene.backend.live.decided(live, load, scene.now_ms);
     Some(Pick { slot: chosen.slot, uncached_tokens, matched_blocks: chosen.matched_blocks, reservation })
 }
 

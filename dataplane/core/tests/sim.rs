@@ -79,7 +79,7 @@ fn four_proxies_that_hear_late_do_not_run_to_one_engine() {
 
 #[test]
 fn the_fleets_use_counts_are_worth_more_than_ones_own() {
-    let requests = at_load(sim::workload::zipf(5, 2_000), 0.7);
+    let requests = hot_prefix(5, 2_000);
     let of = |counts| {
         let setup = Setup { proxies: 64, delay_ms: Some(20), counts, ..Setup::one(Policy::Ours, 5) };
         let report = run(&requests, setup);

@@ -26,7 +26,7 @@ const OTHERS_GONE_MS: u64 = 10_000;
 pub struct Others {
     /// How many they are.
     pub proxies: u32,
-    /// Uncached tokens per second that they decide for the backend.
+    /// Tokens per second that they decide for the backend: see [`BackendLive::token_rate`].
     pub token_rate: f64,
     /// The age of the oldest of their reports in ms.
     pub age_ms: u32,
@@ -136,7 +136,8 @@ impl BackendLive {
         self.own_rate.store(new.to_bits(), Relaxed);
     }
 
-    /// Uncached tokens per second decided here for the backend, over the last 10 s: what the others are told.
+    /// Tokens per second decided here for the backend, over the last 10 s: what the others are told. Uncached ones, and for
+    /// each request as many as it costs the others while it runs.
     pub fn token_rate(&self) -> f64 {
         f64::from_bits(self.own_rate.load(Relaxed))
     }
@@ -154,12 +155,12 @@ impl BackendLive {
         self.others.store(proxies, Relaxed);
     }
 
-    /// A request was sent to an endpoint, which has so many tokens to prefill for it.
-    pub(crate) fn decided(&self, live: &Live, uncached_tokens: u64, now_ms: u64) {
-        self.decided_tokens.fetch_add(uncached_tokens, Relaxed);
+    /// A request was sent to an endpoint, where it is a load of so many tokens.
+    pub(crate) fn decided(&self, live: &Live, tokens: u64, now_ms: u64) {
+        self.decided_tokens.fetch_add(tokens, Relaxed);
         if self.others.load(Relaxed) > 0 {
-            live.recent.add(uncached_tokens, now_ms);
-            self.recent.add(uncached_tokens, now_ms);
+            live.recent.add(tokens, now_ms);
+            self.recent.add(tokens, now_ms);
         }
     }
 

@@ -48,8 +48,11 @@ impl Unheard {
         Self { echo: Echo::new(rates, unreported_tokens, now_ms.saturating_sub(since_ms)), since_ms }
     }
 
-    /// Tokens that the others have probably sent to an endpoint since.
-    pub fn at(&self, live: &Live, now_ms: u64) -> u64 {
-        self.echo.of(live.recent.since(self.since_ms, now_ms))
+    /// Tokens of the others that wait at an endpoint now: what they said, and what they have probably sent since, less what
+    /// it has prefilled in that time at `speed` tokens/s. What was true a second ago sends all proxies the same way.
+    pub fn waiting_at(&self, live: &Live, speed: f32, now_ms: u64) -> u64 {
+        let sent = self.echo.of(live.recent.since(self.since_ms, now_ms));
+        let done = now_ms.saturating_sub(self.since_ms) as f32 / 1_000.0 * speed;
+        live.peer_tokens().saturating_add(sent).saturating_sub(done as u64)
     }
 }

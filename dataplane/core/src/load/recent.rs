@@ -9,6 +9,7 @@ pub(super) const RECENT_MS: u64 = (CELLS - 1) << CELL_MS_SHIFT;
 
 /// A ring of cells of 64 ms: the number of the 64 ms in the upper half, tokens in the lower one.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(super) struct Recent([AtomicU64; CELLS as usize]);
 
 impl Recent {

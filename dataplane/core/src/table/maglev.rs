@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 /// Entries per endpoint at least: then the fullest endpoint has a few percent more than its share.
 const ENTRIES_EACH: usize = 16;
 /// The primes that a table's size is taken from.
-const SIZES: [usize; 6] = [251, 2_039, 16_381, 65_537, 262_147, 1_048_573];
+const SIZES: [usize; 5] = [2_039, 16_381, 65_537, 262_147, 1_048_573];
 /// Places that are asked for until an endpoint can take the session.
 const PLACES: u64 = 4;
 
