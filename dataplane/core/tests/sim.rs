@@ -50,7 +50,7 @@ fn locality_cost_beats_round_robin_on_conversations() {
 #[test]
 fn a_hot_prefix_makes_no_hot_spot() {
     for seed in [1, 2] {
-        let requests = hot_prefix(seed, 2_000);
+        let requests = at_load(hot_prefix(seed, 2_000), 0.6);
         let ours = one("hot prefix", &requests, Policy::Ours, seed);
         let robin = one("hot prefix", &requests, Policy::RoundRobin, seed);
         assert!(ours.mean_s() <= 1.2 * robin.mean_s(), "seed {seed}");
@@ -68,7 +68,7 @@ fn a_burst_of_a_new_prefix_is_spread_only_as_far_as_it_pays() {
 #[test]
 fn four_proxies_that_hear_late_do_not_run_to_one_engine() {
     for seed in [1, 2] {
-        let requests = hot_prefix(seed, 2_000);
+        let requests = at_load(hot_prefix(seed, 2_000), 0.6);
         let alone = one("hot prefix", &requests, Policy::Ours, seed);
         let setup = Setup { proxies: 4, delay_ms: Some(1_000), ..Setup::one(Policy::Ours, seed) };
         let late = run(&requests, setup);
@@ -79,7 +79,7 @@ fn four_proxies_that_hear_late_do_not_run_to_one_engine() {
 
 #[test]
 fn the_fleets_use_counts_are_worth_more_than_ones_own() {
-    let requests = hot_prefix(5, 2_000);
+    let requests = at_load(hot_prefix(5, 2_000), 0.6);
     let of = |counts| {
         let setup = Setup { proxies: 64, delay_ms: Some(20), counts, ..Setup::one(Policy::Ours, 5) };
         let report = run(&requests, setup);

@@ -48,11 +48,12 @@ impl Unheard {
         Self { echo: Echo::new(rates, unreported_tokens, now_ms.saturating_sub(since_ms)), since_ms }
     }
 
-    /// Tokens of the others that wait at an endpoint now: what they said, and what they have probably sent since, less what
-    /// it has prefilled in that time at `speed` tokens/s. What was true a second ago sends all proxies the same way.
+    /// Tokens of the others that wait at an endpoint: what they said, less what it has prefilled since at `speed` tokens/s,
+    /// for what was true a second ago sends all proxies the same way; and what they have probably sent since. Of the
+    /// latter nothing is taken off: it makes the own decisions alternate, which is all that can be done unseen.
     pub fn waiting_at(&self, live: &Live, speed: f32, now_ms: u64) -> u64 {
         let sent = self.echo.of(live.recent.since(self.since_ms, now_ms));
         let done = now_ms.saturating_sub(self.since_ms) as f32 / 1_000.0 * speed;
-        live.peer_tokens().saturating_add(sent).saturating_sub(done as u64)
+        live.peer_tokens().saturating_sub(done as u64).saturating_add(sent)
     }
 }

@@ -281,12 +281,15 @@ fn own_decisions_are_echoed_until_the_others_are_heard() {
     let slot = plan.endpoint.slot as usize;
     drop(plan);
     let (_, queued) = decide(0, 1_120);
-    // One of 100 tokens before it, by `decide` itself; 8,000 tokens/s have been prefilled for 120 ms.
+    // One of 100 tokens before it, by `decide` itself.
     let own = if slot == 0 { 1_800 } else { 1_700 };
-    assert_eq!(queued[slot], own * 30 / 17 - 960, "the others' share of it, less what is done");
+    assert_eq!(queued[slot], own * 30 / 17, "the others' share of it");
     assert_eq!(queued[1 - slot], 0);
     backend.live.hear(others(0), 1_300);
     assert_eq!(decide(0, 1_300).1, [0, 0], "heard of since");
+    backend.slots[1].live.set_peers(1_000, 1);
+    backend.live.hear(others(100), 1_500);
+    assert_eq!(decide(0, 1_500).1, [0, 200], "8,000 tokens/s were prefilled for 100 ms");
     backend.live.hear(crate::load::Others::default(), 1_300);
     assert_eq!(backend.live.proxies(), 1);
 }

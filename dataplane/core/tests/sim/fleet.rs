@@ -24,7 +24,7 @@ const FLEETS: [(usize, Option<u64>, Counts, Option<f64>); 9] = [
 pub(crate) fn table() {
     let conversations = |seed| at_load(workload::conversations(seed, COUNT), 0.7);
     let mut faults = compare("conversations at 0.7", conversations);
-    faults.extend(compare("one hot prefix", |seed| workload::hot_prefix(seed, COUNT)));
+    faults.extend(compare("one hot prefix at 0.6", |seed| at_load(workload::hot_prefix(seed, COUNT), 0.6)));
     faults.extend(compare("Zipf at 0.7", |seed| at_load(workload::zipf(seed, COUNT), 0.7)));
     match trace::mooncake(1) {
         Some(_) => faults.extend(compare("synthetic trace at 0.7", |seed| {

@@ -29,7 +29,7 @@ pub(crate) enum Counts {
 pub(crate) struct Setup {
     pub(crate) policy: Policy,
     pub(crate) proxies: usize,
-    /// How late the others' reports come, one every 20 ms or, where that is later, as often as that; none: never.
+    /// How late the others' reports come, one every 20 ms; none: never.
     pub(crate) delay_ms: Option<u64>,
     pub(crate) counts: Counts,
     pub(crate) seed: u64,
@@ -115,9 +115,8 @@ impl World {
 
     /// Everything that happens up to a time, in order.
     fn advance(&mut self, now_ms: u64) {
-        let every_ms = self.setup.delay_ms.unwrap_or(0).max(REPORT_MS);
-        while self.reported_ms + every_ms <= now_ms {
-            self.reported_ms += every_ms;
+        while self.reported_ms + REPORT_MS <= now_ms {
+            self.reported_ms += REPORT_MS;
             self.events_until(self.reported_ms);
             self.tell(self.reported_ms);
         }

@@ -48,7 +48,7 @@ fn workloads() -> Vec<(String, Requests)> {
             all.push((format!("{name} at {load}"), Box::new(move |seed| Some(at_load(make(seed, COUNT), load)))));
         }
     }
-    all.push(("one hot prefix".into(), Box::new(|seed| Some(workload::hot_prefix(seed, COUNT)))));
+    all.push(("one hot prefix at 0.6".into(), Box::new(|seed| Some(at_load(workload::hot_prefix(seed, COUNT), 0.6)))));
     all.push(("unshared at 0.7".into(), Box::new(|seed| Some(at_load(workload::unshared(seed, COUNT), 0.7)))));
     all.push(("Azure's lengths at 0.7".into(), Box::new(|seed| Some(at_load(trace::azure(seed, COUNT)?, 0.7)))));
     all

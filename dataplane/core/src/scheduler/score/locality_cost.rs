@@ -14,8 +14,7 @@ const LOCALITY: f32 = 15.0;
 pub(in crate::scheduler) fn score(scene: &Scene<'_>, candidates: &mut [Considered]) {
     let tokens_per_block = BLOCK_BYTES as f32 / scene.bytes_per_token;
     let tail_bytes = scene.request.prompt_bytes.saturating_sub(scene.matches.blocks.saturating_mul(BLOCK_BYTES as u32));
-    let tail_blocks = tail_bytes as f32 / BLOCK_BYTES as f32;
-    let tail = tail_blocks * weight(0.0);
+    let tail = tail_bytes as f32 / BLOCK_BYTES as f32 * weight(0.0);
     let all = lack(scene.matches, 0) + tail;
     for candidate in candidates {
         let lacks = match candidate.matched_blocks {
@@ -24,12 +23,7 @@ pub(in crate::scheduler) fn score(scene: &Scene<'_>, candidates: &mut [Considere
         };
         candidate.missing_tokens = lacks * tokens_per_block;
         let load = candidate.queued_tokens as f32 + RUNNING_TOKENS * candidate.running as f32;
-        let plain =
-            ((scene.matches.blocks.saturating_sub(candidate.matched_blocks)) as f32 + tail_blocks) * tokens_per_block;
-        // What counts beyond the endpoint's own time is the fleet's: at the endpoint's speed, an error of a few percent in
-        // its measure would weigh 16-fold.
-        candidate.cost =
-            (load + plain) / candidate.speed + (candidate.missing_tokens - plain).max(0.0) / scene.median_speed;
+        candidate.cost = (load + candidate.missing_tokens) / candidate.speed;
     }
 }
 
