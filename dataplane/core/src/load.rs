@@ -88,7 +88,11 @@ impl Live {
 
     /// Requests of all proxies at the endpoint, at least as many as the engine itself reports.
     pub fn running(&self, now_ms: u64) -> u32 {
-        let ours = self.routed();
+        self.at_least_reported(self.routed(), now_ms)
+    }
+
+    /// Our count, or the engine's where that is more, for it contains our requests.
+    fn at_least_reported(&self, ours: u32, now_ms: u64) -> u32 {
         self.report(now_ms).map_or(ours, |r| ours.max(r.running.saturating_add(r.waiting)))
     }
 

@@ -155,11 +155,16 @@ impl<'a> Scene<'a> {
             slot,
             matched_blocks: self.matches.of(slot),
             queued_tokens: live.own_queued_tokens(speed, self.now_ms).saturating_add(self.others_tokens(live, speed)),
-            running: live.running(self.now_ms),
+            running: self.running(live),
             speed,
             distance: entry.distance,
             ..Considered::default()
         }
+    }
+
+    /// Requests there, as far as can be known.
+    fn running(&self, live: &Live) -> u32 {
+        self.unheard.map_or_else(|| live.running(self.now_ms), |unheard| unheard.running_at(live, self.now_ms))
     }
 
     /// Tokens of the others' requests that wait there, as far as can be known.

@@ -56,4 +56,16 @@ impl Unheard {
         let done = now_ms.saturating_sub(self.since_ms) as f32 / 1_000.0 * speed;
         live.peer_tokens().saturating_sub(done as u64).saturating_add(sent)
     }
+
+    /// Requests of all proxies at an endpoint. Of the others' as many are over by now as its mean time of a request says;
+    /// those that came since are in [`Self::waiting_at`].
+    pub fn running_at(&self, live: &Live, now_ms: u64) -> u32 {
+        let others = live.routed().saturating_sub(live.in_flight());
+        let age_ms = now_ms.saturating_sub(self.since_ms) as f32;
+        let left = match live.mean_service_ms() {
+            0 => 1.0,
+            service_ms => (1.0 - age_ms / service_ms as f32).max(0.0),
+        };
+        live.at_least_reported(live.in_flight().saturating_add((others as f32 * left) as u32), now_ms)
+    }
 }

@@ -281,15 +281,25 @@ fn own_decisions_are_echoed_until_the_others_are_heard() {
     let slot = plan.endpoint.slot as usize;
     drop(plan);
     let (_, queued) = decide(0, 1_120);
-    // One of 100 tokens before it, by `decide` itself.
-    let own = if slot == 0 { 1_800 } else { 1_700 };
-    assert_eq!(queued[slot], own * 30 / 17, "the others' share of it");
-    assert_eq!(queued[1 - slot], 0);
+    // `decide` itself has put a request at slot 0.
+    let mut own = [100, 0];
+    own[slot] += 1_700;
+    assert_eq!(queued, own.map(|tokens| tokens * 30 / 17), "the others' share of it");
     backend.live.hear(others(0), 1_300);
     assert_eq!(decide(0, 1_300).1, [0, 0], "heard of since");
     backend.slots[1].live.set_peers(1_000, 1);
     backend.live.hear(others(100), 1_500);
     assert_eq!(decide(0, 1_500).1, [0, 200], "8,000 tokens/s were prefilled for 100 ms");
+    let live = &backend.slots[1].live;
+    live.set_peers(0, 10);
+    let reservation = crate::load::Reservation::try_new(
+        live,
+        Demand { uncached_tokens: 0, answer: Answer::Stream, speed: 1.0, max_in_flight: 9 },
+        1_000,
+    );
+    reservation.unwrap().finish(1_400);
+    let running = |now_ms| Scene::new(&REQUEST, &backend, &Matches::default(), now_ms).consider(1).running;
+    assert_eq!([1_400, 1_500, 1_800].map(running), [10, 7, 0], "a request takes 400 ms there");
     backend.live.hear(crate::load::Others::default(), 1_300);
     assert_eq!(backend.live.proxies(), 1);
 }

@@ -24,7 +24,7 @@ impl Maglev {
     pub fn new<'k>(members: impl Iterator<Item = (u32, &'k EndpointKey)>) -> Self {
         let mut members: Vec<_> = members.collect();
         // A slot means nothing to another proxy, a key does.
-        members.sort_unstable_by(|(_, a), (_, b)| a.cmp(b));
+        members.sort_unstable_by_key(|(_, key)| *key);
         let wanted = members.len() * ENTRIES_EACH;
         let size = SIZES.into_iter().find(|size| *size >= wanted).unwrap_or(SIZES[SIZES.len() - 1]);
         let mut walks: Vec<Walk> = members.iter().map(|(slot, key)| Walk::new(*slot, key, size)).collect();
