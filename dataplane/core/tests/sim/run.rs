@@ -179,7 +179,7 @@ impl World {
             let true_one = || counted.get(&arrival.chain[end - 1]).map_or(0.0, |use_| decayed(*use_, arrival.at_ms));
             self.setup.policy.uses().unwrap_or_else(true_one)
         };
-        let ends = (step..=units).step_by(step).chain((units % step > 0).then_some(units));
+        let ends = (step..=units).step_by(step).chain((!units.is_multiple_of(step)).then_some(units));
         Matches {
             blocks: units as u32 * BLOCKS_PER_UNIT,
             held: held.filter(|held| held.blocks > 0).collect(),

@@ -75,15 +75,15 @@ pub(crate) fn policies() {
 }
 
 fn row(requests: &[(u64, Vec<Arrival>)], policy: Policy) -> Row {
-    let runs: Vec<(Report, Vec<u64>)> =
-        requests.iter().map(|(seed, list)| (run(list, Setup::one(policy, *seed)), pooled_hits(list))).collect();
-    let over = |value: &dyn Fn(&(Report, Vec<u64>)) -> f64| median(runs.iter().map(value).collect());
+    let runs: Vec<Report> = requests.iter().map(|(seed, list)| run(list, Setup::one(policy, *seed))).collect();
+    let shares = requests.iter().zip(&runs).map(|((_, list), report)| report.hit_share(&pooled_hits(list), None));
+    let over = |value: fn(&Report) -> f64| median(runs.iter().map(value).collect());
     Row {
-        mean_s: over(&|(report, _)| report.mean_s()),
-        p50_s: over(&|(report, _)| report.quantile_s(0.5)),
-        p90_s: over(&|(report, _)| report.quantile_s(0.9)),
-        hits: over(&|(report, pooled)| report.hit_share(pooled, None)),
-        busiest: over(&|(report, _)| report.busiest()),
+        mean_s: over(Report::mean_s),
+        p50_s: over(|report| report.quantile_s(0.5)),
+        p90_s: over(|report| report.quantile_s(0.9)),
+        hits: median(shares.collect()),
+        busiest: over(Report::busiest),
     }
 }
 
