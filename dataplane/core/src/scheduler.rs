@@ -150,7 +150,9 @@ impl<'a> Scene<'a> {
     fn consider(&self, slot: u32) -> Considered {
         let entry = &self.backend.slots[slot as usize];
         let live = &entry.live;
-        let speed = live.speed(self.median_speed);
+        // Where others share the endpoint, what is measured here is its speed less their part, which differs at every moment:
+        // times the locality weight that would send prompts away from what holds them.
+        let speed = if self.unheard.is_some() { self.median_speed } else { live.speed(self.median_speed) };
         Considered {
             slot,
             matched_blocks: self.matches.of(slot),
