@@ -93,6 +93,10 @@ pub const TTFT_WEIGHT: f64 = 0.5;
 pub const PREFIX_BLOCKS: u32 = 128;
 /// Endpoints that get a prefix-cache score.
 pub const PREFIX_TOP_K: u32 = 5;
+/// The header that names a session, in lower case.
+pub const SESSION_HEADER: &str = "x-session-id";
+/// Bytes of such a header's name.
+pub const MAX_SESSION_HEADER_BYTES: usize = 128;
 /// Most endpoints that can be given a prefix-cache score.
 pub const MAX_PREFIX_TOP_K: u32 = 1_000;
 /// Problems that one refusal lists.

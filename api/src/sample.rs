@@ -254,10 +254,12 @@ fn scorers() -> impl Strategy<Value = Scorers> {
             Scorer::GpuUsage,
             Scorer::PrefixCache { max_blocks, top_k },
             Scorer::Random,
+            Scorer::KvCacheAware { max_blocks: top_k },
+            Scorer::SessionAffinity { header: "x-session-id".into() },
         ]
     });
-    let weights = prop::array::uniform5(0u32..=1_000_000);
-    let weighted = (list, weights, 1usize..=5).prop_map(|(list, mut weights, count)| {
+    let weights = prop::array::uniform7(0u32..=1_000_000);
+    let weighted = (list, weights, 1usize..=7).prop_map(|(list, mut weights, count)| {
         weights[0] = weights[0].max(1);
         Scorers::Weighted(list.into_iter().zip(weights).take(count).collect())
     });

@@ -360,4 +360,14 @@ pub enum Scorer {
     },
     /// Uniform.
     Random,
+    /// By the share of the prompt's blocks that the endpoint holds, of all endpoints.
+    KvCacheAware {
+        /// Blocks looked at; default 128.
+        max_blocks: u32,
+    },
+    /// The endpoint of the client's session.
+    SessionAffinity {
+        /// The header that names the session, in lower case; default `x-session-id`.
+        header: Arc<str>,
+    },
 }

@@ -58,6 +58,27 @@ fn check_says_all_that_is_wrong_and_ends_with_one() {
 }
 
 #[test]
+fn check_says_all_that_is_wrong_with_the_scheduler_and_where() {
+    let config = |text: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: kthena-router-config, namespace: s}}\n\
+             data:\n  routerConfiguration: |\n    scheduler:\n      pluginConfig:\n\
+             \x20     - {{name: session-affinity, args: {{header: {text}}}}}\n\
+             \x20     - {{name: least-latency, args: {{TTFTTPOTWeightFactor: 3}}}}\n\
+             \x20     plugins: {{Score: {{enabled: [{{name: session-affinity, weight: much}}]}}}}\n"
+        )
+    };
+    let dir = directory(&config("no header"));
+    for sentence in [
+        "scheduler.pluginConfig[0].args[\"header\"]: \"no header\" is not usable",
+        "scheduler.pluginConfig[1].args[\"TTFTTPOTWeightFactor\"]: 3 is out of range, use 0 to 1",
+        "scheduler.plugins.Score.enabled[0].weight: \"much\" is not usable",
+    ] {
+        check(&["check", path(&dir)], 1, "", sentence);
+    }
+}
+
+#[test]
 fn what_cannot_be_asked_ends_with_sixty_four() {
     check(&["check", "/nowhere/at/all"], 64, "", "/nowhere/at/all: No such file");
     check(&["check"], 64, "", "Usage");

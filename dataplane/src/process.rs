@@ -69,7 +69,7 @@ pub fn start(config: Config) -> Result<Running, StartFailure> {
         cpus.iter().map(|_| rt::mailbox(INBOX)).map(|(post, inbox)| (CoreSlot::new(post), inbox)).unzip();
     let threads = (cpus.len() / 4).max(1);
     let (offload, _) = Offload::start(threads).map_err(|e| StartFailure::System("the helper threads", e))?;
-    let mut registry = LiveRegistry::new();
+    let mut registry = LiveRegistry::at(config.source.place());
     let table = Table::compile(&Snapshot::default(), &mut registry);
     let agent = first.status.clone();
     let shared = Arc::new(Shared::new(Parts { config, driver, table, agent, cores: slots.into(), offload }));

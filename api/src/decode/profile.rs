@@ -1,13 +1,14 @@
 //! Scheduler profiles.
 
 use std::mem::{Discriminant, discriminant};
+use std::sync::Arc;
 
 use super::field::{count, name, number, object};
 use super::path::{Path, Problems};
 use super::{Object, Reason};
 use crate::limits::{
-    MAX_BLOCKS, MAX_FILTERS, MAX_PREFIX_TOP_K, MAX_SCORER_WEIGHT, MAX_SCORERS, MAX_WAITING, PREFIX_BLOCKS,
-    PREFIX_TOP_K, TTFT_WEIGHT,
+    MAX_BLOCKS, MAX_FILTERS, MAX_PREFIX_TOP_K, MAX_SCORER_WEIGHT, MAX_SCORERS, MAX_SESSION_HEADER_BYTES, MAX_WAITING,
+    PREFIX_BLOCKS, PREFIX_TOP_K, SESSION_HEADER, TTFT_WEIGHT,
 };
 use crate::proto;
 use crate::snapshot::{Filter, Profile, Scorer, Scorers};
@@ -90,10 +91,32 @@ fn scorer(problems: &mut Problems, at: &Path<'_>, wire: Option<proto::weighted_s
             }
         }
         Some(Wire::Random(proto::Random {})) => Scorer::Random,
+        Some(Wire::KvCacheAware(proto::KvCacheAware { max_blocks })) => {
+            let at = at.field("kvCacheAware");
+            let range = (PREFIX_BLOCKS, 1..=u32::try_from(MAX_BLOCKS).expect("65,536 fits"));
+            Scorer::KvCacheAware { max_blocks: number(problems, &at.field("maxBlocks"), max_blocks, range) }
+        }
+        Some(Wire::SessionAffinity(proto::SessionAffinity { header })) => {
+            let at = at.field("sessionAffinity");
+            let header = header.as_deref().unwrap_or(SESSION_HEADER);
+            Scorer::SessionAffinity { header: session_header(problems, &at.field("header"), header) }
+        }
         None => {
-            let known = "say `leastRequest`, `leastLatency`, `gpuUsage`, `prefixCache` or `random`";
+            let known = "say `leastRequest`, `leastLatency`, `gpuUsage`, `prefixCache`, `random`, `kvCacheAware` or `sessionAffinity`";
             problems.add(at, Reason::Missing(known));
             Scorer::Random
         }
     }
+}
+
+/// A header's name in lower case, as requests are searched for it.
+pub(super) fn session_header(problems: &mut Problems, at: &Path<'_>, header: &str) -> Arc<str> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if header.len() > MAX_SESSION_HEADER_BYTES {
+        problems.add(at, Reason::TooLong { found: header.len(), max: MAX_SESSION_HEADER_BYTES });
+    } else if header.is_empty() || !header.bytes().all(token) {
+        problems
+            .add(at, Reason::Malformed { found: header.to_owned(), wanted: "write a header's name, as X-Session-ID" });
+    }
+    header.to_ascii_lowercase().into()
 }

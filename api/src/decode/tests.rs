@@ -209,7 +209,8 @@ fn profiles() {
     let zero = "profiles[0].weighted.scorers: all weights are 0: give at least one a positive weight";
     check(&scorers(r#"{"random": {}, "weight": 0}"#), zero);
     let at = "profiles[0].weighted.scorers[0]";
-    let known = "say `leastRequest`, `leastLatency`, `gpuUsage`, `prefixCache` or `random`";
+    let known =
+        "say `leastRequest`, `leastLatency`, `gpuUsage`, `prefixCache`, `random`, `kvCacheAware` or `sessionAffinity`";
     check(&scorers("{}"), &format!("{at}: is missing: {known}"));
     let alpha = format!("{at}.leastLatency.ttftWeight: 1.5 is out of range, use 0 to 1");
     check(&scorers(r#"{"leastLatency": {"ttftWeight": 1.5}}"#), &alpha);
@@ -221,6 +222,10 @@ fn profiles() {
     check(&scorers(r#"{"prefixCache": {"topK": 1001}}"#), &top);
     let weight = format!("{at}.weight: 1000001 is out of range, use 0 to 1000000");
     check(&scorers(r#"{"random": {}, "weight": 1000001}"#), &weight);
+    let kv = format!("{at}.kvCacheAware.maxBlocks: 0 is out of range, use 1 to 65536");
+    check(&scorers(r#"{"kvCacheAware": {"maxBlocks": 0}}"#), &kv);
+    let header = format!("{at}.sessionAffinity.header: \"a b\" is not usable: write a header's name, as X-Session-ID");
+    check(&scorers(r#"{"sessionAffinity": {"header": "a b"}}"#), &header);
     let twice = "profiles[0].weighted.scorers[1]: the scorer at index 1 is used twice, first by \
                  profiles[0].weighted.scorers[0]: each must be unique";
     check(&scorers(r#"{"random": {}}, {"random": {}}"#), twice);

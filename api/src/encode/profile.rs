@@ -28,16 +28,22 @@ fn filter(filter: &Filter) -> proto::Filter {
 
 fn scorer(scorer: &Scorer, weight: u32) -> proto::WeightedScorer {
     use proto::weighted_scorer::Scorer as Wire;
-    let wire = match *scorer {
+    let wire = match scorer {
         Scorer::LeastRequest => Wire::LeastRequest(proto::LeastRequest {}),
         Scorer::LeastLatency { ttft_weight } => {
-            Wire::LeastLatency(proto::LeastLatency { ttft_weight: Some(ttft_weight) })
+            Wire::LeastLatency(proto::LeastLatency { ttft_weight: Some(*ttft_weight) })
         }
         Scorer::GpuUsage => Wire::GpuUsage(proto::GpuUsage {}),
         Scorer::PrefixCache { max_blocks, top_k } => {
-            Wire::PrefixCache(proto::PrefixCache { max_blocks: Some(max_blocks), top_k: Some(top_k) })
+            Wire::PrefixCache(proto::PrefixCache { max_blocks: Some(*max_blocks), top_k: Some(*top_k) })
         }
         Scorer::Random => Wire::Random(proto::Random {}),
+        Scorer::KvCacheAware { max_blocks } => {
+            Wire::KvCacheAware(proto::KvCacheAware { max_blocks: Some(*max_blocks) })
+        }
+        Scorer::SessionAffinity { header } => {
+            Wire::SessionAffinity(proto::SessionAffinity { header: Some(header.to_string()) })
+        }
     };
     proto::WeightedScorer { weight: Some(weight), scorer: Some(wire) }
 }

@@ -4,12 +4,13 @@
 mod backend;
 mod echo;
 mod parking;
+mod recent;
 mod registry;
 mod reservation;
 mod speed;
 
-pub use backend::BackendLive;
-pub use echo::{Echo, Rates};
+pub use backend::{BackendLive, Others};
+pub use echo::{Echo, Rates, Unheard};
 pub use parking::{MAX_PARKED, Parking};
 pub use registry::LiveRegistry;
 pub use reservation::{Answer, Demand, Reservation};
@@ -17,6 +18,7 @@ pub use reservation::{Answer, Demand, Reservation};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::health::Health;
+use recent::Recent;
 use speed::SpeedMeter;
 
 /// Prefill speed in tokens/s where no endpoint of a backend has been measured yet.
@@ -41,9 +43,10 @@ pub struct Report {
     pub tpot_us: u32,
 }
 
-/// One endpoint's numbers: relaxed atomics on cache lines of their own, written by every core and by the agent.
+/// One endpoint's numbers: relaxed atomics on cache lines of their own, written by every core and by the agent. In
+/// the order of declaration, so that a proxy that is alone never touches the lines of `recent`.
 #[derive(Debug, Default)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub struct Live {
     /// Reservations that are not released, also parked ones.
     in_flight: AtomicU32,
@@ -68,6 +71,8 @@ pub struct Live {
     ttft_ms: AtomicU32,
     speed: SpeedMeter,
     health: Health,
+    /// Uncached tokens decided here lately: written only where other proxies share the backend.
+    recent: Recent,
 }
 
 impl Live {
@@ -83,7 +88,11 @@ impl Live {
 
     /// Requests of all proxies at the endpoint, at least as many as the engine itself reports.
     pub fn running(&self, now_ms: u64) -> u32 {
-        let ours = self.routed();
+        self.at_least_reported(self.routed(), now_ms)
+    }
+
+    /// Our count, or the engine's where that is more, for it contains our requests.
+    fn at_least_reported(&self, ours: u32, now_ms: u64) -> u32 {
         self.report(now_ms).map_or(ours, |r| ours.max(r.running.saturating_add(r.waiting)))
     }
 
@@ -97,7 +106,12 @@ impl Live {
         self.own_queued_tokens(speed, now_ms).saturating_add(self.peer_tokens.load(Relaxed))
     }
 
-    /// The same, of this process alone: what it tells the others.
+    /// What the other proxies said to have waiting there when they were last heard of.
+    pub fn peer_tokens(&self) -> u64 {
+        self.peer_tokens.load(Relaxed)
+    }
+
+    /// The same as [`Self::queued_tokens`], of this process alone: what it tells the others.
     pub fn own_queued_tokens(&self, speed: f32, now_ms: u64) -> u64 {
         let unary_us = self.unary_until_us.load(Relaxed).saturating_sub(now_ms.saturating_mul(1_000));
         let unary = unary_us as f64 * f64::from(speed) / 1e6;

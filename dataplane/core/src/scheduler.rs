@@ -16,7 +16,7 @@ use api::snapshot::Scorers;
 use smallvec::SmallVec;
 use thiserror::Error;
 
-use crate::load::{Answer, Demand, Reservation};
+use crate::load::{Answer, Demand, Live, Reservation, Unheard};
 use crate::plan::{Considered, Decision, Plan, Verdict};
 use crate::table::BackendTable;
 use filter::Admission;
@@ -43,6 +43,13 @@ pub struct Request<'a> {
     pub answer: Answer,
     /// Proxies that share the backend, this one included.
     pub peers: u32,
+    /// The hash of what names the client's session, where the profile asks for it: see [`session_hash`].
+    pub session: Option<u64>,
+}
+
+/// The hash of a session's name. It is the same on every proxy.
+pub fn session_hash(name: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(name)
 }
 
 /// An endpoint and how much of the prompt it holds.
@@ -128,27 +135,43 @@ pub(crate) struct Scene<'a> {
     pub(crate) now_ms: u64,
     bytes_per_token: f32,
     median_speed: f32,
+    unheard: Option<Unheard>,
 }
 
 impl<'a> Scene<'a> {
     pub(crate) fn new(request: &'a Request<'a>, backend: &'a BackendTable, matches: &'a Matches, now_ms: u64) -> Self {
         let bytes_per_token = backend.live.bytes_per_token();
         let median_speed = backend.live.median_speed();
-        Self { request, backend, matches, now_ms, bytes_per_token, median_speed }
+        let unheard = backend.live.unheard(now_ms);
+        Self { request, backend, matches, now_ms, bytes_per_token, median_speed, unheard }
     }
 
     /// Reads an endpoint's numbers once.
     fn consider(&self, slot: u32) -> Considered {
-        let live = &self.backend.slots[slot as usize].live;
-        let speed = live.speed(self.median_speed);
+        let entry = &self.backend.slots[slot as usize];
+        let live = &entry.live;
+        // Where others share the endpoint, what is measured here is its speed less their part, which differs at every moment:
+        // times the locality weight that would send prompts away from what holds them.
+        let speed = if self.unheard.is_some() { self.median_speed } else { live.speed(self.median_speed) };
         Considered {
             slot,
             matched_blocks: self.matches.of(slot),
-            queued_tokens: live.queued_tokens(speed, self.now_ms),
-            running: live.running(self.now_ms),
+            queued_tokens: live.own_queued_tokens(speed, self.now_ms).saturating_add(self.others_tokens(live, speed)),
+            running: self.running(live),
             speed,
+            distance: entry.distance,
             ..Considered::default()
         }
+    }
+
+    /// Requests there, as far as can be known.
+    fn running(&self, live: &Live) -> u32 {
+        self.unheard.map_or_else(|| live.running(self.now_ms), |unheard| unheard.running_at(live, self.now_ms))
+    }
+
+    /// Tokens of the others' requests that wait there, as far as can be known.
+    fn others_tokens(&self, live: &Live, speed: f32) -> u64 {
+        self.unheard.map_or_else(|| live.peer_tokens(), |unheard| unheard.waiting_at(live, speed, self.now_ms))
     }
 
     /// Predicted tokens that an endpoint has to prefill.
@@ -162,12 +185,12 @@ impl<'a> Scene<'a> {
 /// Filters, scores and picks, without those already tried.
 pub(crate) fn decide(scene: &Scene<'_>, tried: &[u32], rng: &mut Rng) -> Result<(Pick, Decision), NoEndpoint> {
     let admission = Admission::new(scene, tried);
-    let drawn = sample::draw(scene, &admission, rng)?;
-    let mut candidates = drawn.candidates;
+    let mut drawn = sample::draw(scene, &admission, rng)?;
     match &scene.backend.profile.scorers {
-        Scorers::LocalityCost => score::locality_cost::score(scene, &mut candidates),
-        Scorers::Weighted(scorers) => score::weighted(scene, scorers, &mut candidates, rng),
+        Scorers::LocalityCost => score::locality_cost::score(scene, &mut drawn.candidates),
+        Scorers::Weighted(scorers) => score::weighted(scene, scorers, &mut drawn, rng),
     }
+    let (mut candidates, health) = (drawn.candidates, drawn.health);
     let verdict = match &scene.backend.profile.scorers {
         Scorers::LocalityCost => Verdict::LeastCost,
         Scorers::Weighted(_) => Verdict::HighestScore,
@@ -179,7 +202,7 @@ pub(crate) fn decide(scene: &Scene<'_>, tried: &[u32], rng: &mut Rng) -> Result<
             candidates.swap_remove(at);
             continue;
         };
-        let decision = Decision::new(candidates, at, verdict, drawn.health);
+        let decision = Decision::new(candidates, at, verdict, health);
         return Ok((pick, decision));
     }
 }
@@ -194,6 +217,8 @@ fn reserve(scene: &Scene<'_>, chosen: &Considered) -> Option<Pick> {
     };
     let live = &scene.backend.slots[chosen.slot as usize].live;
     let reservation = Reservation::try_new(live, demand, scene.now_ms)?;
+    let load = u64::from(uncached_tokens) + score::locality_cost::RUNNING_TOKENS as u64;
+    scene.backend.live.decided(live, load, scene.now_ms);
     Some(Pick { slot: chosen.slot, uncached_tokens, matched_blocks: chosen.matched_blocks, reservation })
 }
 

@@ -4,12 +4,16 @@
 mod backend;
 mod bitset;
 mod compile;
+mod distance;
+mod maglev;
 mod members;
 mod profile;
 mod rule;
 
 pub use backend::{BackendTable, EndpointEntry};
 pub use bitset::Bitset;
+pub use distance::{Distance, Place};
+pub use maglev::Maglev;
 pub use members::Membership;
 pub use profile::CompiledProfile;
 pub use rule::{CompiledMatch, CompiledRule, Destination};

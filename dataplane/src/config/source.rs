@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use dataplane_core::table::Place;
+
 use super::Address;
 
 /// One of the two.
@@ -12,6 +14,17 @@ pub enum Source {
     File(PathBuf),
     /// A stream.
     ControlPlane(ControlPlane),
+}
+
+impl Source {
+    /// Where this process runs, as far as that was said: endpoints there are preferred at equal cost.
+    pub fn place(&self) -> Place {
+        let known = |name: &str| Some(name).filter(|name| !name.is_empty()).map(Into::into);
+        match self {
+            Self::File(_) => Place::default(),
+            Self::ControlPlane(ControlPlane { node, zone, .. }) => Place { node: known(node), zone: known(zone) },
+        }
+    }
 }
 
 impl From<PathBuf> for Source {

@@ -12,7 +12,7 @@ use dataplane_core::inspect::{Inspected, Splices, plan_splices};
 use dataplane_core::load::Answer;
 use dataplane_core::plan::{Again, Plan};
 use dataplane_core::route::{HeaderLookup, RouteMiss, RouteQuery, Routed, route};
-use dataplane_core::scheduler::{Held, Matches, NoEndpoint, Request, Uses, schedule};
+use dataplane_core::scheduler::{Held, Matches, NoEndpoint, Request, Uses, schedule, session_hash};
 use dataplane_core::table::{BackendTable, RouteTable, Table};
 
 use super::Ended;
@@ -35,6 +35,7 @@ pub(crate) struct Decided {
     chain: Vec<u64>,
     prompt_bytes: u32,
     answer: Answer,
+    session: Option<u64>,
     matches: Matches,
 }
 
@@ -64,20 +65,23 @@ pub(crate) async fn decide(
     let answer = if ask.streams() { Answer::Stream } else { Answer::Unary };
     let begin = Instant::now();
     let matches = look_up(worker, &chain, &backend);
-    let request = Request { adapter: adapter.as_ref().map(ModelName::as_str), prompt_bytes, answer, peers: 1 };
+    let session = session(&received, &backend);
+    let adapter_name = adapter.as_ref().map(ModelName::as_str);
+    let request = Request { adapter: adapter_name, prompt_bytes, answer, peers: backend.live.proxies(), session };
     let planned = schedule(&request, &backend, &matches, &mut worker.rng.borrow_mut(), worker.now_ms());
     let plan = planned.map_err(|none| no_endpoint(none, &backend))?;
     flight.decided(&plan.decision, &backend, begin.elapsed());
-    let decided = Box::new(Decided { plan, backend, served, splices, adapter, chain, prompt_bytes, answer, matches });
+    let decided = Decided { plan, backend, served, splices, adapter, chain, prompt_bytes, answer, session, matches };
     decided.mark(worker);
-    Ok((received, decided))
+    Ok((received, Box::new(decided)))
 }
 
 impl Decided {
     /// Decides anew after a failure; false when nobody is left.
     pub(crate) fn again(&mut self, worker: &Worker, flight: &mut Flight) -> bool {
         let adapter = self.adapter.as_ref().map(ModelName::as_str);
-        let request = Request { adapter, prompt_bytes: self.prompt_bytes, answer: self.answer, peers: 1 };
+        let (peers, session) = (self.backend.live.proxies(), self.session);
+        let request = Request { adapter, prompt_bytes: self.prompt_bytes, answer: self.answer, peers, session };
         let again = Again { request: &request, backend: &self.backend, matches: &self.matches };
         let begin = Instant::now();
         let next = dataplane_core::plan::next(&mut self.plan, &again, &mut worker.rng.borrow_mut(), worker.now_ms());
@@ -213,6 +217,12 @@ fn chain(inspected: &Inspected, body: &[u8], seed: u64) -> (Vec<u64>, u32) {
     let mut chain = Vec::new();
     let bytes = inspected.hash_prompt(body, seed, &mut chain);
     (chain, bytes.min(u32::MAX as usize) as u32)
+}
+
+/// The client's session, where the backend's profile asks for it.
+fn session(received: &Received, backend: &BackendTable) -> Option<u64> {
+    let header = backend.profile.session_header()?;
+    Headers(received).first(header).filter(|name| !name.is_empty()).map(session_hash)
 }
 
 /// What the prefix table knows of the prompt, by the backend's slots.

@@ -9,7 +9,7 @@ use crate::support::client::Reply;
 use crate::support::engine::{Engine, Then};
 use crate::support::legs::{Leg, on_every_driver};
 use crate::support::proxy::Proxy;
-use crate::support::snapshot::{backend, route, serving, snapshot, with};
+use crate::support::snapshot::{backend, route, serving, serving_with, snapshot, with};
 use crate::support::until;
 use crate::support::wire::{CHAT, answer, chat, get, post, post_with};
 
@@ -19,6 +19,7 @@ on_every_driver!(
     a_rename_touches_nothing_but_the_model,
     rules_match_header_uri_and_body,
     weights_divide_the_traffic,
+    a_session_keeps_to_one_engine_on_every_proxy,
     an_engine_of_two_backends_is_counted_once,
     what_has_no_route_is_refused_in_openais_form,
     the_table_answers_for_models_and_health,
@@ -119,6 +120,29 @@ fn rules_match_header_uri_and_body(leg: Leg) {
         let reply = client.ask(post_with(path, fields, format!(r#"{{"model":"{model}"}}"#)));
         assert_eq!(reply.json()["from"], expected, "{path} {fields:?} {model}");
     }
+}
+
+fn a_session_keeps_to_one_engine_on_every_proxy(leg: Leg) {
+    let engines = ["a", "b", "c"].map(Engine::named);
+    let addresses: Vec<_> = engines.iter().map(|engine| engine.address).collect();
+    let scorers = json!([{"weight": 1, "sessionAffinity": {"header": "X-User"}}, {"weight": 1, "leastRequest": {}}]);
+    let profiles = json!([{"name": "sticky", "weighted": {"scorers": scorers}}]);
+    let table = with(serving_with(&addresses, json!({"profile": "sticky"})), json!({"profiles": profiles}));
+    let proxies = [(); 2].map(|()| Proxy::start(leg, &table));
+    let mut homes = std::collections::HashSet::new();
+    for user in 0..12 {
+        let asked = |proxy: &Proxy| {
+            let fields = format!("x-user: user-{user}\r\n");
+            proxy.client().ask(post_with(CHAT, &fields, r#"{"model": "m", "messages": []}"#)).text()
+        };
+        let home = asked(&proxies[0]);
+        for proxy in [&proxies[0], &proxies[1], &proxies[1]] {
+            assert_eq!(asked(proxy), home, "user {user}");
+        }
+        homes.insert(home);
+    }
+    assert!(homes.len() > 1, "{homes:?}");
+    proxies.iter().for_each(Proxy::settled);
 }
 
 fn an_engine_of_two_backends_is_counted_once(leg: Leg) {

@@ -74,9 +74,14 @@ fn scores_by_kthenas_rules() {
     );
     check(&scores("{name: random, weight: 2}"), &[(Scorer::Random, 2)], &[]);
     check(
-        &scores("{name: least-request, weight: 3}, {name: kvcache-aware, weight: 1}"),
+        &scores("{name: least-request, weight: 3}, {name: other, weight: 1}"),
         &only,
-        &["there is no score \"kvcache-aware\": it is left out"],
+        &["there is no score \"other\": it is left out"],
+    );
+    check(
+        &scores("{name: kvcache-aware, weight: 1}"),
+        &[(Scorer::KvCacheAware { max_blocks: 128 }, 1)],
+        &[KVCACHE_AWARE],
     );
     check(
         &scores("{name: least-request, weight: 1}, {name: least-request, weight: 3}"),
@@ -124,7 +129,73 @@ fn refusals() {
     refused(&waiting, &range("maxWaitingRequests", "-1", "0 to 4294967295"));
     let top = args("prefix-cache", "topKMatches: 1001");
     refused(&top, &range("topKMatches", "1001", "1 to 1000"));
-    refused("{}", "not a snapshot: missing field `scheduler`");
-    let typo = "not a snapshot: unknown field `plugin`, expected `pluginConfig` or `plugins`";
+    refused("{}", "scheduler: is missing: say which plugins are enabled");
+    let typo = "scheduler: \"plugin\" is not usable: its keys are `pluginConfig` and `plugins`";
     refused("{scheduler: {plugin: {}}}", typo);
+    refused(
+        &args("session-affinity", "header: 'two words'"),
+        &format!("{at}.args[\"header\"]: \"two words\" is not usable: write a header's name, as X-Session-ID"),
+    );
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let yaml = "
+scheduler:
+  pluginConfig:
+  - args: {maxWaitingRequests: 3}
+  - {name: least-latency, args: {TTFTTPOTWeightFactor: 3}, arg: 1}
+  plugins:
+    Filter: {enabled: [least-request, 7], on: []}
+    Score: {enabled: [{weight: 1}, {name: gpu-usage, weight: heavy}, prefix-cache]}
+    Sort: {}
+";
+    let at = "scheduler.pluginConfig";
+    let plugins = "scheduler.plugins";
+    let expected = [
+        format!("{plugins}.Filter: \"on\" is not usable: its keys are `enabled` and `disabled`"),
+        format!("{plugins}: \"Sort\" is not usable: its keys are `Filter` and `Score`"),
+        format!("{at}[0].name: is missing: name the plugin"),
+        format!("{at}[1]: \"arg\" is not usable: its keys are `name` and `args`"),
+        format!("{plugins}.Filter.enabled[1]: \"7\" is not usable: write the plugin's name"),
+        format!("{plugins}.Score.enabled[0].name: is missing: name the plugin"),
+        format!("{plugins}.Score.enabled[1].weight: \"heavy\" is not usable: write a whole number"),
+        format!("{plugins}.Score.enabled[2]: \"prefix-cache\" is not usable: write a map"),
+        format!("{plugins}.Score.enabled[2].name: is missing: name the plugin"),
+        format!("{at}[1].args[\"TTFTTPOTWeightFactor\"]: 3 is out of range, use 0 to 1"),
+    ];
+    refused(yaml, &expected.join("\n"));
+    refused(
+        "{scheduler: {plugins: 3, pluginConfig: {}}}",
+        "scheduler.plugins: \"3\" is not usable: write a map\n\
+         scheduler.pluginConfig: \"a map\" is not usable: write a list",
+    );
+}
+
+#[test]
+fn sections_without_content_are_empty() {
+    let found = read("{scheduler: {pluginConfig: , plugins: {Filter: {enabled: }, Score: }}, gateway: 1}").unwrap();
+    assert_eq!((found.profile.filters.len(), found.profile.scorers), (0, Scorers::LocalityCost));
+    assert_eq!(found.warnings[0], "\"gateway\" is not part of Kthena's configuration and has no effect");
+}
+
+#[test]
+fn knowledge_of_caches_and_sessions() {
+    let yaml = "
+scheduler:
+  pluginConfig:
+  - name: kvcache-aware
+    args: {blockSizeToHash: 16, maxBlocksToMatch: 64, vllmTokenizerPort: 8000, sglangTokenizerPort: 30000}
+  - {name: session-affinity, args: {header: X-User}}
+  plugins: {Score: {enabled: [{name: kvcache-aware, weight: 2}, {name: session-affinity, weight: 3}]}}
+";
+    let scorers =
+        [(Scorer::KvCacheAware { max_blocks: 64 }, 2), (Scorer::SessionAffinity { header: "x-user".into() }, 3)];
+    let warnings = [
+        "kvcache-aware: `blockSizeToHash` has no effect: every data plane hashes blocks of 64 bytes",
+        "kvcache-aware: `vllmTokenizerPort` has no effect: no engine is asked to tokenise",
+        "kvcache-aware: `sglangTokenizerPort` has no effect: no engine is asked to tokenise",
+        KVCACHE_AWARE,
+    ];
+    check(yaml, &scorers, &warnings);
 }

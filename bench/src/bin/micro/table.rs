@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use dataplane_core::index::{Config, Writer};
-use dataplane_core::load::{Answer, LiveRegistry};
-use dataplane_core::scheduler::{Matches, Request, Rng, schedule};
+use dataplane_core::load::{Answer, LiveRegistry, Others};
+use dataplane_core::scheduler::{Held, Matches, Request, Rng, Uses, schedule};
 use dataplane_core::table::Table;
 
 use super::timing::{Beside, Page};
@@ -64,9 +64,22 @@ fn decide(page: &Page, endpoints: usize) {
     let table = Table::compile(&snapshot, &mut LiveRegistry::new());
     table.refresh(1);
     let backend = table.backends().next().expect("it has one").clone();
-    let request = Request { adapter: None, prompt_bytes: 1_024, answer: Answer::Stream, peers: 1 };
+    let request = Request { adapter: None, prompt_bytes: 1_024, answer: Answer::Stream, peers: 1, session: None };
     let (matches, mut rng) = (Matches { blocks: 16, ..Matches::default() }, Rng::new(1));
     // The plan is dropped at once, and with it the place at the endpoint.
     let ns = page.least(1_000, |_| schedule(black_box(&request), &backend, &matches, &mut rng, 1).is_ok());
-    page.row(&format!("schedule, {endpoints} endpoints"), ns, Beside::None);
+    page.row(&format!("schedule, {endpoints} endpoints"), ns, Beside::Budget(2.0));
+    let (long, known) = (Request { prompt_bytes: 65_536, ..request }, known(endpoints as u32));
+    let ns = page.least(1_000, |_| schedule(black_box(&long), &backend, &known, &mut rng, 1).is_ok());
+    page.row(&format!("schedule, {endpoints} endpoints, 8 of which hold some of 64 KB"), ns, Beside::Budget(2.0));
+    backend.live.hear(Others { proxies: 3, token_rate: 1e5, age_ms: 20 }, 1);
+    let ns = page.least(1_000, |_| schedule(black_box(&long), &backend, &known, &mut rng, 21).is_ok());
+    page.row(&format!("the same, with three other proxies, {endpoints} endpoints"), ns, Beside::Budget(2.0));
+}
+
+/// As much as the prefix table ever says of a prompt of 1,024 blocks.
+fn known(endpoints: u32) -> Matches {
+    let held = (0..8).map(|at| Held { slot: at * (endpoints / 8), blocks: 1_024 - 96 * at });
+    let uses = (1..=16).map(|at| Uses { end: at * 64, uses: 40.0 / at as f32 });
+    Matches { blocks: 1_024, held: held.collect(), uses: uses.collect() }
 }

@@ -1,7 +1,9 @@
 //! Live numbers of a backend as a whole.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use super::echo::{Rates, Unheard};
+use super::recent::{RECENT_MS, Recent};
 use super::{DEFAULT_BYTES_PER_TOKEN, DEFAULT_SPEED, Live};
 use api::snapshot::Ejection;
 
@@ -13,6 +15,22 @@ const FIRST_RETRIES: i64 = 100;
 const MAX_RETRIES: i64 = 1_000;
 /// The budget counts in hundredths of a retry: a request earns its backend's percent.
 const RETRY: i64 = 100;
+
+/// The time over which token rates are told.
+const RATE_MS: f64 = 10_000.0;
+/// Others who were not heard of for so long are not guessed at.
+const OTHERS_GONE_MS: u64 = 10_000;
+
+/// What the other proxies that share a backend say of themselves, all together.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Others {
+    /// How many they are.
+    pub proxies: u32,
+    /// Tokens per second that they decide for the backend: see [`BackendLive::token_rate`].
+    pub token_rate: f64,
+    /// The age of the oldest of their reports in ms.
+    pub age_ms: u32,
+}
 
 /// One backend's numbers; they survive table swaps by its name.
 #[derive(Debug)]
@@ -26,6 +44,18 @@ pub struct BackendLive {
     /// were ejected by way of another backend of theirs.
     ejected: AtomicU32,
     retry_hundredths: AtomicI64,
+    /// Uncached tokens decided here since the last refresh.
+    decided_tokens: AtomicU64,
+    refreshed_ms: AtomicU64,
+    /// f64 bits, tokens/s.
+    own_rate: AtomicU64,
+    /// f64 bits, tokens/s.
+    others_rate: AtomicU64,
+    /// Other proxies.
+    others: AtomicU32,
+    /// When what is known of the others was true; 0: never.
+    heard_ms: AtomicU64,
+    recent: Recent,
 }
 
 impl Default for BackendLive {
@@ -36,6 +66,13 @@ impl Default for BackendLive {
             endpoints: AtomicU32::new(0),
             ejected: AtomicU32::new(0),
             retry_hundredths: AtomicI64::new(FIRST_RETRIES * RETRY),
+            decided_tokens: AtomicU64::new(0),
+            refreshed_ms: AtomicU64::new(0),
+            own_rate: AtomicU64::new(0),
+            others_rate: AtomicU64::new(0),
+            others: AtomicU32::new(0),
+            heard_ms: AtomicU64::new(0),
+            recent: Recent::default(),
         }
     }
 }
@@ -74,6 +111,7 @@ impl BackendLive {
             ejected += u32::from(live.health().is_ejected(now_ms));
             speeds.extend(live.measured_speed());
         }
+        self.refresh_rate(now_ms);
         self.endpoints.store(count, Relaxed);
         self.ejected.store(ejected, Relaxed);
         if !speeds.is_empty() {
@@ -81,6 +119,63 @@ impl BackendLive {
             let (_, median, _) = speeds.select_nth_unstable_by(middle, f32::total_cmp);
             self.median_speed.store(median.max(1.0).to_bits(), Relaxed);
         }
+    }
+
+    /// Moves the own token rate by what was decided since the last time.
+    fn refresh_rate(&self, now_ms: u64) {
+        let before_ms = self.refreshed_ms.swap(now_ms, Relaxed);
+        let elapsed_ms = now_ms.saturating_sub(before_ms) as f64;
+        // A table swap refreshes too: what a moment holds is no rate.
+        if elapsed_ms < 100.0 {
+            self.refreshed_ms.store(before_ms, Relaxed);
+            return;
+        }
+        let sample = self.decided_tokens.swap(0, Relaxed) as f64 * 1_000.0 / elapsed_ms;
+        let old = self.token_rate();
+        let new = if old == 0.0 { sample } else { old + (sample - old) * (1.0 - (-elapsed_ms / RATE_MS).exp()) };
+        self.own_rate.store(new.to_bits(), Relaxed);
+    }
+
+    /// Tokens per second decided here for the backend, over the last 10 s: what the others are told. Uncached ones, and for
+    /// each request as many as it costs the others while it runs.
+    pub fn token_rate(&self) -> f64 {
+        f64::from_bits(self.own_rate.load(Relaxed))
+    }
+
+    /// Proxies that share the backend, this one included.
+    pub fn proxies(&self) -> u32 {
+        self.others.load(Relaxed).saturating_add(1)
+    }
+
+    /// Takes in what the others say; [`Others::default`] where they are gone.
+    pub fn hear(&self, others: Others, now_ms: u64) {
+        let Others { proxies, token_rate, age_ms } = others;
+        self.others_rate.store(token_rate.to_bits(), Relaxed);
+        self.heard_ms.store(now_ms.saturating_sub(u64::from(age_ms)).max(1), Relaxed);
+        self.others.store(proxies, Relaxed);
+    }
+
+    /// A request was sent to an endpoint, where it is a load of so many tokens.
+    pub(crate) fn decided(&self, live: &Live, tokens: u64, now_ms: u64) {
+        self.decided_tokens.fetch_add(tokens, Relaxed);
+        if self.others.load(Relaxed) > 0 {
+            live.recent.add(tokens, now_ms);
+            self.recent.add(tokens, now_ms);
+        }
+    }
+
+    /// What the others have probably decided since they were heard of; none for a proxy that is alone.
+    pub(crate) fn unheard(&self, now_ms: u64) -> Option<Unheard> {
+        if self.others.load(Relaxed) == 0 {
+            return None;
+        }
+        let heard_ms = self.heard_ms.load(Relaxed);
+        if now_ms.saturating_sub(heard_ms) > OTHERS_GONE_MS {
+            return None;
+        }
+        let since_ms = heard_ms.max(now_ms.saturating_sub(RECENT_MS));
+        let rates = Rates { own: self.token_rate(), others: f64::from_bits(self.others_rate.load(Relaxed)) };
+        Some(Unheard::new(rates, self.recent.since(since_ms, now_ms), since_ms, now_ms))
     }
 
     /// Takes in how an attempt at an endpoint went.

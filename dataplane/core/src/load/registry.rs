@@ -7,6 +7,7 @@ use api::id::{BackendName, EndpointKey};
 use regex::bytes::Regex;
 
 use super::{BackendLive, Live};
+use crate::table::Place;
 
 /// Hands out the same numbers for the same key as long as a table or a request holds them.
 #[derive(Debug, Default)]
@@ -15,12 +16,23 @@ pub struct LiveRegistry {
     backends: HashMap<BackendName, Weak<BackendLive>, ahash::RandomState>,
     /// Compiled patterns by source, with whether the table being compiled uses them.
     patterns: HashMap<Box<str>, (Option<Regex>, bool)>,
+    place: Place,
 }
 
 impl LiveRegistry {
     /// Knows nobody.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Knows nobody but where this proxy runs, so that tables prefer what is near.
+    pub fn at(place: Place) -> Self {
+        Self { place, ..Self::default() }
+    }
+
+    /// Where this proxy runs.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Makes room for so many endpoints at once.

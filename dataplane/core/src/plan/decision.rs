@@ -2,6 +2,8 @@
 
 use smallvec::SmallVec;
 
+use crate::table::Distance;
+
 /// Candidates kept in a record, the best ones where there were more.
 pub const MAX_CONSIDERED: usize = 12;
 
@@ -18,6 +20,8 @@ pub struct Considered {
     pub running: u32,
     /// Its prefill speed in tokens/s.
     pub speed: f32,
+    /// From this proxy.
+    pub distance: Distance,
     /// Tokens of the prompt that it lacks, each times its locality weight; 0 under weighted scorers.
     pub missing_tokens: f32,
     /// In seconds; 0 under weighted scorers.

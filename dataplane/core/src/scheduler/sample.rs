@@ -21,6 +21,8 @@ pub(super) type Candidates = SmallVec<[Considered; 16]>;
 pub(super) struct Drawn {
     pub(super) candidates: Candidates,
     pub(super) health: Regard,
+    /// The slot of the client's session, which is then among the candidates.
+    pub(super) session: Option<u32>,
 }
 
 /// At least one candidate, or why there is none.
@@ -29,7 +31,9 @@ pub(super) fn draw(scene: &Scene<'_>, admission: &Admission<'_>, rng: &mut Rng) 
     let wanted = wanted(scene, members);
     let mut slots = Slots::new();
     let mut target = members.min(wanted);
+    let session = session(scene, admission, rng);
     if wanted < members {
+        slots.extend(session);
         matched(scene, admission, &mut slots, rng);
         target = members.min(slots.len() + wanted);
         random(admission, target, &mut slots, rng);
@@ -38,7 +42,7 @@ pub(super) fn draw(scene: &Scene<'_>, admission: &Admission<'_>, rng: &mut Rng) 
     if slots.len() < target || slots.is_empty() {
         health = walk(admission, target, &mut slots, rng)?;
     }
-    Ok(Drawn { candidates: slots.iter().map(|slot| scene.consider(*slot)).collect(), health })
+    Ok(Drawn { candidates: slots.iter().map(|slot| scene.consider(*slot)).collect(), health, session })
 }
 
 type Slots = SmallVec<[u32; 64]>;
@@ -52,13 +56,24 @@ fn wanted(scene: &Scene<'_>, members: usize) -> usize {
     }
 }
 
+/// The first of the session's endpoints that is ready.
+fn session(scene: &Scene<'_>, admission: &Admission<'_>, rng: &mut Rng) -> Option<u32> {
+    let mut places = scene.backend.session_places(scene.request.session?);
+    places.find(|slot| admission.standing(*slot, rng) == Standing::Ready)
+}
+
 /// The endpoints that hold most, ties at random.
 fn matched(scene: &Scene<'_>, admission: &Admission<'_>, slots: &mut Slots, rng: &mut Rng) {
     let mut held: SmallVec<[(u32, u32, u32); 8]> = SmallVec::new();
     held.extend(scene.matches.held.iter().map(|Held { slot, blocks }| (*blocks, rng.next_u64() as u32, *slot)));
     held.sort_unstable_by(|a, b| b.cmp(a));
-    let ready = held.iter().map(|(.., slot)| *slot).filter(|slot| admission.standing(*slot, rng) == Standing::Ready);
-    slots.extend(ready.take(MATCHED_CANDIDATES));
+    let mut left = MATCHED_CANDIDATES;
+    for (.., slot) in held {
+        if left > 0 && !slots.contains(&slot) && admission.standing(slot, rng) == Standing::Ready {
+            slots.push(slot);
+            left -= 1;
+        }
+    }
 }
 
 /// Random ready endpoints beside those already there. Most draws succeed, so no set is built or walked.

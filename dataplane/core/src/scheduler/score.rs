@@ -1,15 +1,18 @@
 //! Scorers: our own cost, and Kthena's scores of 0 to 100 summed by weight.
 
 mod gpu_usage;
+mod kvcache_aware;
 mod least_latency;
 mod least_request;
 pub(super) mod locality_cost;
 mod prefix_cache;
 mod random;
+mod session_affinity;
 
 use api::snapshot::Scorer;
 use smallvec::SmallVec;
 
+use super::sample::Drawn;
 use super::{Rng, Scene};
 use crate::load::Report;
 use crate::plan::Considered;
@@ -18,16 +21,17 @@ use crate::plan::Considered;
 type Scores = SmallVec<[u32; 64]>;
 
 /// Adds up each scorer's scores by its weight.
-pub(super) fn weighted(scene: &Scene<'_>, scorers: &[(Scorer, u32)], candidates: &mut [Considered], rng: &mut Rng) {
+pub(super) fn weighted(scene: &Scene<'_>, scorers: &[(Scorer, u32)], drawn: &mut Drawn, rng: &mut Rng) {
     for (scorer, weight) in scorers {
-        let scores = scores(scene, scorer, candidates, rng);
-        for (candidate, score) in candidates.iter_mut().zip(scores) {
+        let scores = scores(scene, scorer, drawn, rng);
+        for (candidate, score) in drawn.candidates.iter_mut().zip(scores) {
             candidate.score += u64::from(score) * u64::from(*weight);
         }
     }
 }
 
-fn scores(scene: &Scene<'_>, scorer: &Scorer, candidates: &[Considered], rng: &mut Rng) -> Scores {
+fn scores(scene: &Scene<'_>, scorer: &Scorer, drawn: &Drawn, rng: &mut Rng) -> Scores {
+    let candidates = &drawn.candidates;
     match scorer {
         Scorer::LeastRequest => {
             least_request::scores(candidates.iter().map(|c| (routed(scene, c), report(scene, c).running)))
@@ -41,6 +45,10 @@ fn scores(scene: &Scene<'_>, scorer: &Scorer, candidates: &[Considered], rng: &m
             let matched = candidates.iter().map(|c| c.matched_blocks);
             prefix_cache::scores(matched, scene.matches.blocks, (*max_blocks, *top_k))
         }
+        Scorer::KvCacheAware { max_blocks } => {
+            kvcache_aware::scores(candidates.iter().map(|c| c.matched_blocks), scene.matches.blocks, *max_blocks)
+        }
+        Scorer::SessionAffinity { .. } => session_affinity::scores(candidates.iter().map(|c| c.slot), drawn.session),
         Scorer::Random => random::scores(candidates.len(), rng),
     }
 }

@@ -9,7 +9,8 @@ use crate::plan::{Again, MAX_CONSIDERED, Regard, next};
 use crate::table::Table;
 use crate::table::tests::{backend, endpoint};
 
-const REQUEST: Request<'static> = Request { adapter: None, prompt_bytes: 6_400, answer: Answer::Stream, peers: 1 };
+const REQUEST: Request<'static> =
+    Request { adapter: None, prompt_bytes: 6_400, answer: Answer::Stream, peers: 1, session: None };
 
 fn compiled(backend: Backend, filters: Vec<Filter>, scorers: Scorers) -> Arc<BackendTable> {
     let backend = Backend { profile: Some("p".into()), ..backend };
@@ -190,4 +191,115 @@ fn the_picked_endpoint_is_always_eligible() {
         drop(plans);
         assert!(backend.slots.iter().all(|entry| entry.live.in_flight() == 0), "seed {seed}");
     }
+}
+
+fn with_sessions(endpoints: u32, seed: u32) -> Arc<BackendTable> {
+    let scorers = vec![(Scorer::LeastRequest, 1), (Scorer::SessionAffinity { header: "x-session-id".into() }, 10)];
+    // Another proxy has the same endpoints in other slots.
+    let endpoints = (0..endpoints).map(|number| endpoint((number + seed) % endpoints));
+    compiled(backend("d/m", endpoints), vec![], Scorers::Weighted(scorers))
+}
+
+fn place_of(backend: &Arc<BackendTable>, session: &str, seed: u64) -> String {
+    let request = Request { session: Some(session_hash(session.as_bytes())), ..REQUEST };
+    let plan = schedule(&request, backend, &held(&[]), &mut Rng::new(seed), 1).unwrap();
+    plan.endpoint.endpoint.name.to_string()
+}
+
+#[test]
+fn a_session_stays_on_its_endpoint_whichever_proxy_it_meets() {
+    for count in [5, 200] {
+        let proxies = [with_sessions(count, 0), with_sessions(count, 3)];
+        let homes: Vec<String> = (0..50).map(|id| place_of(&proxies[0], &format!("s{id}"), 1)).collect();
+        for (id, home) in homes.iter().enumerate() {
+            for seed in 0..4 {
+                let found = place_of(&proxies[seed as usize % 2], &format!("s{id}"), seed);
+                assert_eq!(&found, home, "session {id} of {count} endpoints, seed {seed}");
+            }
+        }
+        let distinct: std::collections::HashSet<_> = homes.iter().collect();
+        assert!(distinct.len() >= 5, "{count}: {distinct:?}");
+    }
+}
+
+#[test]
+fn a_session_whose_endpoint_failed_goes_to_one_other() {
+    let backend = with_sessions(200, 0);
+    let home = place_of(&backend, "alice", 1);
+    let slot = backend.slots.iter().position(|entry| *entry.endpoint.name == *home).unwrap();
+    eject(&backend, slot as u32, 0);
+    let away: std::collections::HashSet<_> = (0..20).map(|seed| place_of(&backend, "alice", seed)).collect();
+    assert!(away.len() == 1 && !away.contains(&home), "{away:?}");
+}
+
+#[test]
+fn without_a_session_the_other_scores_decide() {
+    let backend = with_sessions(5, 0);
+    let plans: Vec<_> =
+        (0..50).map(|seed| schedule(&REQUEST, &backend, &held(&[]), &mut Rng::new(seed), 1).unwrap()).collect();
+    assert!(backend.slots.iter().all(|entry| entry.live.in_flight() == 10), "{}", plans.len());
+}
+
+#[test]
+fn idle_endpoints_nearby_come_first() {
+    let on = |number: u32, node: &str, zone: &str| Endpoint {
+        node: Some(node.into()),
+        zone: Some(zone.into()),
+        ..endpoint(number)
+    };
+    let endpoints = [on(0, "n1", "z1"), on(1, "n2", "z1"), on(2, "n3", "z2")];
+    let snapshot = Snapshot { backends: vec![backend("d/m", endpoints)], ..Snapshot::default() };
+    let here = crate::table::Place { node: Some("n2".into()), zone: Some("z1".into()) };
+    let table = Table::compile(&snapshot, &mut LiveRegistry::at(here));
+    let backend = Arc::clone(table.backends().next().unwrap());
+    let mut rng = Rng::new(1);
+    let plans: Vec<_> = (0..3).map(|_| schedule(&REQUEST, &backend, &held(&[]), &mut rng, 1).unwrap()).collect();
+    // Each takes a load with it, so that the next nearest is cheaper.
+    assert_eq!(plans.iter().map(|plan| plan.endpoint.slot).collect::<Vec<_>>(), [1, 0, 2]);
+}
+
+#[test]
+fn own_decisions_are_echoed_until_the_others_are_heard() {
+    let backend = pool(2);
+    let others = |age_ms| crate::load::Others { proxies: 3, token_rate: 30_000.0, age_ms };
+    let decide = |slot, now_ms| {
+        let plan = schedule(&REQUEST, &backend, &held(&[(slot, 100)]), &mut Rng::new(1), now_ms).unwrap();
+        let of = |slot| plan.decision.candidates.iter().find(|c| c.slot == slot).unwrap().queued_tokens;
+        (plan.endpoint.slot, [of(0), of(1)])
+    };
+    // Each decision without a match is a load of 1,600 tokens and of 100 for the request itself.
+    backend.live.hear(others(0), 0);
+    for at in 0..10 {
+        let first = schedule(&REQUEST, &backend, &held(&[]), &mut Rng::new(at), at * 100).unwrap();
+        drop(first);
+    }
+    backend.refresh(1_000);
+    assert_eq!(backend.live.token_rate(), 17_000.0);
+    backend.live.hear(others(0), 1_000);
+    assert_eq!(decide(0, 1_100), (0, [0, 0]), "nothing was decided since");
+    let plan = schedule(&REQUEST, &backend, &held(&[]), &mut Rng::new(1), 1_110).unwrap();
+    let slot = plan.endpoint.slot as usize;
+    drop(plan);
+    let (_, queued) = decide(0, 1_120);
+    // `decide` itself has put a request at slot 0.
+    let mut own = [100, 0];
+    own[slot] += 1_700;
+    assert_eq!(queued, own.map(|tokens| tokens * 30 / 17), "the others' share of it");
+    backend.live.hear(others(0), 1_300);
+    assert_eq!(decide(0, 1_300).1, [0, 0], "heard of since");
+    backend.slots[1].live.set_peers(1_000, 1);
+    backend.live.hear(others(100), 1_500);
+    assert_eq!(decide(0, 1_500).1, [0, 200], "8,000 tokens/s were prefilled for 100 ms");
+    let live = &backend.slots[1].live;
+    live.set_peers(0, 10);
+    let reservation = crate::load::Reservation::try_new(
+        live,
+        Demand { uncached_tokens: 0, answer: Answer::Stream, speed: 1.0, max_in_flight: 9 },
+        1_000,
+    );
+    reservation.unwrap().finish(1_400);
+    let running = |now_ms| Scene::new(&REQUEST, &backend, &Matches::default(), now_ms).consider(1).running;
+    assert_eq!([1_400, 1_500, 1_800].map(running), [10, 7, 0], "a request takes 400 ms there");
+    backend.live.hear(crate::load::Others::default(), 1_300);
+    assert_eq!(backend.live.proxies(), 1);
 }

@@ -7,7 +7,7 @@ use api::id::{BackendName, ModelName};
 use api::snapshot::{Backend, Credentials, Ejection, Endpoint, Engine, Retry, Role, Timeouts, UsageInjection};
 
 use super::compile::SeatOf;
-use super::{Bitset, CompiledProfile};
+use super::{Bitset, CompiledProfile, Distance, Maglev};
 use crate::load::{BackendLive, Live, LiveRegistry};
 
 /// An endpoint in its slot. Cloning it clones two `Arc`s.
@@ -19,6 +19,8 @@ pub struct EndpointEntry {
     pub endpoint: Arc<Endpoint>,
     /// By what the prefix tables know it, where they do; the same in every backend.
     pub seat: Option<u32>,
+    /// From this proxy.
+    pub distance: Distance,
 }
 
 /// A backend and all that a decision for it needs.
@@ -56,6 +58,8 @@ pub struct BackendTable {
     adapters_unknown: Bitset,
     /// Whether its endpoints are data-parallel ranks, which the engine has to be told.
     pub ranked: bool,
+    /// Whose a session is, where the profile asks.
+    sessions: Option<Maglev>,
     /// (seat, slot), sorted.
     seats: Box<[(u32, u32)]>,
 }
@@ -70,12 +74,19 @@ impl BackendTable {
         let slots: Box<[EndpointEntry]> = backend
             .endpoints
             .iter()
-            .map(|e| EndpointEntry { live: registry.endpoint(&e.key), endpoint: Arc::clone(e), seat: seat_of(&e.key) })
+            .map(|e| EndpointEntry {
+                live: registry.endpoint(&e.key),
+                endpoint: Arc::clone(e),
+                seat: seat_of(&e.key),
+                distance: registry.place().to(e),
+            })
             .collect();
         let serving = set(&slots, |e| e.role != Role::Prefill);
         let adapters_unknown = set(&slots, |e| e.role != Role::Prefill && e.adapters.is_none());
         let adapters = adapter_sets(&slots, &serving);
         let seats = seats(&slots);
+        let keyed = || serving.iter_from(0).map(|slot| (slot, &slots[slot as usize].endpoint.key));
+        let sessions = profile.session_header().map(|_| Maglev::new(keyed()));
         Self {
             name: backend.name.clone(),
             engine: backend.engine,
@@ -93,6 +104,7 @@ impl BackendTable {
             adapters,
             adapters_unknown,
             ranked: backend.endpoints.iter().any(|e| e.key.rank > 0),
+            sessions,
             seats,
         }
     }
@@ -105,6 +117,11 @@ impl BackendTable {
     /// Of the serving slots, those that have the adapter loaded or do not say which they have.
     pub fn with_adapter(&self, adapter: &str) -> &Bitset {
         self.adapters.get(adapter).unwrap_or(&self.adapters_unknown)
+    }
+
+    /// The slots that a session belongs to, in the order in which they are asked.
+    pub fn session_places(&self, session: u64) -> impl Iterator<Item = u32> {
+        self.sessions.iter().flat_map(move |sessions| sessions.places(session))
     }
 
     /// The slot of the endpoint that the prefix tables know by this seat.

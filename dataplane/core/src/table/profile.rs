@@ -22,8 +22,19 @@ impl CompiledProfile {
     pub fn asks_for_prefixes(&self) -> bool {
         match &self.scorers {
             Scorers::LocalityCost => true,
-            Scorers::Weighted(list) => list.iter().any(|(s, _)| matches!(s, Scorer::PrefixCache { .. })),
+            Scorers::Weighted(list) => {
+                list.iter().any(|(s, _)| matches!(s, Scorer::PrefixCache { .. } | Scorer::KvCacheAware { .. }))
+            }
         }
+    }
+
+    /// The header that names a request's session, in lower case; none where sessions do not matter.
+    pub fn session_header(&self) -> Option<&str> {
+        let Scorers::Weighted(list) = &self.scorers else { return None };
+        list.iter().find_map(|(scorer, _)| match scorer {
+            Scorer::SessionAffinity { header } => Some(&**header),
+            _ => None,
+        })
     }
 
     /// An empty list of scorers chooses at random; `random` beside other scorers would only add noise and is removed.

@@ -3,11 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
+use dataplane_core::load::Report;
+
 use super::workload::{Arrival, UNIT_TOKENS};
 
 /// Units that an engine's cache holds: 400k tokens.
 pub(crate) const CACHE_UNITS: usize = 1_562;
-const PREFILL_TOKENS_PER_S: f64 = 8_000.0;
+pub(crate) const PREFILL_TOKENS_PER_S: f64 = 8_000.0;
 const DECODE_SLOTS: usize = 64;
 /// Of a step, what one decoding request takes from prefill.
 const DECODE_SHARE: f64 = 0.01;
@@ -60,13 +62,25 @@ pub(crate) struct Served {
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) cache: Cache,
+    /// Of prefill, in all.
+    pub(crate) busy_ms: f64,
     prefill_free_ms: f64,
     decoding: BinaryHeap<Reverse<u64>>,
+    /// (first token, last token, units) of what is not over, for reports.
+    active: Vec<(u64, u64, usize)>,
+    ttft_ms: f64,
 }
 
 impl Engine {
     pub(crate) fn new() -> Self {
-        Self { cache: Cache::new(CACHE_UNITS), prefill_free_ms: 0.0, decoding: BinaryHeap::new() }
+        Self {
+            cache: Cache::new(CACHE_UNITS),
+            busy_ms: 0.0,
+            prefill_free_ms: 0.0,
+            decoding: BinaryHeap::new(),
+            active: Vec::new(),
+            ttft_ms: 0.0,
+        }
     }
 
     /// Requests are served in order of arrival, so their times are known at once.
@@ -86,8 +100,25 @@ impl Engine {
         let slowed = 1.0 + self.decoding.len() as f64 * DECODE_SHARE;
         let first_ms = start_ms + FIXED_MS + uncached * 1_000.0 / PREFILL_TOKENS_PER_S * slowed;
         let last_ms = first_ms + f64::from(arrival.answer_tokens) * TOKEN_MS;
+        self.busy_ms += first_ms - start_ms;
         self.prefill_free_ms = first_ms;
         self.decoding.push(Reverse(last_ms as u64));
+        self.active.push((first_ms as u64, last_ms as u64, arrival.chain.len()));
+        self.ttft_ms += (first_ms - arrival.at_ms as f64 - self.ttft_ms) / 16.0;
         Served { hit_tokens: u64::from(hit * UNIT_TOKENS), first_ms: first_ms as u64, last_ms: last_ms as u64 }
+    }
+
+    /// What its metrics say.
+    pub(crate) fn report(&mut self, now_ms: u64) -> Report {
+        self.active.retain(|(_, last_ms, _)| *last_ms > now_ms);
+        let waiting = self.active.iter().filter(|(first_ms, ..)| *first_ms > now_ms).count().saturating_sub(1);
+        let units: usize = self.active.iter().map(|(.., units)| units).sum();
+        Report {
+            waiting: waiting as u32,
+            running: (self.active.len() - waiting) as u32,
+            kv_usage: (units as f32 / CACHE_UNITS as f32).min(1.0),
+            ttft_us: (self.ttft_ms * 1e3) as u32,
+            tpot_us: (TOKEN_MS * 1e3) as u32,
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::plan::Considered;
 use crate::scheduler::{Matches, Scene};
 
 /// What a running request costs the others, in tokens of prefill.
-const RUNNING_TOKENS: f32 = 100.0;
+pub(in crate::scheduler) const RUNNING_TOKENS: f32 = 100.0;
 /// What a block that nobody asks for counts beyond its own work. A flat optimum, from a simulation.
 const LOCALITY: f32 = 15.0;
 
