@@ -5,7 +5,12 @@
 
 #[path = "../../../controlplane/tests/it/corpus.rs"]
 mod corpus;
+mod controllers;
 mod definitions;
+mod faults;
+mod fleet;
 mod objects;
+mod pods;
 mod verdicts;
+mod wait;
 mod writes;
