@@ -11,7 +11,7 @@ mod account;
 mod binaries;
 mod definitions;
 mod flags;
-mod folder;
+pub(crate) mod folder;
 pub(crate) mod identity;
 mod keeper;
 mod manifests;

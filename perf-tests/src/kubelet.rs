@@ -129,7 +129,7 @@ impl Kubelet {
     /// Starts one and returns when its nodes are registered and ready. A while later the controllers take the taint of new nodes
     /// away.
     pub async fn start(config: Config) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("kthena-kubelet-").tempdir()?;
+        let folder = crate::cluster::folder::make()?;
         let mut links = BTreeMap::new();
         let mut nodes = Vec::new();
         for node in &config.nodes {
@@ -143,7 +143,9 @@ impl Kubelet {
         let thread = std::thread::Builder::new()
             .name("kubelet".to_owned())
             .spawn(move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => LocalSet::new().block_on(&runtime, serve(config, nodes, here, Signals { started, stopped })),
+                Ok(runtime) => {
+                    LocalSet::new().block_on(&runtime, serve(config, nodes, here, Signals { started, stopped }))
+                }
                 Err(error) => drop(started.send(Err(error.into()))),
             })
             .context("a thread for the kubelet")?;

@@ -52,7 +52,8 @@ impl Keeper {
         let kubeconfig = identity::write_admin(&folder, &files, ports.api_server)?;
         fs::write(folder.join(flags::AUDIT_POLICY_FILE), flags::AUDIT_POLICY)?;
         let etcd = Program::spawn(&binaries, &folder, "etcd", &flags::etcd(&folder, ports))?;
-        let mut keeper = Self { controllers: Vec::new(), api_server: None, etcd, binaries, folder, files, ports, parts };
+        let mut keeper =
+            Self { controllers: Vec::new(), api_server: None, etcd, binaries, folder, files, ports, parts };
         keeper.start_api_server()?;
         if parts == Parts::Controllers {
             let manager = flags::controller_manager(&kubeconfig, &keeper.files);
@@ -121,4 +122,3 @@ fn free_ports() -> Result<Ports> {
     let port = |n: usize| open[n].local_addr().map(|address| address.port());
     Ok(Ports { etcd: port(0)?, etcd_peers: port(1)?, api_server: port(2)? })
 }
-

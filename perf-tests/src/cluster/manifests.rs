@@ -29,10 +29,8 @@ async fn apply_one(client: &Client, namespace: &str, object: &DynamicObject) -> 
         Scope::Namespaced => Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource),
         Scope::Cluster => Api::all_with(client.clone(), &resource),
     };
-    let params = PatchParams {
-        field_validation: Some(ValidationDirective::Strict),
-        ..PatchParams::apply("perf-tests").force()
-    };
+    let params =
+        PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("perf-tests").force() };
     let applied = api.patch(name, &params, &Patch::Apply(object)).await;
     applied.with_context(|| format!("applying {} {name} in {namespace}", types.kind))
 }

@@ -153,11 +153,8 @@ impl Life {
             Ok(process) => process,
             Err(error) => return end(128, "StartError", Some(error.to_string()), began),
         };
-        let mut probes = Probes::new(Target {
-            container: self.container.clone(),
-            facts: self.sandbox.facts.clone(),
-            launch,
-        });
+        let mut probes =
+            Probes::new(Target { container: self.container.clone(), facts: self.sandbox.facts.clone(), launch });
         view.state = State::Running { since: began };
         probes.begin(view);
         self.tell(view);

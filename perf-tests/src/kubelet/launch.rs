@@ -58,7 +58,8 @@ pub(super) fn launch(programs: &Programs, view: View<'_>, container: &Container)
     };
     let env = env(view, container)?;
     let mounts = mounts(view, container)?;
-    let resolved = |texts: &[String]| texts.iter().map(|text| relocate(&expand(text, &env), &mounts)).collect::<Vec<_>>();
+    let resolved =
+        |texts: &[String]| texts.iter().map(|text| relocate(&expand(text, &env), &mounts)).collect::<Vec<_>>();
     let args = resolved(container.args.as_deref().unwrap_or_default());
     let command = resolved(container.command.as_deref().unwrap_or_default());
     let (program, args) = match command.split_first() {
@@ -107,11 +108,12 @@ fn all<'a>(
 }
 
 fn from_source(view: View<'_>, from: &EnvVarSource) -> Result<Option<String>, Waiting> {
-    let key = |named: &Named, kind: &str, name: &str, key: &str, optional: Option<bool>| {
-        match named.get(name).and_then(|files| files.get(key)) {
-            None if optional != Some(true) => Err(Waiting::config(format!("{kind} {name:?} has no key {key:?}"))),
-            found => Ok(found.map(|value| text(value))),
-        }
+    let key = |named: &Named, kind: &str, name: &str, key: &str, optional: Option<bool>| match named
+        .get(name)
+        .and_then(|files| files.get(key))
+    {
+        None if optional != Some(true) => Err(Waiting::config(format!("{kind} {name:?} has no key {key:?}"))),
+        found => Ok(found.map(|value| text(value))),
     };
     if let Some(field) = &from.field_ref {
         return field_of(view.pod, view.facts, &field.field_path).map(Some);

@@ -41,7 +41,8 @@ pub(super) struct Target {
 
 /// Asks until nobody listens. A startup probe ends with its first verdict.
 pub(super) async fn run(kind: Kind, probe: Probe, target: Target, news: mpsc::UnboundedSender<News>) {
-    let seconds = |value: Option<i32>, default: i32| Duration::from_secs(value.unwrap_or(default).unsigned_abs().into());
+    let seconds =
+        |value: Option<i32>, default: i32| Duration::from_secs(value.unwrap_or(default).unsigned_abs().into());
     let (period, limit) = (seconds(probe.period_seconds, 10), seconds(probe.timeout_seconds, 1));
     let mut tally = Tally::of(kind, &probe);
     sleep(seconds(probe.initial_delay_seconds, 0)).await;
@@ -100,7 +101,8 @@ pub(super) async fn http(get: &HTTPGetAction, target: &Target) -> Result<()> {
     let address = address(get.host.as_deref(), &get.port, target)?;
     let mut stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
     let path = get.path.as_deref().unwrap_or("/");
-    let mut request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: kube-probe/1.36\r\nConnection: close\r\n");
+    let mut request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: kube-probe/1.36\r\nConnection: close\r\n");
     for header in get.http_headers.iter().flatten() {
         request.push_str(&format!("{}: {}\r\n", header.name, header.value));
     }

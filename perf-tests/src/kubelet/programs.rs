@@ -52,7 +52,11 @@ pub fn built(name: &str) -> Result<PathBuf> {
     let this = std::env::current_exe()?;
     let folder = this.parent().and_then(Path::parent).context("a test binary lies in target/PROFILE/deps")?;
     let path = folder.join(name);
-    ensure!(path.is_file(), "{} is not built: `.ci/run kube` builds it, or `cargo build -p CRATE --bin {name}`", path.display());
+    ensure!(
+        path.is_file(),
+        "{} is not built: `.ci/run kube` builds it, or `cargo build -p CRATE --bin {name}`",
+        path.display()
+    );
     Ok(path)
 }
 

@@ -101,15 +101,14 @@ impl Sandbox {
     /// What every container has in its env, whatever its pod says.
     async fn ambient(&self, container: &Container, folder: &Path) -> Result<Vec<(String, String)>> {
         let config = &self.shared.config;
-        let mut env = vec![
-            ("HOSTNAME".to_owned(), self.pod.name_any()),
-            ("HOME".to_owned(), folder.display().to_string()),
-        ];
+        let mut env =
+            vec![("HOSTNAME".to_owned(), self.pod.name_any()), ("HOME".to_owned(), folder.display().to_string())];
         let server: http::Uri = config.server.parse()?;
         env.push(("KUBERNETES_SERVICE_HOST".to_owned(), server.host().unwrap_or_default().to_owned()));
         env.push(("KUBERNETES_SERVICE_PORT".to_owned(), server.port_u16().unwrap_or(443).to_string()));
         let mut mounts = container.volume_mounts.iter().flatten();
-        let account = mounts.find(|mount| mount.mount_path == ACCOUNT_FOLDER).and_then(|mount| self.volumes.get(&mount.name));
+        let account =
+            mounts.find(|mount| mount.mount_path == ACCOUNT_FOLDER).and_then(|mount| self.volumes.get(&mount.name));
         if let Some(account) = account {
             let path = folder.join("kubeconfig");
             let user = json!({"tokenFile": account.join("token")});

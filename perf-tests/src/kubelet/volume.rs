@@ -139,6 +139,8 @@ pub(super) async fn write(
     folder: &Path,
     files: &BTreeMap<String, Content>,
 ) -> Result<Vec<TokenFile>> {
+    // A pod of this name may have been here before.
+    let _ = tokio::fs::remove_dir_all(folder).await;
     tokio::fs::create_dir_all(folder).await?;
     let mut tokens = Vec::new();
     for (name, content) in files {
@@ -199,8 +201,7 @@ mod tests {
 
     fn placed(volume: &str) -> Result<Place, Waiting> {
         let files = BTreeMap::from([("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"2".to_vec())]);
-        let sources =
-            Sources { config_maps: BTreeMap::from([("m".to_owned(), files)]), secrets: BTreeMap::new() };
+        let sources = Sources { config_maps: BTreeMap::from([("m".to_owned(), files)]), secrets: BTreeMap::new() };
         let facts = Facts { pod_ip: [127, 1, 2, 3].into(), host_ip: [127, 1, 0, 1].into(), node: "n".to_owned() };
         let pod: Pod = serde_norway::from_str("{metadata: {name: p, namespace: n}}").unwrap();
         let view = View { pod: &pod, facts: &facts, sources: &sources };

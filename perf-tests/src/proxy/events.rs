@@ -60,7 +60,8 @@ fn is_of_object(line: &[u8]) -> bool {
     struct Event {
         r#type: String,
     }
-    serde_json::from_slice::<Event>(line).is_ok_and(|event| matches!(event.r#type.as_str(), "ADDED" | "MODIFIED" | "DELETED"))
+    serde_json::from_slice::<Event>(line)
+        .is_ok_and(|event| matches!(event.r#type.as_str(), "ADDED" | "MODIFIED" | "DELETED"))
 }
 
 fn too_old() -> Bytes {
@@ -74,7 +75,9 @@ mod tests {
 
     #[test]
     fn only_events_of_objects_count() {
-        for (kind, expected) in [("ADDED", true), ("MODIFIED", true), ("DELETED", true), ("BOOKMARK", false), ("ERROR", false)] {
+        for (kind, expected) in
+            [("ADDED", true), ("MODIFIED", true), ("DELETED", true), ("BOOKMARK", false), ("ERROR", false)]
+        {
             let line = format!("{{\"type\":\"{kind}\",\"object\":{{}}}}\n");
             assert_eq!(is_of_object(line.as_bytes()), expected, "{kind}");
         }

@@ -41,13 +41,16 @@ async fn pods_of_a_deployment_are_made_and_collected_and_a_deleted_namespace_end
     let namespaces = Api::<Namespace>::all(admin);
     let uid = namespaces.get(&namespace).await.unwrap().metadata.uid.unwrap();
     namespaces.delete(&namespace, &DeleteParams::default()).await.unwrap();
-    within("the end of the namespace", await_condition(namespaces, &namespace, conditions::is_deleted(&uid))).await.unwrap();
+    within("the end of the namespace", await_condition(namespaces, &namespace, conditions::is_deleted(&uid)))
+        .await
+        .unwrap();
 }
 
 /// That the account may write only what its role says.
 async fn check_rights(account: &Client, namespace: &str) {
     let mine = Api::<ConfigMap>::namespaced(account.clone(), namespace);
-    mine.create(&PostParams::default(), &config_map("mine")).await.unwrap();
+    // The API server's authorizer learns of a role a moment after it is made.
+    until("right to write", async || mine.create(&PostParams::default(), &config_map("mine")).await.is_ok()).await;
     let kube::Error::Api(refusal) = mine.delete("mine", &DeleteParams::default()).await.unwrap_err() else {
         panic!("not the API server's answer");
     };

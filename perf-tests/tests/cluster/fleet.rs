@@ -88,7 +88,9 @@ impl Stage {
 
 pub fn pod(name: &str, spec: &str) -> String {
     let indented = spec.replace('\n', "\n  ");
-    format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  {indented}\n")
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  {indented}\n"
+    )
 }
 
 fn is_ready(pod: &Pod) -> bool {

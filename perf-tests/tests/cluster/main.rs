@@ -3,9 +3,9 @@
 // A test binary has no outside.
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
+mod controllers;
 #[path = "../../../controlplane/tests/it/corpus.rs"]
 mod corpus;
-mod controllers;
 mod definitions;
 mod faults;
 mod fleet;
