@@ -9,12 +9,11 @@ mod history;
 mod rules;
 mod serve;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 pub use asked::{Asked, Verb};
@@ -39,9 +38,10 @@ impl Proxy {
         let ends = serve::Ends::of(cluster)?;
         let state = Arc::new(State::new());
         let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shared = state.clone();
         let thread = std::thread::Builder::new()
             .name("proxy".to_owned())

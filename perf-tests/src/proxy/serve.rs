@@ -61,7 +61,8 @@ impl Ends {
 }
 
 /// For ever.
-pub(super) async fn listen(listener: TcpListener, ends: Ends, state: Arc<State>) {
+pub(super) async fn listen(listener: std::net::TcpListener, ends: Ends, state: Arc<State>) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
     loop {
         // An error is of the connection that was about to come.
         let Ok((stream, _)) = listener.accept().await else { continue };

@@ -47,7 +47,7 @@ impl Stage {
         self.cluster.apply(&self.client, &self.namespace, yaml).await.unwrap();
     }
 
-    /// A pod of one shell.
+    /// A pod of one shell. Kubernetes makes one dollar of two.
     pub async fn run(&self, name: &str, script: &str, rest: &str) {
         let args = serde_json::to_string(&["-c", script]).unwrap();
         let container = format!("{{name: main, image: shell, args: {args}{rest}}}");

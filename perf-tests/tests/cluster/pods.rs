@@ -104,7 +104,7 @@ async fn a_container_that_crashes_starts_again_after_ever_longer_pauses() {
 #[tokio::test]
 async fn a_process_that_minds_no_sigterm_is_killed_when_its_grace_is_over() {
     let stage = Stage::new("grace").await;
-    stage.run("deaf", "trap 'echo term' TERM; echo $$; while :; do sleep 0.05; done", "").await;
+    stage.run("deaf", "trap 'echo term' TERM; echo $$$$; while :; do sleep 0.05; done", "").await;
     stage.until("deaf", "run", |status| holds(status, "Ready")).await;
     until("process id", async || !stage.log("deaf").is_empty()).await;
     let process = format!("/proc/{}", stage.log("deaf").lines().next().unwrap());
@@ -232,7 +232,7 @@ async fn a_node_that_is_cut_off_is_seen_and_its_kubelet_takes_its_processes_with
     let mut config = Config::of(&cluster, programs()).unwrap();
     config.nodes.push(NodeSpec::in_zone("node-b", "b"));
     let kubelet = Kubelet::start(config).await.unwrap();
-    let spec = "nodeSelector: {topology.kubernetes.io/zone: b}\ncontainers: [{name: main, image: shell, args: [-c, 'echo $$; exec sleep 60']}]";
+    let spec = "nodeSelector: {topology.kubernetes.io/zone: b}\ncontainers: [{name: main, image: shell, args: [-c, 'echo $$$$; exec sleep 60']}]";
     cluster.apply(&client, &namespace, &pod("there", spec)).await.unwrap();
     until("process id", async || !kubelet.log(&namespace, "there", "main").is_empty()).await;
     let process = format!("/proc/{}", kubelet.log(&namespace, "there", "main").trim());
