@@ -66,12 +66,13 @@ pub(super) async fn listen(listener: std::net::TcpListener, ends: Ends, state: A
     loop {
         // An error is of the connection that was about to come.
         let Ok((stream, _)) = listener.accept().await else { continue };
+        // Before the look at `away`, so that nothing slips in between it and its cut.
+        let mut cut = state.cut.subscribe();
         if *state.away.borrow() {
             continue;
         }
         let (ends, state) = (ends.clone(), state.clone());
         tokio::spawn(async move {
-            let mut cut = state.cut.subscribe();
             tokio::select! {
                 // However it ends: the program sees it.
                 _ = converse(stream, ends, &state) => {}
