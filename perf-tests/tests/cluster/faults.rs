@@ -35,9 +35,14 @@ impl Scene {
         let rules = format!(
             "
 apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: watcher}}
+rules: [{{apiGroups: [''], resources: [configmaps], verbs: [list, watch, create, patch]}}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {{name: watcher}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edit}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: watcher}}
 subjects: [{{kind: ServiceAccount, name: watcher, namespace: {namespace}}}]
 "
         );

@@ -84,8 +84,9 @@ async fn a_deployment_of_engines_answers_and_a_rolling_restart_replaces_every_on
 async fn a_container_that_crashes_starts_again_after_ever_longer_pauses() {
     let stage = Stage::new("crash").await;
     stage.run("crash", "date +%s%N; exit 3", "").await;
-    let status =
-        stage.until("crash", "three restarts", |status| status["containerStatuses"][0]["restartCount"].as_i64() >= Some(3)).await;
+    let status = stage
+        .until("crash", "three restarts", |status| status["containerStatuses"][0]["restartCount"].as_i64() >= Some(3))
+        .await;
     let container = &status["containerStatuses"][0];
     let ended = [&container["state"], &container["lastState"]].map(|state| state["terminated"]["exitCode"].as_i64());
     assert!(ended.contains(&Some(3)), "{container}");
