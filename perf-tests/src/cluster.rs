@@ -1,68 +1,136 @@
 //! A real etcd and kube-apiserver on free loopback ports, for one test binary. No mock has server-side apply, CEL, defaults and
 //! watches together.
 //!
-//! A thread of its own, the keeper, starts both programs and owns them. Dropping the [`Cluster`] ends the thread, which kills and
+//! With [`Parts::Controllers`] kube-controller-manager and kube-scheduler run beside them.
+//!
+//! A thread of its own, the keeper, starts the programs and owns them. Dropping the [`Cluster`] ends the thread, which kills and
 //! reaps them. A cluster in a static is never dropped, so the kernel is told to kill the programs when the keeper dies, which is at
 //! the latest with the process, however that ends.
 
+mod account;
 mod binaries;
 mod definitions;
-mod folder;
-mod identity;
+mod flags;
+pub(crate) mod folder;
+pub(crate) mod identity;
+mod keeper;
+mod manifests;
 mod program;
 
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, ObjectMeta, PostParams};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::api::{Api, DynamicObject, ObjectMeta, PostParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
+use tokio::sync::oneshot;
 
-/// A running API server whose only user is an administrator.
+pub use account::{Account, Wanted};
+use keeper::{Keeper, Order, What};
+
+/// For what the controllers do: they begin when the API server is ready and are then busy with themselves for some seconds.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How much of Kubernetes runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// etcd and the API server. Nothing collects garbage, makes pods of Deployments or ends a namespace.
+    ApiServer,
+    /// The controllers and the scheduler too.
+    Controllers,
+}
+
+/// A running API server whose first user is an administrator.
 #[derive(Debug)]
 pub struct Cluster {
     folder: tempfile::TempDir,
+    parts: Parts,
     /// Closed to end the keeper.
-    stop: Option<mpsc::Sender<()>>,
+    orders: Option<mpsc::Sender<Order>>,
     keeper: Option<JoinHandle<()>>,
 }
 
 impl Cluster {
-    /// Starts one and returns when it is ready, or with the end of its logs when it does not become so.
-    pub fn start() -> Result<Self> {
+    /// Starts one and returns when the API server is ready, or with the end of the logs when it does not become so.
+    pub fn start(parts: Parts) -> Result<Self> {
         let binaries = binaries::find_or_build()?;
         let folder = folder::make()?;
         let files = identity::write(folder.path())?;
-        let (stop, stopped) = mpsc::channel();
+        let (orders, given) = mpsc::channel();
         let (started, ready) = mpsc::channel();
         let here = folder.path().to_owned();
         let keeper = std::thread::Builder::new()
             .name("cluster".to_owned())
-            .spawn(move || match program::start(&binaries, &here, &files) {
-                Ok(programs) => {
+            .spawn(move || match Keeper::start(binaries, here, files, parts) {
+                Ok(keeper) => {
                     let _ = started.send(Ok(()));
-                    // Only ever an error: the other end was dropped.
-                    let _ = stopped.recv();
-                    drop(programs);
+                    keeper.obey(&given);
                 }
                 Err(error) => drop(started.send(Err(error))),
             })
             .context("a thread for the cluster")?;
-        let cluster = Self { folder, stop: Some(stop), keeper: Some(keeper) };
+        let cluster = Self { folder, parts, orders: Some(orders), keeper: Some(keeper) };
         ready.recv().context("the cluster's thread panicked")??;
         Ok(cluster)
     }
 
-    /// The one of this test binary, started by whoever comes first.
+    /// The one of this test binary, with controllers, started by whoever comes first.
     ///
     /// # Panics
     /// Where it does not start, with its logs: no test can go on.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start().unwrap_or_else(|error| panic!("no cluster: {error:#}")))
+        SHARED.get_or_init(|| Self::start(Parts::Controllers).unwrap_or_else(|error| panic!("no cluster: {error:#}")))
+    }
+
+    /// Kills the API server, by SIGKILL. Not for the shared cluster.
+    pub async fn kill_api_server(&self) -> Result<()> {
+        self.order(What::KillApiServer).await
+    }
+
+    /// Starts it again on the same port with the same data and returns when it is ready.
+    pub async fn start_api_server(&self) -> Result<()> {
+        self.order(What::StartApiServer).await
+    }
+
+    async fn order(&self, what: What) -> Result<()> {
+        let (done, answer) = oneshot::channel();
+        let orders = self.orders.as_ref().context("the cluster has ended")?;
+        orders.send(Order { what, done }).context("the cluster's thread has ended")?;
+        answer.await.context("the cluster's thread has ended")?
+    }
+
+    /// Where the API server listens.
+    pub fn url(&self) -> Result<String> {
+        let config = Kubeconfig::read_from(self.kubeconfig())?;
+        let server = config.clusters.into_iter().next().and_then(|named| named.cluster?.server);
+        server.context("a kubeconfig without a server")
+    }
+
+    /// The certificate of the authority that signed the API server's, in PEM.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join(identity::AUTHORITY)
+    }
+
+    /// The API server's certificate and key, for who stands in front of it.
+    pub(crate) fn server_certificate(&self) -> (PathBuf, PathBuf) {
+        let name = self.folder.path().join(identity::SERVER);
+        (name.with_extension("crt"), name.with_extension("key"))
+    }
+
+    /// The identity of a service account, which is made where it is missing.
+    pub async fn account(&self, client: &Client, wanted: Wanted<'_>) -> Result<Account> {
+        account::make(client, self.folder.path(), wanted).await
+    }
+
+    /// Applies every document, strictly and by force. An object without a namespace goes into `namespace`.
+    pub async fn apply(&self, client: &Client, namespace: &str, yaml: &str) -> Result<Vec<DynamicObject>> {
+        manifests::apply(client, namespace, yaml).await
     }
 
     /// For kubectl, and for programs under test that act as the administrator.
@@ -72,12 +140,12 @@ impl Cluster {
 
     /// One line of JSON for each request that the API server got.
     pub fn audit_log(&self) -> PathBuf {
-        self.folder.path().join(program::AUDIT_LOG)
+        self.folder.path().join(flags::AUDIT_LOG)
     }
 
     /// A client of its own for each call, because a client lives on the runtime that made it and each test has its own.
     pub async fn admin(&self) -> Result<Client> {
-        client(&self.kubeconfig()).await
+        self::client(&self.kubeconfig()).await
     }
 
     /// Puts the definitions of `helm/crds` there by server-side apply and returns their names when all are established.
@@ -85,18 +153,23 @@ impl Cluster {
         definitions::install(client).await
     }
 
-    /// A namespace of its own for each test. Its name begins with `prefix`.
+    /// A namespace of its own for each test, in which pods can be made. Its name begins with `prefix`.
     pub async fn namespace(&self, client: &Client, prefix: &str) -> Result<String> {
         let meta = ObjectMeta { generate_name: Some(format!("{prefix}-")), ..ObjectMeta::default() };
         let wanted = Namespace { metadata: meta, ..Namespace::default() };
         let made = Api::all(client.clone()).create(&PostParams::default(), &wanted).await?;
+        if self.parts == Parts::Controllers {
+            let accounts = Api::<ServiceAccount>::namespaced(client.clone(), &made.name_any());
+            let exists = await_condition(accounts, "default", |account: Option<&ServiceAccount>| account.is_some());
+            tokio::time::timeout(DEADLINE, exists).await.context("no default service account")??;
+        }
         Ok(made.name_any())
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        drop(self.orders.take());
         // A keeper that panicked has nothing left to wait for.
         let _ = self.keeper.take().map(JoinHandle::join);
         if std::thread::panicking() {
@@ -105,7 +178,8 @@ impl Drop for Cluster {
     }
 }
 
-async fn client(kubeconfig: &Path) -> Result<Client> {
+/// A client by this kubeconfig: an administrator's, or an [`Account`]'s.
+pub async fn client(kubeconfig: &Path) -> Result<Client> {
     let config = Kubeconfig::read_from(kubeconfig)?;
     Ok(Client::try_from(Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?)?)
 }

@@ -1,3 +1,5 @@
-//! Runs of the whole system, beside the real programs of Kubernetes.
+//! Runs of the whole system: a real cluster, a kubelet that plays pods as processes, and a proxy that fails on demand.
 
 pub mod cluster;
+pub mod kubelet;
+pub mod proxy;

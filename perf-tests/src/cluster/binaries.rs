@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 const VERSION: &str = "k8s.io/component-base/version";
-const NEEDED: [&str; 2] = ["etcd", "kube-apiserver"];
+const NEEDED: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 const MODULE_FILES: [&str; 4] = ["tools/go.mod", "tools/go.sum", "etcd/go.mod", "etcd/go.sum"];
 
 /// The folder that has them.
@@ -91,7 +91,7 @@ fn go_build(module: &Path, flags: &str, output: &Path, packages: &[String]) -> R
         .arg(output)
         .args(packages)
         .status()
-        .context("running go: install it (`.ci/run kube` does), or set KUBEBUILDER_ASSETS to a folder with etcd and kube-apiserver")?;
+        .context("running go: install it (`.ci/run kube` does), or set KUBEBUILDER_ASSETS to a folder with etcd and Kubernetes' programs")?;
     ensure!(status.success(), "go build in {} failed: {status}", module.display());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The folder of a run: keys, data and logs. A cluster in a static is never dropped, so its folder outlives the process, which keeps
+//! The folder of a run: keys, data and logs of a cluster, or what a kubelet has. A cluster in a static is never dropped, so its folder outlives the process, which keeps
 //! the logs of a run that failed; the next run sweeps it away.
 
 use std::fs;
@@ -9,10 +9,10 @@ use tempfile::TempDir;
 
 const PREFIX: &str = "kthena-cluster-";
 
-pub(super) fn make() -> Result<TempDir> {
+pub(crate) fn make() -> Result<TempDir> {
     sweep();
     let prefix = format!("{PREFIX}{}-", std::process::id());
-    tempfile::Builder::new().prefix(&prefix).tempdir().context("a temporary folder for the cluster")
+    tempfile::Builder::new().prefix(&prefix).tempdir().context("a temporary folder")
 }
 
 /// Removes what processes that are gone have left. What cannot be removed is another user's.

@@ -7,11 +7,14 @@ use anyhow::Result;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
+use serde_json::{Value, json};
 
+pub(super) const AUTHORITY: &str = "ca.crt";
+pub(super) const SERVER: &str = "server";
 pub(super) const KUBECONFIG: &str = "admin.kubeconfig";
 
 /// Where each is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Files {
     pub(super) authority: PathBuf,
     pub(super) server: Pair,
@@ -20,7 +23,7 @@ pub(super) struct Files {
     pub(super) tokens_public: PathBuf,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pair {
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
@@ -32,7 +35,7 @@ pub(super) fn write(folder: &Path) -> Result<Files> {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, "test cluster");
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    let authority = folder.join("ca.crt");
+    let authority = folder.join(AUTHORITY);
     fs::write(&authority, params.self_signed(&key)?.pem())?;
     let issuer = Issuer::new(params, key);
 
@@ -49,7 +52,7 @@ pub(super) fn write(folder: &Path) -> Result<Files> {
     let tokens = KeyPair::generate()?;
     let files = Files {
         authority,
-        server: sign(folder, "server", &server, &issuer)?,
+        server: sign(folder, SERVER, &server, &issuer)?,
         admin: sign(folder, "admin", &admin, &issuer)?,
         tokens: folder.join("tokens.key"),
         tokens_public: folder.join("tokens.pub"),
@@ -67,18 +70,20 @@ fn sign(folder: &Path, name: &str, params: &CertificateParams, issuer: &Issuer<'
     Ok(pair)
 }
 
-/// JSON is YAML.
-pub(super) fn write_kubeconfig(folder: &Path, files: &Files, port: u16) -> Result<PathBuf> {
+pub(super) fn write_admin(folder: &Path, files: &Files, port: u16) -> Result<PathBuf> {
+    let user = json!({"client-certificate": files.admin.certificate, "client-key": files.admin.key});
     let path = folder.join(KUBECONFIG);
-    let server = format!("https://127.0.0.1:{port}");
-    let config = serde_json::json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority": files.authority}}],
-        "users": [{"name": "admin", "user": {
-            "client-certificate": files.admin.certificate, "client-key": files.admin.key,
-        }}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
-    });
-    fs::write(&path, config.to_string())?;
+    fs::write(&path, kubeconfig(&format!("https://127.0.0.1:{port}"), &files.authority, &user))?;
     Ok(path)
+}
+
+/// JSON is YAML.
+pub(crate) fn kubeconfig(server: &str, authority: &Path, user: &Value) -> String {
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority": authority}}],
+        "users": [{"name": "user", "user": user}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user"}}],
+    });
+    config.to_string()
 }

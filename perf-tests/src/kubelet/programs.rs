@@ -1,0 +1,87 @@
+//! Which program an image is.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+/// What runs in a container, and what it is always told before the container's own args.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Of the program.
+    pub path: PathBuf,
+    /// Before the container's.
+    pub args: Vec<String>,
+}
+
+/// By the last part of an image's name, without its tag and digest: `engine-sim` is `ghcr.io/kthena/engine-sim:v1`.
+#[derive(Clone, Debug, Default)]
+pub struct Programs(BTreeMap<String, Program>);
+
+impl Programs {
+    /// Adds one that takes the container's args alone.
+    pub fn with(self, image: &str, path: impl Into<PathBuf>) -> Self {
+        self.with_program(image, Program { path: path.into(), args: Vec::new() })
+    }
+
+    /// Adds one.
+    pub fn with_program(mut self, image: &str, program: Program) -> Self {
+        self.0.insert(image.to_owned(), program);
+        self
+    }
+
+    pub(super) fn of_image(&self, image: &str) -> Option<&Program> {
+        self.0.get(name(image))
+    }
+
+    /// The path of what a container's `command` begins with: a program of the table, else one of this machine.
+    pub(super) fn of_command(&self, command: &str) -> PathBuf {
+        let last = Path::new(command).file_name().and_then(|name| name.to_str()).unwrap_or(command);
+        self.0.get(last).map_or_else(|| PathBuf::from(command), |program| program.path.clone())
+    }
+}
+
+fn name(image: &str) -> &str {
+    let tagged = image.split('@').next().unwrap_or(image);
+    let last = tagged.rsplit('/').next().unwrap_or(tagged);
+    last.split(':').next().unwrap_or(last)
+}
+
+/// A program of this workspace, such as `engine-sim` or `kthena-controlplane`, where cargo left it beside this test.
+pub fn built(name: &str) -> Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let folder = this.parent().and_then(Path::parent).context("a test binary lies in target/PROFILE/deps")?;
+    let path = folder.join(name);
+    ensure!(
+        path.is_file(),
+        "{} is not built: `.ci/run kube` builds it, or `cargo build -p CRATE --bin {name}`",
+        path.display()
+    );
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_known_by_its_last_name() {
+        let images = [
+            "engine-sim",
+            "engine-sim:v1",
+            "ghcr.io/kthena/engine-sim",
+            "localhost:5000/engine-sim:v1@sha256:00",
+            "localhost:5000/kthena/engine-sim@sha256:00",
+        ];
+        for image in images {
+            assert_eq!(name(image), "engine-sim", "{image}");
+        }
+    }
+
+    #[test]
+    fn a_command_names_a_program_of_the_table_or_of_the_machine() {
+        let programs = Programs::default().with("engine-sim", "/built/engine-sim");
+        assert_eq!(programs.of_command("/usr/bin/engine-sim"), Path::new("/built/engine-sim"));
+        assert_eq!(programs.of_command("/bin/sh"), Path::new("/bin/sh"));
+    }
+}
