@@ -12,6 +12,8 @@ mod scrape;
 mod targets;
 mod watch;
 
+pub(crate) use scrape::{ScrapeError, scrape};
+pub(crate) use targets::Place;
 pub use watch::watch;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod crd;
 pub mod engine;
 pub mod explain;
 pub mod external_model_provider;
+pub mod kv;
 pub mod metrics;
 pub mod model_booster;
 pub mod model_route;

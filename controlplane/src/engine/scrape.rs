@@ -20,7 +20,7 @@ const MOST_BYTES: usize = 1 << 20;
 
 /// Why there is no text.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ScrapeError {
+pub(crate) enum ScrapeError {
     #[error("cannot connect: {0}")]
     Connect(#[source] std::io::Error),
     #[error("the path of its metrics is not one of HTTP: {0}")]
@@ -38,7 +38,7 @@ pub(super) enum ScrapeError {
 }
 
 /// The text that is there now, if all of it comes within a time.
-pub(super) async fn scrape(place: &Place, time: Duration) -> Result<String, ScrapeError> {
+pub(crate) async fn scrape(place: &Place, time: Duration) -> Result<String, ScrapeError> {
     timeout(time, ask(place)).await.unwrap_or(Err(ScrapeError::Late))
 }
 

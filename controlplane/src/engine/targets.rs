@@ -12,9 +12,9 @@ use crate::run::Round;
 
 /// One place, which is asked once, whichever backends its endpoints are in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) address: SocketAddr,
-    pub(super) path: Arc<str>,
+pub(crate) struct Place {
+    pub(crate) address: SocketAddr,
+    pub(crate) path: Arc<str>,
 }
 
 /// Whom a place speaks for, and in which terms.
