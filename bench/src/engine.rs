@@ -9,6 +9,7 @@ mod conn;
 mod driver;
 pub mod fail;
 mod fast;
+pub mod kv;
 mod metrics;
 pub mod model;
 pub mod raw;
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 
 pub use fail::FailMode;
 pub use fast::{FastConfig, FastPace};
+pub use kv::{KvCommand, KvConfig};
 pub use model::{ModelConfig, Pace};
 pub use stats::StatsView;
 
@@ -53,6 +55,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// Answer POSTs from precomputed bytes, without the model.
     pub fast: Option<FastConfig>,
+    /// Publish what the cache holds.
+    pub kv: Option<KvConfig>,
 }
 
 impl Default for Config {
@@ -67,6 +71,7 @@ impl Default for Config {
             keep_alive: Duration::from_secs(5),
             max_body_bytes: 64 << 20,
             fast: None,
+            kv: None,
         }
     }
 }
@@ -80,10 +85,17 @@ impl Engine {
     pub async fn start(config: Config) -> std::io::Result<Running> {
         let listener = TcpListener::bind(config.listen).await?;
         let addr = listener.local_addr()?;
-        let (jobs, driver) = driver::start(config.engine.clone());
-        let shared = Arc::new(server::Shared::new(config, jobs));
+        let publishing = match &config.kv {
+            Some(kv) => Some(kv::Publishing::start(kv).await?),
+            None => None,
+        };
+        let feed = publishing.as_ref().map(|publishing| publishing.feed.clone());
+        let (jobs, driver) = driver::start(config.engine.clone(), feed);
+        let published = config.kv.as_ref().zip(publishing.as_ref());
+        let published = published.map(|(kv, publishing)| kv::Published::new(kv, publishing));
+        let shared = Arc::new(server::Shared::new(config, jobs, published));
         let accept = tokio::spawn(server::accept(listener, Arc::clone(&shared)));
-        Ok(Running { addr, shared, accept, driver })
+        Ok(Running { addr, shared, accept, driver, _publishing: publishing })
     }
 }
 
@@ -95,12 +107,36 @@ pub struct Running {
     shared: Arc<server::Shared>,
     accept: JoinHandle<()>,
     driver: JoinHandle<()>,
+    _publishing: Option<kv::Publishing>,
 }
 
 impl Running {
     /// Counters so far, the same as `GET /sim/stats`.
     pub fn stats(&self) -> StatsView {
         self.shared.stats_view()
+    }
+
+    /// The chained hashes of all cached blocks, in no order.
+    pub fn cached_blocks(&self) -> Vec<u64> {
+        self.shared.jobs.cached()
+    }
+
+    /// Where it publishes KV events and where it repeats them, if it does.
+    pub fn kv_places(&self) -> Option<(SocketAddr, Option<SocketAddr>)> {
+        self.shared.published.as_ref().map(|published| (published.publish, published.replay))
+    }
+
+    /// Does something to those who follow its KV events, the same as `POST /sim/kv`, and waits until that is done.
+    pub async fn kv(&self, command: KvCommand) {
+        self.shared.kv(command).await;
+    }
+
+    /// Waits until all that happened so far is published; says how many messages there were in this life.
+    pub async fn kv_settled(&self) -> u64 {
+        match &self.shared.published {
+            Some(published) => published.feed.settle().await,
+            None => 0,
+        }
     }
 
     /// Fails the next `count` inference requests in this way, the same as `POST /sim/fail`.

@@ -16,6 +16,7 @@ pub mod engine;
 pub mod explain;
 pub mod external_model_provider;
 pub mod identity;
+pub mod kv;
 pub mod lease;
 pub mod metrics;
 pub mod model_booster;

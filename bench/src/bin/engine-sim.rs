@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
-use bench::engine::{Config, Engine, FastConfig, FastPace, ModelConfig, Pace, torchserve, triton};
+use bench::engine::{Config, Engine, FastConfig, FastPace, KvConfig, ModelConfig, Pace, torchserve, triton};
 use clap::{Parser, ValueEnum};
 
 /// Whose APIs it has.
@@ -73,6 +73,15 @@ struct Args {
     /// Idle keep-alive connections are closed after this many milliseconds.
     #[arg(long, default_value_t = 5_000)]
     keep_alive_ms: u64,
+    /// Publish KV events here, as in tcp://127.0.0.1:5557.
+    #[arg(long, value_parser = place)]
+    kv_events: Option<SocketAddr>,
+    /// Repeat KV events here.
+    #[arg(long, value_parser = place, requires = "kv_events")]
+    kv_replay: Option<SocketAddr>,
+    /// The topic of KV events.
+    #[arg(long, default_value = "", requires = "kv_events")]
+    kv_topic: String,
     /// Answer from precomputed bytes, without the model.
     #[arg(long)]
     fast: bool,
@@ -123,6 +132,12 @@ impl Args {
                 unary_bytes: self.unary_bytes,
                 pace: fast_pace,
                 stamp: self.stamp,
+            }),
+            kv: self.kv_events.map(|publish| KvConfig {
+                publish,
+                replay: self.kv_replay,
+                topic: self.kv_topic.clone(),
+                ..KvConfig::default()
             }),
             ..Config::default()
         }
@@ -193,6 +208,11 @@ async fn told_to_end() -> anyhow::Result<()> {
         result = tokio::signal::ctrl_c() => result?,
     }
     Ok(())
+}
+
+fn place(text: &str) -> Result<SocketAddr, String> {
+    let place = text.strip_prefix("tcp://").ok_or("it is not of the form tcp://ADDRESS:PORT")?;
+    place.parse().map_err(|error| format!("{error}"))
 }
 
 fn main() -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 mod extra;
 mod failing;
 mod generate;
+mod kv;
 mod models;
 mod stream;
 
@@ -72,6 +73,9 @@ pub(crate) async fn handle(
     if head.method != Method::POST {
         return Ok(get(&shared, &head.method, &asked.path));
     }
+    if asked.path == "/sim/kv" {
+        return Ok(kv::command(&shared, &asked.body).await.unwrap_or_else(ApiError::into_answer));
+    }
     if let Some(answer) = control(&shared, &asked) {
         return Ok(answer);
     }
@@ -102,6 +106,8 @@ fn get(shared: &Shared, method: &Method, path: &str) -> Answer {
             let page = metrics::render(&subject, &shared.jobs.read());
             whole(page, Some("text/plain; version=1.0.0; charset=utf-8"))
         }
+        "/kv_event_sources" => kv::sources(shared),
+        "/server_info" => kv::server_info(shared),
         "/sim/stats" => json_answer(&json!(shared.stats_view())),
         _ => not_found(),
     }

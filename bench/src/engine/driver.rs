@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use super::kv::{Changed, Feed, Prompt};
 use super::metrics::Observed;
-use super::model::{Event, EventKind, Job, JobId, Micros, Model, ModelConfig, Refused, Totals};
+use super::model::{CacheChange, Event, EventKind, Job, JobId, Micros, Model, ModelConfig, Refused, Totals};
 
 /// How far a request has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,12 +36,14 @@ struct State {
     requests: HashMap<JobId, Tracked>,
     events: Vec<Event>,
     observed: Observed,
+    /// Where the cache's changes are published.
+    feed: Option<Feed>,
 }
 
 #[derive(Debug)]
 struct Tracked {
     progress: watch::Sender<Progress>,
-    lora: Option<Arc<str>>,
+    prompt: Prompt,
     prompt_tokens: u32,
     arrived: Micros,
     prefilling: Option<Micros>,
@@ -65,13 +68,12 @@ pub(crate) struct Reading {
 }
 
 /// Starts the task that plays the model.
-pub(crate) fn start(config: ModelConfig) -> (Jobs, JoinHandle<()>) {
-    let state = State {
-        model: Model::new(config),
-        requests: HashMap::new(),
-        events: Vec::new(),
-        observed: Observed::default(),
-    };
+pub(crate) fn start(config: ModelConfig, feed: Option<Feed>) -> (Jobs, JoinHandle<()>) {
+    let mut model = Model::new(config);
+    if feed.is_some() {
+        model.record_changes();
+    }
+    let state = State { model, requests: HashMap::new(), events: Vec::new(), observed: Observed::default(), feed };
     let inner = Inner { started: Instant::now(), state: Mutex::new(state), wake: Notify::new() };
     let jobs = Jobs(Arc::new(inner));
     let driver = tokio::spawn(jobs.clone().drive());
@@ -80,7 +82,7 @@ pub(crate) fn start(config: ModelConfig) -> (Jobs, JoinHandle<()>) {
 
 impl Jobs {
     /// Queues a request now.
-    pub(crate) fn submit(&self, job: Job, lora: Option<Arc<str>>) -> Result<Ticket, Refused> {
+    pub(crate) fn submit(&self, job: Job, prompt: Prompt) -> Result<Ticket, Refused> {
         let mut state = self.lock();
         // The clock is read under the lock, so that time never goes back in the model.
         let now = self.now();
@@ -88,7 +90,7 @@ impl Jobs {
         let prompt_tokens = job.prompt_tokens;
         let id = state.model.submit(now, job).inspect_err(|_| state.observed.rejected += 1)?;
         let (progress, receiver) = watch::channel(Progress::default());
-        let tracked = Tracked { progress, lora, prompt_tokens, arrived: now, prefilling: None, last_token: now };
+        let tracked = Tracked { progress, prompt, prompt_tokens, arrived: now, prefilling: None, last_token: now };
         state.requests.insert(id, tracked);
         drop(state);
         self.0.wake.notify_one();
@@ -100,7 +102,20 @@ impl Jobs {
     }
 
     pub(crate) fn reset_cache(&self) {
-        self.lock().model.reset_cache();
+        let mut state = self.lock();
+        state.model.reset_cache();
+        state.publish();
+    }
+
+    /// Loses the cache and tells nobody, as a process that is restarted does. Requests that run keep what they need.
+    pub(crate) fn lose_cache(&self) {
+        let mut state = self.lock();
+        state.model.reset_cache();
+        let _untold = state.model.take_changes();
+    }
+
+    pub(crate) fn cached(&self) -> Vec<u64> {
+        self.lock().model.cached().collect()
     }
 
     pub(crate) fn read(&self) -> Reading {
@@ -110,7 +125,7 @@ impl Jobs {
                 .requests
                 .values()
                 .filter(|request| request.prefilling.is_some() == running)
-                .filter_map(|request| request.lora.clone())
+                .filter_map(|request| request.prompt.lora.clone())
                 .collect();
             names.sort();
             names.dedup();
@@ -177,10 +192,27 @@ impl State {
     fn pump(&mut self, now: Micros) {
         let mut events = std::mem::take(&mut self.events);
         self.model.advance(now, &mut events);
+        // Before anything is forgotten of requests that have ended.
+        self.publish();
         for event in events.drain(..) {
             self.apply(event);
         }
         self.events = events;
+    }
+
+    /// One message for all that changed in a step, as an engine's scheduler makes it.
+    fn publish(&mut self) {
+        let changes = self.model.take_changes();
+        let (Some(feed), false) = (&self.feed, changes.is_empty()) else { return };
+        let changed = changes.into_iter().filter_map(|change| match change {
+            CacheChange::Stored { job, chain, from, count } => {
+                let prompt = &self.requests.get(&job)?.prompt;
+                Some(Changed::stored(prompt, &chain, from, count))
+            }
+            CacheChange::Removed(hash) => Some(Changed::Removed(hash)),
+            CacheChange::Cleared => Some(Changed::Cleared),
+        });
+        feed.publish(changed.collect());
     }
 
     fn apply(&mut self, Event { at, job, kind }: Event) {

@@ -126,6 +126,26 @@ pub struct Totals {
     pub cached_blocks: usize,
 }
 
+/// A change of the cache's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheChange {
+    /// Blocks of a job's prompt were added: those of its chain from this place on, so many.
+    Stored {
+        /// Whose prompt.
+        job: JobId,
+        /// All of its blocks.
+        chain: Box<[u64]>,
+        /// The first one's place.
+        from: usize,
+        /// How many.
+        count: usize,
+    },
+    /// A block was dropped.
+    Removed(u64),
+    /// All were dropped.
+    Cleared,
+}
+
 #[derive(Debug)]
 struct Waiting {
     id: JobId,
@@ -161,6 +181,8 @@ pub struct Model {
     totals: Totals,
     /// Until when virtual time has been played.
     clock: Micros,
+    /// Changes of the cache since they were last asked for; none while nobody asks.
+    changes: Option<Vec<CacheChange>>,
 }
 
 impl Model {
@@ -178,7 +200,24 @@ impl Model {
             next_id: 0,
             totals: Totals::default(),
             clock: 0,
+            changes: None,
         }
+    }
+
+    /// The cache's changes are written down from now on, for [`Self::take_changes`].
+    pub fn record_changes(&mut self) {
+        self.cache.record();
+        self.changes = Some(Vec::new());
+    }
+
+    /// What changed since the last call, in order.
+    pub fn take_changes(&mut self) -> Vec<CacheChange> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The cached blocks, in no order.
+    pub fn cached(&self) -> impl Iterator<Item = u64> + '_ {
+        self.cache.hashes()
     }
 
     /// Queues a job at `now`; events up to `now` must have been taken with [`Self::advance`].
@@ -250,6 +289,30 @@ impl Model {
     /// Forgets every unpinned block.
     pub fn reset_cache(&mut self) {
         self.cache.clear_unpinned();
+        if self.cache.is_empty() {
+            // One event says it all.
+            self.cache.take_dropped();
+            self.changes.iter_mut().for_each(|changes| changes.push(CacheChange::Cleared));
+        }
+        self.note_dropped();
+    }
+
+    fn note_dropped(&mut self) {
+        let dropped = self.cache.take_dropped().into_iter().map(CacheChange::Removed);
+        self.changes.iter_mut().for_each(|changes| changes.extend(dropped.clone()));
+    }
+
+    /// Each run of blocks of this chain that is not cached yet is one store.
+    fn note_stored(&mut self, job: JobId, chain: &[u64], from: usize) {
+        let Some(changes) = &mut self.changes else { return };
+        let mut at = from;
+        while at < chain.len() {
+            let count = chain[at..].iter().take_while(|hash| !self.cache.contains(**hash)).count();
+            if count > 0 {
+                changes.push(CacheChange::Stored { job, chain: chain.into(), from: at, count });
+            }
+            at += count.max(1);
+        }
     }
 
     fn startable(&self) -> bool {
@@ -264,6 +327,7 @@ impl Model {
         let hit_blocks = self.cache.matched(&job.blocks[..reusable.min(job.blocks.len())]);
         self.cache.pin(&job.blocks[..hit_blocks]);
         self.cache.reserve(job.blocks.len() - hit_blocks);
+        self.note_dropped();
         let hit_tokens = hit_blocks as u32 * super::text::BLOCK_TOKENS;
         self.totals.query_tokens += u64::from(job.prompt_tokens);
         self.totals.hit_tokens += u64::from(hit_tokens);
@@ -276,6 +340,7 @@ impl Model {
     fn end_prefill(&mut self, out: &mut Vec<Event>) {
         let Prefill { id, job, hit_blocks, ends } = self.prefill.take().expect("the caller saw it");
         self.cache.unreserve(job.blocks.len() - hit_blocks);
+        self.note_stored(id, &job.blocks, hit_blocks);
         self.cache.insert_pinned(&job.blocks, hit_blocks);
         self.decode.insert(id, Decode { blocks: job.blocks, left: job.output_tokens.max(1) });
         self.token(ends, id, out);

@@ -20,6 +20,7 @@ use super::conn::SharedStream;
 use super::driver::Jobs;
 use super::fail::Armed;
 use super::fast::Fast;
+use super::kv::{KvCommand, Published};
 use super::stats::{Open, Stats, StatsView};
 
 /// Connections open at once; more are closed on arrival.
@@ -33,15 +34,25 @@ pub(crate) struct Shared {
     pub(crate) fails: Armed,
     pub(crate) stats: Arc<Stats>,
     pub(crate) fast: Option<Fast>,
+    pub(crate) published: Option<Arc<Published>>,
     loras: Mutex<BTreeMap<String, String>>,
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, jobs: Jobs) -> Self {
+    pub(crate) fn new(config: Config, jobs: Jobs, published: Option<Arc<Published>>) -> Self {
         let loras = config.loras.iter().map(|name| (name.clone(), format!("/models/{name}"))).collect();
         let fast = config.fast.as_ref().map(|fast| Fast::new(fast, &config.model));
         let (fails, stats) = (Armed::default(), Arc::new(Stats::new()));
-        Self { config, jobs, fails, stats, fast, loras: Mutex::new(loras) }
+        Self { config, jobs, fails, stats, fast, published, loras: Mutex::new(loras) }
+    }
+
+    /// A restart loses the cache, too.
+    pub(crate) async fn kv(&self, command: KvCommand) {
+        let Some(published) = &self.published else { return };
+        if command == KvCommand::Restart {
+            self.jobs.lose_cache();
+        }
+        published.feed.command(command).await;
     }
 
     /// Loaded adapters: name to path.

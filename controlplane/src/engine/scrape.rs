@@ -17,7 +17,7 @@ const MOST_BYTES: usize = 1 << 20;
 
 /// Why there is no text.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ScrapeError {
+pub(crate) enum ScrapeError {
     #[error("cannot connect: {0}")]
     Connect(#[source] std::io::Error),
     #[error("the path is not one of HTTP: {0}")]
@@ -34,20 +34,20 @@ pub(super) enum ScrapeError {
 
 /// What was answered, whatever the status.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     pub(super) status: StatusCode,
     pub(super) text: String,
 }
 
 impl Reply {
     /// The text of a success.
-    pub(super) fn ok(self) -> Result<String, ScrapeError> {
+    pub(crate) fn ok(self) -> Result<String, ScrapeError> {
         if self.status == StatusCode::OK { Ok(self.text) } else { Err(ScrapeError::Status(self.status)) }
     }
 }
 
 /// GET.
-pub(super) async fn get(address: SocketAddr, path: &str) -> Result<Reply, ScrapeError> {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<Reply, ScrapeError> {
     exchange(address, Method::GET, path, "").await
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::stream::{Style, Template};
 use super::{Answer, ApiError, Asked, invalid, json_answer, models, parse, stream, unix_seconds};
 use crate::engine::driver::Ticket;
+use crate::engine::kv::Prompt;
 use crate::engine::server::Shared;
 use crate::engine::stats::Flight;
 use crate::engine::text;
@@ -24,6 +25,7 @@ pub(super) struct Wanted {
     pub(super) stream: bool,
     pub(super) lora: Option<Arc<str>>,
     prompt: Vec<u8>,
+    cache_salt: Option<Box<str>>,
     salt: String,
     return_token_ids: bool,
 }
@@ -59,7 +61,8 @@ pub(super) fn want(shared: &Shared, asked: &Asked, style: Style) -> Result<Wante
     let options = body.get("stream_options");
     let include_usage = flag(options.and_then(|options| options.get("include_usage")));
     let continuous = include_usage && flag(options.and_then(|options| options.get("continuous_usage_stats")));
-    let salt = format!("{model}\0{}", body.get("cache_salt").and_then(Value::as_str).unwrap_or_default());
+    let cache_salt = body.get("cache_salt").and_then(Value::as_str).filter(|salt| !salt.is_empty()).map(Box::from);
+    let salt = format!("{model}\0{}", cache_salt.as_deref().unwrap_or_default());
     let template = Template {
         style,
         id: request_id(asked, style),
@@ -71,13 +74,17 @@ pub(super) fn want(shared: &Shared, asked: &Asked, style: Style) -> Result<Wante
         continuous,
     };
     let return_token_ids = flag(body.get("return_token_ids"));
-    Ok(Wanted { template, stream: flag(body.get("stream")), lora, prompt, salt, return_token_ids })
+    Ok(Wanted { template, stream: flag(body.get("stream")), lora, prompt, cache_salt, salt, return_token_ids })
 }
 
 /// Hands the request to the model.
 pub(super) fn submit(shared: &Shared, wanted: &Wanted) -> Result<Ticket, ApiError> {
     let job = text::job(&wanted.prompt, &wanted.salt, wanted.template.max_tokens);
-    shared.jobs.submit(job, wanted.lora.clone()).map_err(|refused| ApiError {
+    let Wanted { prompt, lora, cache_salt, .. } = wanted;
+    // Only who publishes events needs the text again.
+    let bytes = if shared.published.is_some() { prompt.clone() } else { Vec::new() };
+    let prompt = Prompt { bytes, lora: lora.clone(), cache_salt: cache_salt.clone() };
+    shared.jobs.submit(job, prompt).map_err(|refused| ApiError {
         status: 503,
         kind: "ServiceUnavailableError",
         message: refused.to_string(),

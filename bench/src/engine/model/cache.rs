@@ -1,7 +1,7 @@
 //! The prefix cache: blocks by chained hash, least recently used first out, pinned while a running request needs them.
 //!
 //! Recency is set when a request starts, not when it ends, so what is evicted depends on the order of the starts
-//! alone while the running requests are a small part of the cache.
+//! alone while the running requests are a small part of the cache. What is evicted can be written down, for KV events.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,12 +22,34 @@ pub struct Cache {
     /// Blocks set aside for a prefill that has not ended.
     reserved: usize,
     clock: u64,
+    /// What was dropped since it was last asked for; none while nobody asks.
+    dropped: Option<Vec<u64>>,
 }
 
 impl Cache {
     /// An empty cache for `capacity` blocks.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, blocks: HashMap::new(), idle: BTreeMap::new(), reserved: 0, clock: 0 }
+        Self { capacity, blocks: HashMap::new(), idle: BTreeMap::new(), reserved: 0, clock: 0, dropped: None }
+    }
+
+    /// Blocks that were dropped are written down from now on.
+    pub fn record(&mut self) {
+        self.dropped = Some(Vec::new());
+    }
+
+    /// What was dropped since the last call.
+    pub fn take_dropped(&mut self) -> Vec<u64> {
+        self.dropped.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// All blocks, in no order.
+    pub fn hashes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.blocks.keys().copied()
+    }
+
+    /// Whether a block is cached.
+    pub fn contains(&self, hash: u64) -> bool {
+        self.blocks.contains_key(&hash)
     }
 
     /// Blocks held.
@@ -91,8 +113,13 @@ impl Cache {
         self.reserved += count;
         while self.blocks.len() + self.reserved > self.capacity {
             let Some((_, hash)) = self.idle.pop_first() else { return };
-            self.blocks.remove(&hash);
+            self.drop_block(hash);
         }
+    }
+
+    fn drop_block(&mut self, hash: u64) {
+        self.blocks.remove(&hash);
+        self.dropped.iter_mut().for_each(|dropped| dropped.push(hash));
     }
 
     /// Gives back what [`Self::reserve`] set aside.
@@ -123,7 +150,7 @@ impl Cache {
     /// Forgets what no one pins.
     pub fn clear_unpinned(&mut self) {
         for hash in std::mem::take(&mut self.idle).into_values() {
-            self.blocks.remove(&hash);
+            self.drop_block(hash);
         }
     }
 }

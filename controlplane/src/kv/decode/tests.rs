@@ -1,0 +1,4 @@
+mod hostile;
+pub(crate) mod pack;
+mod recorded;
+mod shapes;

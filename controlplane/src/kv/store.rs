@@ -1,0 +1,90 @@
+//! Which engine rank holds which blocks of tokens: what events add up to. Pure; one writer.
+//!
+//! An engine's hashes are its own: a restart or another replica names the same tokens differently. So each block gets a
+//! [`Key`] here, chained over its tokens, its adapter and its salt, that is equal for equal prompts on all engines. A rank
+//! keeps its engine's hashes to find blocks again that are removed; what others learn is keys, gained and lost.
+
+mod chain;
+mod leaves;
+mod rank;
+
+pub use chain::{Key, root};
+pub use rank::{Rank, Tally};
+
+use std::collections::BTreeMap;
+
+use super::event::{Batch, Event, Tier};
+
+/// One data-parallel rank of one endpoint; the caller's number, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RankId(pub u32);
+
+/// A block that a rank has, or no longer has, in a tier. Said once, however often the engine says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Which block.
+    pub key: Key,
+    /// Where.
+    pub tier: Tier,
+    /// Its place in the prompt, 0 for the first.
+    pub position: u32,
+    /// Whether it is there now.
+    pub held: bool,
+}
+
+/// All ranks.
+#[derive(Debug, Default)]
+pub struct Store {
+    ranks: BTreeMap<RankId, Rank>,
+}
+
+impl Store {
+    /// Nothing is known of any rank.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a rank in that holds so many blocks at most; one that is known keeps what it has and takes the new bound at
+    /// its next event.
+    pub fn admit(&mut self, rank: RankId, most_blocks: usize) {
+        self.ranks.entry(rank).or_insert_with(|| Rank::new(most_blocks)).bound(most_blocks);
+    }
+
+    /// What a rank's engine says. A rank that was never taken in, or was dismissed, is not heard.
+    pub fn apply(&mut self, rank: RankId, batch: &Batch, changes: &mut Vec<Change>) {
+        let Some(rank) = self.ranks.get_mut(&rank) else { return };
+        for event in &batch.events {
+            match event {
+                Event::Stored(stored) => rank.stored(stored, changes),
+                Event::Removed(removed) => rank.removed(removed, changes),
+                Event::Cleared => rank.clear(changes),
+            }
+        }
+    }
+
+    /// Nothing of what a rank was held to have may be believed.
+    pub fn forget(&mut self, rank: RankId, changes: &mut Vec<Change>) {
+        if let Some(rank) = self.ranks.get_mut(&rank) {
+            rank.clear(changes);
+        }
+    }
+
+    /// A rank is gone for good.
+    pub fn dismiss(&mut self, rank: RankId, changes: &mut Vec<Change>) {
+        self.forget(rank, changes);
+        self.ranks.remove(&rank);
+    }
+
+    /// One rank.
+    pub fn rank(&self, rank: RankId) -> Option<&Rank> {
+        self.ranks.get(&rank)
+    }
+
+    /// Bytes of memory in all.
+    pub fn bytes(&self) -> usize {
+        self.ranks.values().map(Rank::bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;
