@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 use crate::admin::{self, Admin};
 use crate::crd;
+use crate::definitions::Crds;
 use crate::explain::{Query, explain};
 use crate::publish::{Built, Memory, Settings, Verdicts, build};
 use crate::report::Report;
@@ -74,6 +75,9 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         write: Option<PathBuf>,
     },
+    /// The CustomResourceDefinitions in a cluster.
+    #[command(subcommand)]
+    Crds(Crds),
     /// Prints the snapshot that data planes would run; `kthena-dataplane --snapshot` takes it.
     Build {
         /// Salts the prefix hashes: keep it secret, and the same for all data planes. Random where it is left out.
@@ -109,6 +113,7 @@ impl Cli {
             Command::Serve { listen, fleet_seed, metrics_address, debug_port, manifests } => {
                 serve(listen, fleet_seed, &admin::Options::new(metrics_address, debug_port), manifests)
             }
+            Command::Crds(crds) => crds.run(),
             Command::Crdgen { write: None } => print(&crd::stream()),
             Command::Crdgen { write: Some(folder) } => match crd::write(&folder) {
                 Ok(()) => Ok(ExitCode::SUCCESS),

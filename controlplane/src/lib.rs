@@ -10,6 +10,7 @@ pub mod autoscaling_policy_binding;
 pub mod certificates;
 pub mod cli;
 pub mod crd;
+pub mod definitions;
 pub mod engine;
 pub mod explain;
 pub mod external_model_provider;

@@ -5,6 +5,7 @@
 
 #[path = "../../../controlplane/tests/it/corpus.rs"]
 mod corpus;
+mod crds;
 mod definitions;
 mod objects;
 mod verdicts;
