@@ -20,7 +20,7 @@ seccompProfile: {type: RuntimeDefault}
   - --control-plane-token=/etc/kthena/identity/token
   - --state-dir=/var/lib/kthena
   - --config=/etc/kthena/config/config.yaml
-  - --bind={{ .root.Values.global.listenAddress }}
+  - "--bind={{ .root.Values.global.listenAddress }}"
   - --port={{ .block.port }}
   - --metrics-port={{ .block.metricsPort }}
   - --debug-port={{ .block.debugPort }}
@@ -75,7 +75,8 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "kthena.dataplane.volumes" -}}
 - name: identity
   projected:
-    defaultMode: 0440
+    # 0440, which not every reader of YAML takes for octal.
+    defaultMode: 288
     sources:
     - serviceAccountToken: {audience: kthena-controlplane, expirationSeconds: 3600, path: token}
     # Empty until the control plane has filled it.

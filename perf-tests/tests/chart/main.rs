@@ -6,6 +6,7 @@
 
 mod documents;
 mod facts;
+mod images;
 mod monitoring;
 mod object;
 mod programs;

@@ -1,5 +1,6 @@
 //! Every rendered object is one that Kubernetes knows, field by field, and its references lead somewhere.
 
+use controlplane::object::{Kind, Unknown, admit};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -78,7 +79,7 @@ fn unknown_fields(object: &Object) -> Vec<String> {
         "PodMonitor" | "ServiceMonitor" | "PrometheusRule" => Vec::new(),
         // Ours: our own reader judges them.
         "ModelServer" | "ModelRoute" => {
-            let problems = controlplane::object::admit(value.clone(), controlplane::object::Unknown::Refuse);
+            let problems = admit(Kind::of(value).unwrap(), value.clone(), Unknown::Refuse);
             problems.err().map(|problems| format!("{problems:?}")).into_iter().collect()
         }
         other => panic!("no test knows what a {other} is"),
