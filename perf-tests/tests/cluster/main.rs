@@ -3,10 +3,17 @@
 // A test binary has no outside.
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
+mod chart;
 #[path = "../../../controlplane/tests/it/corpus.rs"]
 mod corpus;
 mod crds;
 mod definitions;
+#[allow(dead_code, reason = "the tests of the chart ask more of an object")]
+#[path = "../chart/object.rs"]
+mod object;
 mod objects;
+#[allow(dead_code, reason = "as object")]
+#[path = "../chart/values.rs"]
+mod values;
 mod verdicts;
 mod writes;
