@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Typed};
 use crate::crd;
+use crate::definitions::Crds;
 use crate::explain::{Query, explain};
 use crate::process::{self, Failure};
 use crate::publish::{Built, Memory, Settings, Verdicts, build};
@@ -65,6 +66,9 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         write: Option<PathBuf>,
     },
+    /// The CustomResourceDefinitions in a cluster.
+    #[command(subcommand)]
+    Crds(Crds),
     /// Prints the snapshot that data planes would run; `kthena-dataplane --snapshot` takes it.
     Build {
         /// Salts the prefix hashes: keep it secret, and the same for all data planes. Random where it is left out.
@@ -98,6 +102,7 @@ impl Cli {
             }
             Command::Build { fleet_seed, path } => print_snapshot(fleet_seed, &path),
             Command::Serve { config, typed } => serve(config.as_deref(), *typed),
+            Command::Crds(crds) => crds.run(),
             Command::Crdgen { write: None } => print(&crd::stream()),
             Command::Crdgen { write: Some(folder) } => match crd::write(&folder) {
                 Ok(()) => Ok(ExitCode::SUCCESS),

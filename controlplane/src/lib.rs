@@ -12,6 +12,7 @@ mod chance;
 pub mod cli;
 pub mod config;
 pub mod crd;
+pub mod definitions;
 pub mod engine;
 pub mod explain;
 pub mod external_model_provider;

@@ -144,3 +144,11 @@ fn every_example_is_valid() {
         check(&["check", path.to_str().expect("it is UTF-8")], 0, "ok", "");
     }
 }
+
+#[test]
+fn definitions_need_a_cluster() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kthena-controlplane"));
+    let output = command.args(["crds", "apply"]).env("KUBECONFIG", "/nowhere/at/all").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("no cluster: ") && text(&output.stderr).contains("/nowhere/at/all"));
+}

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Args, Config, Environment, Problem, Typed, resolve};
+use crate::doctor::Doctor;
+use crate::seccomp_profile::InstallSeccomp;
 
 /// A thread-per-core proxy for inference traffic.
 #[derive(Debug, Parser)]
@@ -62,6 +64,13 @@ pub enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Says which driver will run here and why, and what of this host is not as tuning/ advises. Ends with 0 where all is as
+    /// advised or could not be read, with 1 where something should be mended, with 2 where it would not start, and with 64
+    /// where it was asked wrongly.
+    Doctor(Doctor),
+    /// Puts the seccomp profile that allows io_uring into the kubelet's folder, for pods with the Localhost profile
+    /// kthena-dataplane.json.
+    InstallSeccomp(InstallSeccomp),
 }
 
 impl Cli {

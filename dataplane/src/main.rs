@@ -21,8 +21,11 @@ fn main() -> ExitCode {
             return if said.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    if let Some(Command::Check { file }) = cli.command {
-        return check(&file);
+    match &cli.command {
+        Some(Command::Check { file }) => return check(file),
+        Some(Command::Doctor(doctor)) => return doctor.run(),
+        Some(Command::InstallSeccomp(install)) => return install.run(),
+        None => {}
     }
     let config = match cli.configure() {
         Ok(config) => config,

@@ -21,7 +21,7 @@ use crate::tables::Tables;
 use crate::{snapshot_file, worker};
 
 /// Connections that wait to be accepted, per core.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 /// Messages that wait for a core.
 const INBOX: usize = 4096;
 

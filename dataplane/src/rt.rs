@@ -19,7 +19,7 @@ mod task;
 mod tests;
 
 pub use cores::{cores, pin_to};
-pub use driver::{Driver, DriverChoice, StartError, current_driver, probe, run};
+pub use driver::{Driver, DriverChoice, StartError, current_driver, epoll_forced, probe, run, try_uring};
 pub use listener::{Accepted, Listener};
 pub use mailbox::{Inbox, Post, mailbox};
 pub use posted::{PostedOutcome, PostedRead, ReadCanceller};

@@ -93,21 +93,22 @@ pub fn current_driver() -> Option<Driver> {
 
 /// Finds the best rung that works here. Called once at start-up, so that all cores run on the same one.
 pub fn probe(choice: DriverChoice) -> Result<Driver, StartError> {
-    let forced = forced_epoll();
+    let forced = epoll_forced();
     match choice {
         DriverChoice::Epoll => return Ok(Driver::Epoll),
         DriverChoice::Auto if forced => return Ok(Driver::Epoll),
         DriverChoice::Uring if forced => return Err(StartError::UringForbidden),
         DriverChoice::Auto | DriverChoice::Uring => {}
     }
-    match (probe_uring(), choice) {
+    match (try_uring(), choice) {
         (Ok(driver), _) => Ok(driver),
         (Err(refused), DriverChoice::Uring) => Err(StartError::UringRefused(refused)),
         (Err(_), _) => Ok(Driver::Epoll),
     }
 }
 
-fn probe_uring() -> io::Result<Driver> {
+/// The best rung of io_uring that works here, or why none does.
+pub fn try_uring() -> io::Result<Driver> {
     let mut refused = io::Error::from(io::ErrorKind::Unsupported);
     for rung in [Driver::UringSingle, Driver::UringCoop, Driver::UringPlain] {
         // A runtime that never ran has nothing in flight, so this one may be dropped.
@@ -120,8 +121,8 @@ fn probe_uring() -> io::Result<Driver> {
     Err(refused)
 }
 
-/// The same words that monoio's own probe obeys.
-fn forced_epoll() -> bool {
+/// Whether the environment forbids io_uring, in the same words that monoio's own probe obeys.
+pub fn epoll_forced() -> bool {
     let value = std::env::var("MONOIO_FORCE_LEGACY_DRIVER").unwrap_or_default();
     matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes")
 }

@@ -3,6 +3,7 @@
 
 mod aborts;
 mod body;
+mod doctor;
 mod drain;
 mod engines;
 mod limits;

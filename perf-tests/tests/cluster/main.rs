@@ -3,18 +3,26 @@
 // A test binary has no outside.
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
+mod chart;
 mod controllers;
 #[path = "../../../controlplane/tests/it/corpus.rs"]
 mod corpus;
+mod crds;
 mod definitions;
 mod faults;
 mod fleet;
+#[allow(dead_code, reason = "the tests of the chart ask more of an object")]
+#[path = "../chart/object.rs"]
+mod object;
 mod objects;
 mod pods;
 mod replica;
 mod source;
 mod status;
 mod tokens;
+#[allow(dead_code, reason = "as object")]
+#[path = "../chart/values.rs"]
+mod values;
 mod verdicts;
 mod wait;
 mod writes;

@@ -1,0 +1,55 @@
+//! The client of `helm test`: content with a real answer, and clear about all others.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::time::Duration;
+
+use bench::ask::{Ask, Fault, judge};
+use bench::engine::{Config, Engine};
+use hyper::StatusCode;
+
+fn ask(target: String, model: &str) -> Ask {
+    Ask { target, model: model.to_owned(), wait: Duration::from_secs(20) }
+}
+
+#[tokio::test]
+async fn a_working_engine_is_well_whole_and_streamed() {
+    let engine = Engine::start(Config::default()).await.unwrap();
+    ask(engine.addr.to_string(), "sim").run().await.unwrap();
+    engine.kill().await;
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_with_what_to_look_at() {
+    // A port that was free a moment ago, and that nobody listens on.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut ask = ask(free.to_string(), "sim");
+    ask.wait = Duration::ZERO;
+    let said = format!("{:#}", ask.run().await.unwrap_err());
+    assert!(said.contains("cannot connect (is the Service there") && said.contains("model sim at"), "{said}");
+}
+
+#[track_caller]
+fn check(status: u16, body: &str, stream: bool, expected: Result<(), fn(&Fault) -> bool>) {
+    let found = judge(StatusCode::from_u16(status).unwrap(), body.as_bytes(), stream);
+    match (found, expected) {
+        (Ok(()), Ok(())) => {}
+        (Err(fault), Err(is)) if is(&fault) => {}
+        (found, _) => panic!("{status} {body}: {found:?}"),
+    }
+}
+
+#[test]
+fn what_waiting_may_mend_is_told_from_what_it_cannot() {
+    let whole = r#"{"choices":[{"message":{"content":"hi"}}]}"#;
+    let events = "data: {\"choices\":[{\"delta\":{}}]}\n\ndata: [DONE]\n\n";
+    let wrong: fn(&Fault) -> bool = |fault| matches!(fault, Fault::Wrong(_));
+    let not_yet: fn(&Fault) -> bool = |fault| matches!(fault, Fault::NotYet(_));
+    check(200, whole, false, Ok(()));
+    check(200, events, true, Ok(()));
+    check(200, events, false, Err(wrong));
+    check(200, whole, true, Err(wrong));
+    check(200, &events.replace("data: [DONE]", ""), true, Err(wrong));
+    check(404, "{}", false, Err(not_yet));
+    check(503, "{}", true, Err(not_yet));
+    check(401, "{}", false, Err(wrong));
+}

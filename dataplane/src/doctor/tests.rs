@@ -1,0 +1,277 @@
+//! Judgements on hosts as values, and reading the files that they come from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::cli::code;
+use super::read::Files;
+use super::*;
+use crate::config::Cores;
+use crate::rt::{Driver, DriverChoice};
+
+const AUTO: Wish = Wish { driver: DriverChoice::Auto, cores: Cores::All, connections: 100_000 };
+const URING: Wish = Wish { driver: DriverChoice::Uring, ..AUTO };
+const EPOLL: Wish = Wish { driver: DriverChoice::Epoll, ..AUTO };
+
+/// A host on which nothing is to be mended.
+fn good() -> Host {
+    Host {
+        kernel: Some(Kernel(6, 12)),
+        ring: Ring::Works(Driver::UringSingle),
+        epoll_forced: false,
+        io_uring_disabled: Some(0),
+        seccomp_filter: Some(true),
+        cpus: 8,
+        quota: None,
+        open_files: Some(1 << 20),
+        locked_bytes: Some(8 << 20),
+        somaxconn: Some(4096),
+        ports: Some((32_768, 60_999)),
+        numa_nodes: Some(1),
+        clock: Some("tsc".into()),
+        clocks: vec!["tsc".into(), "hpet".into()],
+    }
+}
+
+fn refused(error: i32) -> Host {
+    Host { ring: Ring::Refused(Some(error)), ..good() }
+}
+
+/// The finding on a knob, and that no other knob has one.
+#[track_caller]
+fn check(host: &Host, wish: &Wish, knob: Knob, state: State, found: &str, mend: &str) {
+    let report = examine(host, wish);
+    for finding in &report.findings {
+        let expected = if finding.knob == knob { state } else { State::Fine };
+        assert_eq!(finding.state, expected, "{finding}");
+        assert_eq!(finding.mend.is_some(), expected >= State::Advice, "{finding}");
+    }
+    let text = report.findings.iter().find(|finding| finding.knob == knob).unwrap().to_string();
+    assert!(text.contains(found) && text.contains(mend), "{text}");
+}
+
+#[track_caller]
+fn driver(host: &Host, wish: &Wish, expected: Option<&str>, why: &str) {
+    let report = examine(host, wish);
+    assert_eq!(report.driver, expected, "{}", report.why);
+    assert!(report.why.contains(why), "{}", report.why);
+}
+
+#[test]
+fn a_host_as_advised_has_nothing_to_mend() {
+    check(&good(), &AUTO, Knob::IoDriver, State::Fine, "io_uring works here", "");
+    driver(&good(), &AUTO, Some("uring/coop+single"), "works");
+    assert_eq!(examine(&good(), &AUTO).worst(), State::Fine);
+}
+
+#[test]
+fn who_refuses_io_uring_is_named_with_what_mends_it() {
+    let sysctl =
+        |value, filter| Host { io_uring_disabled: Some(value), seccomp_filter: Some(filter), ..refused(libc::EPERM) };
+    let advice = |host: &Host, found, mend| check(host, &AUTO, Knob::IoDriver, State::Advice, found, mend);
+    advice(&sysctl(2, true), "io_uring_disabled is 2", "sysctl -w kernel.io_uring_disabled=0");
+    advice(&sysctl(1, false), "io_uring_disabled is 1", "sysctl -w kernel.io_uring_disabled=0");
+    advice(&sysctl(0, true), "seccomp filter refuses", "install-seccomp");
+    advice(&sysctl(0, false), "not permitted", "security module");
+    advice(&refused(libc::ENOSYS), "no io_uring", "Linux 6.1");
+    advice(&refused(libc::ENOMEM), "no memory", "memory limit");
+    advice(&refused(libc::EINVAL), "Invalid argument", "Linux 6.1");
+    advice(&Host { ring: Ring::Refused(None), ..good() }, "lacks an operation", "Linux 6.1");
+}
+
+#[test]
+fn the_driver_is_the_one_that_the_process_would_take() {
+    let forced = Host { epoll_forced: true, ..good() };
+    driver(&refused(libc::EPERM), &AUTO, Some("epoll"), "seccomp");
+    driver(&refused(libc::EPERM), &EPOLL, Some("epoll"), "io.driver is epoll");
+    driver(&refused(libc::EPERM), &URING, None, "io.driver is uring, and a seccomp filter");
+    driver(&forced, &AUTO, Some("epoll"), "MONOIO_FORCE_LEGACY_DRIVER");
+    driver(&forced, &URING, None, "MONOIO_FORCE_LEGACY_DRIVER");
+    driver(&forced, &EPOLL, Some("epoll"), "io.driver");
+}
+
+#[test]
+fn io_uring_that_is_demanded_and_refused_is_fatal_and_epoll_by_choice_is_fine() {
+    check(&refused(libc::EPERM), &URING, Knob::IoDriver, State::Fatal, "seccomp", "--io-driver auto");
+    check(&refused(libc::EPERM), &EPOLL, Knob::IoDriver, State::Fine, "io.driver is epoll", "");
+    let forced = Host { epoll_forced: true, ..good() };
+    check(&forced, &AUTO, Knob::IoDriver, State::Advice, "FORCE_LEGACY", "unset MONOIO_FORCE_LEGACY_DRIVER");
+}
+
+#[test]
+fn old_kernels_are_told_and_do_not_matter_on_epoll() {
+    let on = |major, minor| Host { kernel: Some(Kernel(major, minor)), ..good() };
+    check(&on(5, 15), &AUTO, Knob::Kernel, State::Advice, "Linux 5.15", "Linux 6.1 or newer");
+    check(&on(6, 0), &AUTO, Knob::Kernel, State::Advice, "no long-term", "Linux 6.1");
+    check(&on(6, 1), &AUTO, Knob::Kernel, State::Fine, "Linux 6.1", "");
+    check(&on(5, 15), &EPOLL, Knob::Kernel, State::Fine, "Linux 5.15", "");
+}
+
+#[test]
+fn a_quota_below_the_threads_is_told_with_the_number_that_fits() {
+    let with = |quota| Host { quota: Some(quota), ..good() };
+    check(&with(2.5), &AUTO, Knob::CgroupQuota, State::Advice, "2.50 CPUs for 8 threads", "--cores 2, or");
+    check(&with(0.5), &AUTO, Knob::CgroupQuota, State::Advice, "0.50 CPUs", "--cores 1, or");
+    check(&with(8.0), &AUTO, Knob::CgroupQuota, State::Fine, "8.00 CPUs", "");
+    let two = Wish { cores: Cores::First(2), ..AUTO };
+    check(&with(2.0), &two, Knob::CgroupQuota, State::Fine, "for 2 threads", "");
+    // Fewer than one thread there cannot be.
+    let one = Wish { cores: Cores::First(1), ..AUTO };
+    check(&with(0.5), &one, Knob::CgroupQuota, State::Advice, "for 1 threads", "mend: take away limits.cpu");
+}
+
+#[test]
+fn limits_of_the_process_are_held_against_what_it_will_need() {
+    let files = |limit| Host { open_files: limit, ..good() };
+    check(&files(Some(20_000)), &AUTO, Knob::OpenFiles, State::Advice, "20000 may be open", "LimitNOFILE=200000");
+    check(&files(Some(20_000)), &AUTO, Knob::OpenFiles, State::Advice, "", "limits.connections: 10000");
+    check(&files(None), &AUTO, Knob::OpenFiles, State::Fine, "no limit", "");
+    let fewer = Wish { connections: 10_000, ..AUTO };
+    check(&files(Some(20_000)), &fewer, Knob::OpenFiles, State::Fine, "20000", "");
+
+    let locked = |kernel, limit| Host { kernel: Some(kernel), locked_bytes: limit, ..good() };
+    check(&locked(Kernel(6, 1), Some(0)), &AUTO, Knob::LockedMemory, State::Fine, "control group", "");
+    let report = examine(&locked(Kernel(5, 10), Some(64 << 10)), &AUTO);
+    let said = report.findings.iter().find(|finding| finding.knob == Knob::LockedMemory).unwrap().to_string();
+    assert!(
+        said.contains("64 KiB may be locked, the rings need 8192 KiB") && said.contains("ulimit -l 8192"),
+        "{said}"
+    );
+    check(&locked(Kernel(5, 10), Some(0)), &EPOLL, Knob::LockedMemory, State::Fine, "epoll", "");
+}
+
+#[test]
+fn sockets_nodes_and_clocks_are_held_against_the_advice() {
+    let backlog = Host { somaxconn: Some(128), ..good() };
+    check(&backlog, &AUTO, Knob::Backlog, State::Advice, "is 128", "net.core.somaxconn=4096");
+    let ports = Host { ports: Some((50_000, 50_999)), ..good() };
+    check(&ports, &AUTO, Knob::EphemeralPorts, State::Advice, "at most 1000", "32768 60999");
+    let nodes = Host { numa_nodes: Some(2), ..good() };
+    check(&nodes, &AUTO, Knob::Numa, State::Advice, "2 nodes", "single-numa-node");
+    let slow = Host { clock: Some("hpet".into()), ..good() };
+    check(&slow, &AUTO, Knob::Clock, State::Advice, "system call", "echo tsc >");
+    let no_better = Host { clock: Some("acpi_pm".into()), clocks: vec!["acpi_pm".into()], ..good() };
+    check(&no_better, &AUTO, Knob::Clock, State::Advice, "acpi_pm", "clocksource=tsc");
+}
+
+#[test]
+fn what_cannot_be_read_is_said_and_fails_nothing() {
+    let blind = Host { kernel: None, somaxconn: None, ports: None, numa_nodes: None, clock: None, ..good() };
+    let report = examine(&blind, &AUTO);
+    let unknown = report.findings.iter().filter(|finding| finding.state == State::Unknown).count();
+    assert_eq!((unknown, report.worst()), (6, State::Unknown));
+    assert_eq!(code(report.worst(), false), 0);
+}
+
+#[test]
+fn exit_codes_are_what_the_help_says() {
+    let codes = |lenient| [State::Fine, State::Unknown, State::Advice, State::Fatal].map(|state| code(state, lenient));
+    assert_eq!(codes(false), [0, 0, NEEDS_MENDING, WILL_NOT_START]);
+    assert_eq!(codes(true), [0, 0, 0, WILL_NOT_START]);
+}
+
+#[test]
+fn every_knob_has_its_page_in_tuning_and_the_index_names_every_page() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for knob in Knob::ALL {
+        let page = fs::read_to_string(root.join(knob.page()));
+        let page = page.unwrap_or_else(|error| panic!("{knob:?}: {}: {error}", knob.page()));
+        for part in ["## What", "## Why", "## How to set it"] {
+            assert!(page.contains(part), "{} lacks {part}", knob.page());
+        }
+    }
+    let index = fs::read_to_string(root.join("tuning/README.md")).unwrap();
+    for entry in fs::read_dir(root.join("tuning")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        assert!(name == "README.md" || index.contains(&format!("({name}")), "tuning/README.md does not link {name}");
+    }
+}
+
+#[test]
+fn the_json_form_has_the_names_that_scripts_rely_on() {
+    let json = serde_json::to_value(examine(&refused(libc::EPERM), &AUTO)).unwrap();
+    assert_eq!(json["driver"], "epoll");
+    let first = &json["findings"][0];
+    assert_eq!((&first["knob"], &first["state"]), (&"io-driver".into(), &"advice".into()));
+    assert_eq!(first["page"], "tuning/io-driver.md");
+    assert!(first["mend"].as_str().unwrap().contains("install-seccomp"));
+    let fatal = serde_json::to_value(examine(&refused(libc::EPERM), &URING)).unwrap();
+    assert_eq!((&fatal["driver"], &fatal["findings"][0]["state"]), (&serde_json::Value::Null, &"fatal".into()));
+}
+
+/// A host's files, in a folder that goes with the value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn with(name: &str, files: &[(&str, &str)]) -> Self {
+        let root = std::env::temp_dir().join(format!("kthena-doctor-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        for (path, text) in files {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Self(root)
+    }
+
+    fn files(&self) -> Files {
+        Files(self.0.clone())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn the_quota_is_the_least_on_the_way_to_the_root() {
+    let quota = |name, files: &[(&str, &str)]| Folder::with(name, files).files().quota();
+    let group = ("proc/self/cgroup", "0::/kubepods/pod1/proxy\n");
+    let pod = ("sys/fs/cgroup/kubepods/pod1/cpu.max", "150000 100000\n");
+    let own = ("sys/fs/cgroup/kubepods/pod1/proxy/cpu.max", "max 100000\n");
+    assert_eq!(quota("two", &[group, own, pod]), Some(1.5));
+    assert_eq!(quota("none", &[group, own]), None);
+    assert_eq!(quota("nothing", &[]), None);
+    // Inside a namespace the group is the root, and one outside of it cannot be seen.
+    let inside = ("sys/fs/cgroup/cpu.max", "50000 100000\n");
+    assert_eq!(quota("inside", &[("proc/self/cgroup", "0::/\n"), inside]), Some(0.5));
+    assert_eq!(quota("outside", &[("proc/self/cgroup", "0::/../../other\n"), inside]), Some(0.5));
+    // Version 1, where the container's own folder is mounted as the root.
+    let first = [
+        ("proc/self/cgroup", "5:memory:/m\n4:cpu,cpuacct:/kubepods/pod1\n"),
+        ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "200000\n"),
+        ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n"),
+    ];
+    assert_eq!(quota("one", &first), Some(2.0));
+    let unlimited = ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
+    assert_eq!(quota("one-unlimited", &[first[0], unlimited, first[2]]), None);
+}
+
+#[test]
+fn nodes_count_where_a_cpu_of_ours_lies_on_them() {
+    let node = |n: u32| format!("sys/devices/system/node/node{n}/cpulist");
+    let (zero, one) = (node(0), node(1));
+    let files = [(zero.as_str(), "0-3,8\n"), (one.as_str(), "4-7\n"), ("sys/devices/system/node/online", "0-1\n")];
+    let host = Folder::with("nodes", &files);
+    assert_eq!(host.files().numa_nodes(&[0, 3, 8]), Some(1));
+    assert_eq!(host.files().numa_nodes(&[3, 4]), Some(2));
+    assert_eq!(host.files().numa_nodes(&[99]), None);
+    assert_eq!(Folder::with("no-nodes", &[]).files().numa_nodes(&[0]), None);
+}
+
+#[test]
+fn status_and_ports_are_read_as_the_kernel_writes_them() {
+    let range = "proc/sys/net/ipv4/ip_local_port_range";
+    let host = Folder::with(
+        "proc",
+        &[("proc/self/status", "Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1\n"), (range, "32768\t60999\n")],
+    );
+    assert_eq!((host.files().seccomp_filter(), host.files().ports()), (Some(true), Some((32_768, 60_999))));
+    let bare = Folder::with("bare", &[("proc/self/status", "Seccomp:\t0\n"), (range, "odd\n")]);
+    assert_eq!((bare.files().seccomp_filter(), bare.files().ports()), (Some(false), None));
+    assert_eq!(Kernel::parse("6.1.0-18-amd64"), Some(Kernel(6, 1)));
+    assert_eq!(Kernel::parse("5.15+"), Some(Kernel(5, 15)));
+    assert_eq!(Kernel::parse("odd"), None);
+}

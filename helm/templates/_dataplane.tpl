@@ -1,0 +1,120 @@
+{{- /* What gateway and node have in common: {root, block, name}. */ -}}
+
+{{- define "kthena.dataplane.seccomp" -}}
+{{- if eq .block.ioUring.seccomp "localhost" -}}
+seccompProfile: {type: Localhost, localhostProfile: kthena-dataplane.json}
+{{- else if eq .block.ioUring.seccomp "unconfined" -}}
+seccompProfile: {type: Unconfined}
+{{- else -}}
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+{{- end }}
+
+{{- define "kthena.dataplane.container" -}}
+- name: dataplane
+  image: {{ include "kthena.image" (dict "root" .root "image" .block.image) }}
+  imagePullPolicy: {{ .block.image.pullPolicy }}
+  args:
+  - --control-plane=https://kthena-controlplane.{{ .root.Release.Namespace }}.svc:{{ .root.Values.controlplane.port }}
+  - --control-plane-ca=/etc/kthena/identity/ca.crt
+  - --control-plane-token=/etc/kthena/identity/token
+  - --state-dir=/var/lib/kthena
+  - --config=/etc/kthena/config/config.yaml
+  - "--bind={{ .root.Values.global.listenAddress }}"
+  - --port={{ .block.port }}
+  - --metrics-port={{ .block.metricsPort }}
+  - --debug-port={{ .block.debugPort }}
+  - --io-driver={{ .block.ioDriver }}
+  - --cores={{ .block.cores }}
+  {{- range .block.extraArgs }}
+  - {{ . | quote }}
+  {{- end }}
+  env:
+  - name: NODE_NAME
+    valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+  - name: POD_NAMESPACE
+    valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+  {{- with .block.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- /* With hostNetwork a declared port would keep a second pod off the node while the first one ends its streams. */}}
+  {{- if ne .exposure "hostNetwork" }}
+  ports:
+  - {name: http, containerPort: {{ .block.port }}, protocol: TCP{{ if eq .exposure "hostPort" }}, hostPort: {{ .block.port }}{{ end }}}
+  - {name: metrics, containerPort: {{ .block.metricsPort }}, protocol: TCP}
+  {{- end }}
+  startupProbe:
+    httpGet: {path: /healthz, port: {{ .block.metricsPort }}}
+    periodSeconds: 1
+    failureThreshold: 30
+  livenessProbe:
+    httpGet: {path: /healthz, port: {{ .block.metricsPort }}}
+    periodSeconds: 5
+    timeoutSeconds: 5
+    failureThreshold: 6
+  readinessProbe:
+    httpGet: {path: /readyz, port: {{ .block.metricsPort }}}
+    periodSeconds: 2
+    timeoutSeconds: 2
+    failureThreshold: 3
+  {{- with .block.resources }}
+  resources: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    {{- toYaml .block.securityContext | nindent 4 }}
+    {{- include "kthena.dataplane.seccomp" . | nindent 4 }}
+  volumeMounts:
+  - {name: identity, mountPath: /etc/kthena/identity, readOnly: true}
+  - {name: config, mountPath: /etc/kthena/config, readOnly: true}
+  - {name: state, mountPath: /var/lib/kthena}
+  {{- with .block.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- define "kthena.dataplane.volumes" -}}
+- name: identity
+  projected:
+    # 0440, which not every reader of YAML takes for octal.
+    defaultMode: 288
+    sources:
+    - serviceAccountToken: {audience: kthena-controlplane, expirationSeconds: 3600, path: token}
+    # Empty until the control plane has filled it.
+    - configMap: {name: kthena-controlplane-ca, optional: true}
+- name: config
+  configMap: {name: {{ .name }}-settings}
+- name: state
+  emptyDir: {sizeLimit: 1Gi}
+{{- with .block.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* Kubernetes itself takes a terminating pod out of Services, and a pod that is not ready is dropped by Local ones. */ -}}
+{{- define "kthena.dataplane.config" -}}
+{{- $drain := dict "readiness" "keep" "lead" "10s" "deadline" (printf "%ds" (sub (int .block.terminationGracePeriodSeconds) 20)) -}}
+{{- toYaml (mergeOverwrite (dict "drain" $drain) (deepCopy .block.config)) -}}
+{{- end }}
+
+{{- define "kthena.dataplane.common" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "kthena.labels" . | nindent 4 }}
+  {{- with .block.serviceAccount.annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+automountServiceAccountToken: false
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ .name }}-settings
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "kthena.labels" . | nindent 4 }}
+data:
+  config.yaml: |
+    {{- include "kthena.dataplane.config" . | nindent 4 }}
+{{- end }}

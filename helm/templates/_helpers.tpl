@@ -1,0 +1,84 @@
+{{- define "kthena.labels" -}}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: kthena
+{{ include "kthena.selector" . }}
+{{- with .root.Values.global.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* What never changes: a Deployment's selector is immutable. */ -}}
+{{- define "kthena.selector" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{- define "kthena.image" -}}
+{{- $image := .image -}}
+{{- $repository := $image.repository -}}
+{{- with .root.Values.global.imageRegistry -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (base $image.repository) -}}
+{{- end -}}
+{{- if $image.digest -}}
+{{ $repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $repository }}:{{ $image.tag | default .root.Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{- /* An address and a port; IPv6 in brackets. */ -}}
+{{- define "kthena.listen" -}}
+{{- if contains ":" .address -}}[{{ .address }}]:{{ .port }}{{- else -}}{{ .address }}:{{ .port }}{{- end -}}
+{{- end }}
+
+{{- define "kthena.families" -}}
+{{- with .Values.global.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.global.ipFamilies }}
+ipFamilies: {{ toJson . }}
+{{- end }}
+{{- end }}
+
+{{- /* What places pods, from a workload's block. */ -}}
+{{- define "kthena.placement" -}}
+{{- with .block.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .block.tolerations }}
+tolerations: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with .block.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .block.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .root.Values.global.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- end }}
+
+{{- define "kthena.spread" -}}
+topologySpreadConstraints:
+{{- if .block.topologySpreadConstraints }}
+{{ toYaml .block.topologySpreadConstraints }}
+{{- else }}
+{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+- maxSkew: 1
+  topologyKey: {{ $key }}
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels: {{- include "kthena.selector" $ | nindent 6 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "kthena.podLabels" -}}
+{{ include "kthena.labels" . }}
+{{- with .block.podLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

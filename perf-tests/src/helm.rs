@@ -1,0 +1,65 @@
+//! The chart, rendered or installed by the real helm.
+
+pub mod readme;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// What is rendered with.
+#[derive(Debug, Clone, Default)]
+pub struct Render<'a> {
+    /// `--set`, each.
+    pub set: &'a [&'a str],
+    /// `--api-versions`, each.
+    pub api_versions: &'a [&'a str],
+    /// `--kube-version`; helm's own where it is empty.
+    pub kubernetes: &'a str,
+}
+
+/// The chart's folder.
+pub fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../helm")
+}
+
+/// helm with these arguments. It is found in `$KTHENA_HELM`, else on the path.
+pub fn helm(arguments: &[&str]) -> Result<Output> {
+    let program = env::var_os("KTHENA_HELM").unwrap_or_else(|| "helm".into());
+    let output = Command::new(&program).args(arguments).output();
+    output.with_context(|| format!("running {}: `.ci/run helm` brings it", program.display()))
+}
+
+impl Render<'_> {
+    /// The objects as release `kthena` in namespace `serving`, or what helm says against it.
+    pub fn objects(&self) -> Result<Vec<Value>> {
+        let folder = chart();
+        let folder = folder.to_string_lossy();
+        let mut arguments = vec!["template", "kthena", &folder, "--namespace", "serving"];
+        self.set.iter().for_each(|set| arguments.extend(["--set", set]));
+        self.api_versions.iter().for_each(|version| arguments.extend(["--api-versions", version]));
+        if !self.kubernetes.is_empty() {
+            arguments.extend(["--kube-version", self.kubernetes]);
+        }
+        let output = helm(&arguments)?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        documents(&String::from_utf8(output.stdout)?)
+    }
+}
+
+/// The objects of a YAML stream.
+pub fn documents(stream: &str) -> Result<Vec<Value>> {
+    use serde::Deserialize as _;
+    let mut objects = Vec::new();
+    for document in serde_norway::Deserializer::from_str(stream) {
+        let value = Value::deserialize(document).context("what helm rendered is no YAML")?;
+        if !value.is_null() {
+            objects.push(value);
+        }
+    }
+    Ok(objects)
+}

@@ -1,0 +1,88 @@
+//! Values, schema and README say the same.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use perf_tests::helm::chart;
+use perf_tests::helm::readme;
+use serde_json::Value;
+
+fn read(name: &str) -> String {
+    fs::read_to_string(chart().join(name)).unwrap()
+}
+
+/// Set, the test writes the README instead: `.ci/run gen` does.
+const WRITE: &str = "KTHENA_WRITE";
+
+#[test]
+fn the_readmes_table_is_generated_from_the_comments_of_the_values() {
+    let (values, held) = (read("values.yaml"), read("README.md"));
+    let wanted = readme::fill(&held, &values).unwrap();
+    if std::env::var_os(WRITE).is_some() {
+        fs::write(chart().join("README.md"), &wanted).unwrap();
+    }
+    assert!(read("README.md") == wanted, "helm/README.md is out of date: `.ci/run gen` writes it");
+}
+
+#[test]
+fn every_value_has_a_comment() {
+    let rows = readme::rows(&read("values.yaml")).unwrap();
+    assert!(rows.iter().all(|row| row.text.len() > 5), "{rows:?}");
+    let described: BTreeSet<_> = rows.iter().map(|row| row.path.clone()).collect();
+    let values: Value = serde_norway::from_str(&read("values.yaml")).unwrap();
+    let mut missing = Vec::new();
+    leaves(&values, "", &described, &mut missing);
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// Paths that neither have a comment nor lie below one that has.
+fn leaves(value: &Value, path: &str, described: &BTreeSet<String>, missing: &mut Vec<String>) {
+    if described.contains(path) {
+        return;
+    }
+    match value.as_object() {
+        Some(map) if !map.is_empty() => {
+            for (key, value) in map {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                leaves(value, &path, described, missing);
+            }
+        }
+        _ => missing.push(path.to_owned()),
+    }
+}
+
+#[test]
+fn the_schema_knows_every_value_and_every_value_of_the_schema_has_a_default() {
+    let values: Value = serde_norway::from_str(&read("values.yaml")).unwrap();
+    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+    let mut differences = Vec::new();
+    both(&schema, &schema, &values, "", &mut differences);
+    // Only there so that a template can say where they are now.
+    let refused = ["global.certManagementMode", "global.webhook", "networking", "workload"];
+    differences.retain(|path| !refused.contains(&path.trim_start_matches("no default: ")));
+    assert_eq!(differences, Vec::<String>::new());
+}
+
+fn both(root: &Value, schema: &Value, value: &Value, path: &str, differences: &mut Vec<String>) {
+    let schema = match schema["$ref"].as_str() {
+        Some(name) => root.pointer(name.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
+    let Some(properties) = schema["properties"].as_object().filter(|_| schema["additionalProperties"] == false) else {
+        return;
+    };
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    let empty = serde_json::Map::new();
+    let held = value.as_object().unwrap_or(&empty);
+    for key in held.keys().filter(|key| !properties.contains_key(*key)) {
+        differences.push(format!("not in the schema: {}", below(key)));
+    }
+    for (key, schema) in properties {
+        match held.get(key) {
+            Some(value) => both(root, schema, value, &below(key), differences),
+            // Of Kubernetes' own: requests, limits and claims have no defaults of ours.
+            None if path.ends_with("resources") => {}
+            None => differences.push(format!("no default: {}", below(key))),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What users, operators and other charts rely on.
+
+use controlplane::object::Kind;
+use perf_tests::helm::{Render, documents};
+use serde_json::{Value, json};
+
+use crate::object::{find, has, items};
+use crate::values::{self, rendered, with};
+
+#[test]
+fn the_names_and_ports_that_kthenas_users_rely_on_are_kept() {
+    let objects = with(&["scheduler.configuration=scheduler: {}"]);
+    let port = |service: &str| find(&objects, "Service", service).at("/spec/ports/0").clone();
+    assert_eq!((&port("kthena-router")["port"], &port("kthena-router")["targetPort"]), (&json!(80), &json!(8080)));
+    assert_eq!(port("kthena-router-metrics")["port"], 9090);
+    let component = "/metadata/labels/app.kubernetes.io~1component";
+    assert_eq!(find(&objects, "Service", "kthena-router-metrics").at(component), "kthena-router-metrics");
+    let configuration = find(&objects, "ConfigMap", "kthena-router-config").at("/data/routerConfiguration");
+    assert_eq!(configuration.as_str().unwrap().trim(), "scheduler: {}");
+    let args = find(&objects, "Deployment", "kthena-router").at("/spec/template/spec/containers/0/args").clone();
+    assert!(items(&args).any(|arg| arg == "--debug-port=15000"), "{args}");
+}
+
+#[test]
+fn clients_stay_on_their_node_as_well_as_the_cluster_can() {
+    let service = |kubernetes| {
+        let objects = rendered(&Render { set: &["node.enabled=true"], kubernetes, ..Render::default() });
+        find(&objects, "Service", "kthena-node").0["spec"].clone()
+    };
+    let old = service("1.34.9");
+    assert_eq!((&old["internalTrafficPolicy"], &old["trafficDistribution"]), (&json!("Local"), &Value::Null));
+    let new = service("1.35.0");
+    assert_eq!((&new["internalTrafficPolicy"], &new["trafficDistribution"]), (&Value::Null, &json!("PreferSameNode")));
+}
+
+#[test]
+fn an_exposure_by_the_node_leaves_room_for_the_next_pod() {
+    let node = |exposure: &str| {
+        let objects = with(&["node.enabled=true", &format!("node.exposure={exposure}")]);
+        let update = find(&objects, "DaemonSet", "kthena-node").at("/spec/updateStrategy/rollingUpdate").clone();
+        let spec = find(&objects, "DaemonSet", "kthena-node").at("/spec/template/spec").clone();
+        (has(&objects, "Service", "kthena-node"), update, spec)
+    };
+    let (service, update, spec) = node("hostPort");
+    assert_eq!((service, &update["maxSurge"], &update["maxUnavailable"]), (false, &json!(0), &json!(1)));
+    assert_eq!(spec["containers"][0]["ports"][0]["hostPort"], 8080);
+    let (service, update, spec) = node("hostNetwork");
+    assert_eq!((service, &update["maxSurge"]), (false, &json!(1)));
+    assert_eq!((&spec["hostNetwork"], &spec["dnsPolicy"]), (&json!(true), &json!("ClusterFirstWithHostNet")));
+    assert!(spec["containers"][0]["ports"].is_null(), "a declared port keeps a second pod off the node");
+    let (service, update, spec) = node("service");
+    assert!(service && update["maxSurge"] == 1 && spec["containers"][0]["ports"][0]["hostPort"].is_null());
+}
+
+#[test]
+fn every_image_comes_from_the_registry_that_is_given() {
+    let all = [
+        "global.imageRegistry=registry.example.com/x",
+        "node.enabled=true",
+        "node.ioUring.install=true",
+        "node.ioUring.seccomp=localhost",
+    ];
+    for object in with(&all) {
+        for container in object.containers() {
+            let image = container["image"].as_str().unwrap();
+            assert!(image.starts_with("registry.example.com/x/kthena-"), "{object}: {image}");
+        }
+    }
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let objects = with(&[&format!("gateway.image.digest={digest}"), "controlplane.image.tag=v9"]);
+    let image =
+        |name| find(&objects, "Deployment", name).at("/spec/template/spec/containers/0/image").as_str().unwrap();
+    assert_eq!(image("kthena-router"), format!("ghcr.io/volcano-sh/kthena-dataplane@{digest}"));
+    assert_eq!(image("kthena-controlplane"), "ghcr.io/volcano-sh/kthena-controlplane:v9");
+}
+
+#[test]
+fn no_container_may_more_than_it_needs() {
+    for case in values::all() {
+        for object in case.objects() {
+            let pod = object.pod().map(|(_, spec)| spec.clone()).unwrap_or_default();
+            for container in object.containers() {
+                let security = &container["securityContext"];
+                let may = (
+                    &security["allowPrivilegeEscalation"],
+                    &security["readOnlyRootFilesystem"],
+                    &security["capabilities"],
+                );
+                assert_eq!(may, (&json!(false), &json!(true), &json!({"drop": ["ALL"]})), "{}: {object}", case.name);
+                assert!(security["seccompProfile"]["type"].is_string(), "{}: {object}", case.name);
+                let as_root = security["runAsNonRoot"] == false;
+                assert!(as_root == (container["name"] == "install-seccomp"), "{}: {object}", case.name);
+                assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{}: {object}", case.name);
+                assert!(container["resources"]["requests"].is_object(), "{}: {object}", case.name);
+            }
+            if ["kthena-router", "kthena-node", "kthena-test"].contains(&object.name()) && object.pod().is_some() {
+                assert_eq!(pod["automountServiceAccountToken"], false, "{object} has no business with the API server");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_profile_for_io_uring_is_the_containers_own_and_installed_on_demand_only() {
+    let spec = |set: &[&str]| find(&with(set), "DaemonSet", "kthena-node").at("/spec/template/spec").clone();
+    let profile = |spec: &Value| spec["containers"][0]["securityContext"]["seccompProfile"].clone();
+    let init = |spec: &Value| items(&spec["initContainers"]).map(|c| c["name"].clone()).collect::<Vec<_>>();
+    let plain = spec(&["node.enabled=true"]);
+    assert_eq!((profile(&plain), init(&plain)), (json!({"type": "RuntimeDefault"}), vec![json!("doctor")]));
+    let local = spec(&["node.enabled=true", "node.ioUring.seccomp=localhost", "node.ioUring.install=true"]);
+    let expected = json!({"type": "Localhost", "localhostProfile": dataplane::seccomp_profile::NAME});
+    assert_eq!((profile(&local), init(&local)), (expected, vec![json!("install-seccomp"), json!("doctor")]));
+    assert!(local["securityContext"]["seccompProfile"].is_null(), "the installer runs before the profile is there");
+    assert!(items(&plain["volumes"]).all(|volume| volume["hostPath"].is_null()));
+}
+
+#[test]
+fn the_hook_may_read_and_write_the_definitions_that_it_applies_and_no_other() {
+    let objects = with(&[]);
+    let rule = find(&objects, "ClusterRole", "serving-kthena-crds").at("/rules/1").clone();
+    let mut named: Vec<_> = items(&rule["resourceNames"]).map(|name| name.as_str().unwrap().to_owned()).collect();
+    let mut ours: Vec<_> = Kind::ALL.iter().map(|kind| format!("{}.{}", kind.plural(), kind.group())).collect();
+    named.sort();
+    ours.sort();
+    assert_eq!(named, ours);
+    let hooks: Vec<_> = objects.iter().filter(|object| object.name().ends_with("kthena-crds")).collect();
+    assert!(hooks.len() == 4 && hooks.iter().all(|object| object.is_hook()));
+    let off = with(&["crds.install=false"]);
+    assert!(!off.iter().any(|object| object.name().ends_with("kthena-crds")));
+}
+
+#[test]
+fn the_webhook_is_the_one_of_the_example() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/cluster/webhook.yaml");
+    let example = documents(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let example = example.iter().find(|object| object["kind"] == "ValidatingWebhookConfiguration").unwrap();
+    let objects = with(&[]);
+    let mut ours = find(&objects, "ValidatingWebhookConfiguration", "kthena-controlplane").at("/webhooks").clone();
+    ours[0]["clientConfig"]["service"]["namespace"] = "kthena-system".into();
+    assert_eq!(ours, example["webhooks"]);
+}
+
+#[test]
+fn a_watch_of_some_namespaces_has_rights_in_these_alone() {
+    let objects = with(&["controlplane.namespaces={one,two,serving}"]);
+    let name = "serving-kthena-controlplane-objects";
+    let bound = objects.iter().filter(|object| object.kind() == "RoleBinding" && object.name() == name);
+    let namespaces: Vec<_> = bound.map(|object| object.0["metadata"]["namespace"].clone()).collect();
+    assert_eq!(namespaces, [json!("one"), json!("two"), json!("serving")]);
+    assert!(!has(&objects, "ClusterRoleBinding", name) && has(&with(&[]), "ClusterRoleBinding", name));
+    let args = find(&objects, "Deployment", "kthena-controlplane").at("/spec/template/spec/containers/0/args").clone();
+    assert!(items(&args).any(|arg| arg == "--namespaces=one,two,serving"), "{args}");
+}
+
+#[test]
+fn budgets_and_replicas_follow_what_scales() {
+    let objects = with(&["gateway.autoscaling.enabled=true"]);
+    assert!(find(&objects, "Deployment", "kthena-router").0["spec"]["replicas"].is_null());
+    assert!(
+        has(&objects, "HorizontalPodAutoscaler", "kthena-router")
+            && has(&objects, "PodDisruptionBudget", "kthena-router")
+    );
+    let one = with(&["gateway.replicas=1", "controlplane.replicas=1"]);
+    assert!(!one.iter().any(|object| object.kind() == "PodDisruptionBudget"), "a budget for one pod stops every drain");
+    assert_eq!(find(&with(&[]), "Deployment", "kthena-controlplane").at("/spec/replicas"), 2);
+}
+
+#[test]
+fn what_the_control_plane_fills_is_rendered_empty() {
+    let objects = with(&[]);
+    for (kind, name) in [
+        ("Secret", "kthena-controlplane-certificates"),
+        ("ConfigMap", "kthena-controlplane-ca"),
+        ("Secret", "kthena-fleet-seed"),
+    ] {
+        let object = &find(&objects, kind, name).0;
+        assert!(object["data"].is_null() && object["stringData"].is_null(), "{kind} {name}");
+    }
+}
+
+#[test]
+fn all_objects_are_in_the_releases_namespace_with_its_labels() {
+    let cluster = ["ClusterRole", "ClusterRoleBinding", "ValidatingWebhookConfiguration"];
+    for case in values::all() {
+        for object in case.objects() {
+            let metadata = &object.0["metadata"];
+            let is_ours = metadata["namespace"] == "serving" || object.name() == "serving-kthena-controlplane-objects";
+            assert!(
+                is_ours || cluster.contains(&object.kind()),
+                "{}: {object} in {}",
+                case.name,
+                metadata["namespace"]
+            );
+            let owner = &metadata["labels"]["owner"];
+            assert!(case.name != "everything" || owner == "us", "{object} lacks the common label");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The chart as helm renders it: over a matrix of values, against the programs that it starts, and against its own documents.
+//! `.ci/run helm` runs these.
+
+// A test binary has no outside.
+#![allow(unreachable_pub, clippy::unwrap_used)]
+
+mod documents;
+mod facts;
+mod images;
+mod monitoring;
+mod object;
+mod programs;
+mod refusals;
+mod shape;
+mod values;

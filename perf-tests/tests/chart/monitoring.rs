@@ -1,0 +1,127 @@
+//! Dashboards and alerts ask for metrics that the programs have, in a language that Prometheus speaks.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use perf_tests::helm::{Render, chart};
+use serde_json::Value;
+
+use crate::object::{find, items};
+use crate::values::rendered;
+
+/// The words of Prometheus's names in a text.
+fn metrics(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let ours = words.filter(|word| word.starts_with("kthena_router_") || word.starts_with("kthena_controlplane_"));
+    ours.map(str::to_owned).collect()
+}
+
+/// What the programs export, by the names in their source.
+fn exported() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let sources = ["dataplane/src/metrics/export.rs", "controlplane/src/metrics.rs"];
+    sources.iter().flat_map(|path| metrics(&fs::read_to_string(root.join(path)).unwrap())).collect()
+}
+
+fn dashboards() -> Vec<(PathBuf, Value)> {
+    let entries = fs::read_dir(chart().join("files/dashboards")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.map(|path| (path.clone(), serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap())).collect()
+}
+
+fn expressions(dashboard: &Value) -> Vec<String> {
+    let targets = items(&dashboard["panels"]).flat_map(|panel| items(&panel["targets"]));
+    targets.map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
+}
+
+#[track_caller]
+fn check_exported(what: &str, text: &str) {
+    let exported = exported();
+    assert!(exported.len() > 40, "the sources were not found: {exported:?}");
+    for name in metrics(text) {
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+        assert!(
+            exported.contains(base) || exported.contains(&name),
+            "{what} asks for {name}, which no program exports"
+        );
+    }
+}
+
+#[test]
+fn every_metric_that_is_asked_for_is_exported() {
+    check_exported("alerts.yaml", &fs::read_to_string(chart().join("files/alerts.yaml")).unwrap());
+    for (path, dashboard) in dashboards() {
+        let expressions = expressions(&dashboard);
+        assert!(expressions.len() > 5, "{}", path.display());
+        expressions.iter().for_each(|expression| check_exported(&path.display().to_string(), expression));
+    }
+}
+
+#[test]
+fn the_operators_objects_hold_the_files_whole() {
+    let set = ["monitoring.alerts=true", "monitoring.dashboards=true"];
+    let with = |api_versions| rendered(&Render { set: &set, api_versions, ..Render::default() });
+    let objects = with(&["monitoring.coreos.com/v1"]);
+    let alerts: Value =
+        serde_norway::from_str(&fs::read_to_string(chart().join("files/alerts.yaml")).unwrap()).unwrap();
+    assert_eq!(*find(&objects, "PrometheusRule", "kthena").at("/spec"), alerts);
+    for (path, dashboard) in dashboards() {
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        let map = find(&objects, "ConfigMap", &format!("kthena-dashboard-{stem}"));
+        assert_eq!(map.at("/metadata/labels/grafana_dashboard"), "1");
+        let held: Value = serde_json::from_str(map.0["data"][format!("{stem}.json")].as_str().unwrap()).unwrap();
+        assert_eq!(held, dashboard);
+    }
+    assert!(
+        !with(&[]).iter().any(|object| object.kind() == "PrometheusRule"),
+        "a cluster without the kind takes no such object"
+    );
+}
+
+/// promtool, from `$KTHENA_PROMTOOL` or the path. `.ci/run helm` installs it where it can.
+fn promtool(folder: &Path, arguments: &[&str]) {
+    let program = env::var_os("KTHENA_PROMTOOL").unwrap_or_else(|| "promtool".into());
+    match Command::new(program).current_dir(folder).args(arguments).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => println!("SKIPPED: promtool is not installed"),
+        output => {
+            let output = output.unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "promtool {arguments:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn each_alert_fires_in_its_scenario_and_is_silent_in_the_quiet_one() {
+    let files = chart().join("files");
+    promtool(&files, &["check", "rules", "alerts.yaml"]);
+    promtool(&files, &["test", "rules", "alerts_test.yaml"]);
+    let alerts: Value = serde_norway::from_str(&fs::read_to_string(files.join("alerts.yaml")).unwrap()).unwrap();
+    let tests: Value = serde_norway::from_str(&fs::read_to_string(files.join("alerts_test.yaml")).unwrap()).unwrap();
+    let tested: BTreeSet<_> = items(&tests["tests"]).map(|test| test["name"].as_str().unwrap()).collect();
+    for alert in items(&alerts["groups"][0]["rules"]) {
+        assert!(tested.contains(alert["alert"].as_str().unwrap()), "{} has no scenario", alert["alert"]);
+    }
+    assert!(tested.contains("quiet"));
+}
+
+#[test]
+fn every_query_of_the_dashboards_is_one_that_prometheus_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules: Vec<_> = dashboards()
+        .iter()
+        .flat_map(|(_, dashboard)| expressions(dashboard))
+        .enumerate()
+        .map(|(n, expression)| {
+            // What Grafana puts in.
+            let expression = expression.replace("$__rate_interval", "5m").replace("$namespace", ".*");
+            serde_json::json!({"record": format!("dashboard:query:{n}"), "expr": expression})
+        })
+        .collect();
+    let file = serde_json::json!({"groups": [{"name": "dashboards", "rules": rules}]});
+    fs::write(folder.path().join("queries.yaml"), file.to_string()).unwrap();
+    promtool(folder.path(), &["check", "rules", "queries.yaml"]);
+}

@@ -1,0 +1,68 @@
+//! What is wrong with values is said with the key.
+
+use perf_tests::helm::Render;
+
+#[track_caller]
+fn check(set: &[&str], expected: &[&str]) {
+    let said = Render { set, ..Render::default() }.objects().expect_err("it is refused").to_string();
+    for expected in expected {
+        assert!(said.contains(expected), "{set:?}: {expected:?} is not in\n{said}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_by_name_wherever_it_stands() {
+    check(&["gatewy.replicas=2"], &["additional properties 'gatewy' not allowed"]);
+    check(&["gateway.replica=2"], &["at '/gateway'", "'replica' not allowed"]);
+    check(&["node.image.name=x"], &["at '/node/image'", "'name' not allowed"]);
+    check(&["controlplane.resources.limit.cpu=1"], &["at '/controlplane/resources'", "'limit' not allowed"]);
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_refused_with_what_it_may_be() {
+    check(&["node.exposure=nodePort"], &["at '/node/exposure'", "'service', 'hostPort', 'hostNetwork'"]);
+    check(&["gateway.ioUring.seccomp=none"], &["'runtimeDefault', 'localhost', 'unconfined'"]);
+    check(&["gateway.port=0"], &["at '/gateway/port'", "minimum"]);
+    check(&["controlplane.webhook.timeoutSeconds=30"], &["at '/controlplane/webhook/timeoutSeconds'", "maximum"]);
+    check(&["gateway.name=Front_Door"], &["at '/gateway/name'"]);
+    check(&["gateway.image.digest=sha256:12"], &["at '/gateway/image/digest'"]);
+}
+
+#[test]
+fn values_of_kthenas_own_chart_are_refused_all_at_once_with_our_keys() {
+    let theirs = [
+        "networking.enabled=true",
+        "networking.kthenaRouter.replicas=3",
+        "networking.kthenaRouter.service.type=LoadBalancer",
+        "networking.kthenaRouter.fairness.enabled=true",
+        "workload.controllerManager.resource.limits.cpu=1",
+        "workload.controllerManager.webhook.enabled=true",
+    ];
+    check(
+        &theirs,
+        &[
+            "networking.enabled is a value of Kthena's chart; here it is gateway.enabled",
+            "networking.kthenaRouter.replicas is a value of Kthena's chart; here it is gateway.replicas",
+            "networking.kthenaRouter.service is a value of Kthena's chart; here it is gateway.service.type",
+            "networking.kthenaRouter.fairness is a value of Kthena's chart; here it is nothing: this release has no fairness queue",
+            "workload.controllerManager.resource is a value of Kthena's chart; here it is controlplane.resources",
+            "workload.controllerManager.webhook is a value of Kthena's chart; here it is controlplane.webhook",
+        ],
+    );
+    check(&["global.certManagementMode=cert-manager"], &["global.certManagementMode is cert-manager"]);
+    check(&["global.webhook.caBundle=abc"], &["global.webhook.caBundle is given"]);
+    Render { set: &["global.certManagementMode=auto"], ..Render::default() }.objects().unwrap();
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    check(&["node.enabled=true", "node.ioUring.install=true"], &["set node.ioUring.seccomp to localhost"]);
+    check(&["gateway.enabled=false"], &["nothing would take requests"]);
+    check(&["node.enabled=true", "node.name=kthena-router"], &["gateway.name and node.name are the same"]);
+}
+
+#[test]
+fn an_older_cluster_than_is_supported_is_refused() {
+    let old = Render { kubernetes: "1.33.0", ..Render::default() };
+    assert!(old.objects().unwrap_err().to_string().contains("kubeVersion"));
+}
