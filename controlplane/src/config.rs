@@ -54,6 +54,8 @@ pub struct Cluster {
 /// How data planes connect from other machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
+    /// By TLS on loopback, too.
+    pub always_tls: bool,
     /// The Service by which they reach us.
     pub service: String,
     /// The ConfigMap that gets our CA, for them.

@@ -55,6 +55,9 @@ pub struct Typed {
     /// Further names and addresses by which our certificate is known, besides those of our Services.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub certificate_hosts: Option<Vec<String>>,
+    /// Data planes connect by TLS on loopback, too.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub always_tls: Option<bool>,
     /// The Service by which data planes reach us [default: kthena-controlplane].
     #[arg(long, value_name = "NAME")]
     pub service: Option<String>,
@@ -96,6 +99,7 @@ impl Typed {
             webhook_configuration: self.webhook_configuration.or(other.webhook_configuration),
             certificates_secret: self.certificates_secret.or(other.certificates_secret),
             certificate_hosts: self.certificate_hosts.or(other.certificate_hosts),
+            always_tls: self.always_tls.or(other.always_tls),
             service: self.service.or(other.service),
             ca_config_map: self.ca_config_map.or(other.ca_config_map),
             data_plane_accounts: self.data_plane_accounts.or(other.data_plane_accounts),
@@ -146,6 +150,7 @@ fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
         ("--webhook-configuration", typed.webhook_configuration.is_some()),
         ("--certificates-secret", typed.certificates_secret.is_some()),
         ("--certificate-hosts", typed.certificate_hosts.is_some()),
+        ("--always-tls", typed.always_tls == Some(true)),
         ("--service", typed.service.is_some()),
         ("--ca-config-map", typed.ca_config_map.is_some()),
         ("--data-plane-accounts", typed.data_plane_accounts.is_some()),
@@ -177,6 +182,7 @@ fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
     let secret = typed.certificates_secret.unwrap_or_else(|| "kthena-controlplane-certificates".to_owned());
     let certificates = Certificates { secret, hosts: typed.certificate_hosts.unwrap_or_default() };
     let stream = Stream {
+        always_tls: typed.always_tls == Some(true),
         service: typed.service.unwrap_or_else(|| "kthena-controlplane".to_owned()),
         ca: typed.ca_config_map.unwrap_or_else(|| "kthena-controlplane-ca".to_owned()),
         accounts: typed.data_plane_accounts.unwrap_or_else(|| vec!["kthena-dataplane".to_owned()]),

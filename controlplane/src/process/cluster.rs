@@ -64,10 +64,11 @@ impl Member {
         Source::Cluster(Box::new(self.config.clone()), scope)
     }
 
-    /// How data planes connect to this address: those of this machine in plain text, those of others by TLS and with the tokens of
-    /// their pods. Whatever is served by TLS has the certificates that are kept from here on.
+    /// How data planes connect to this address: those of this machine in plain text unless TLS is asked for, those of others by TLS
+    /// and with the tokens of their pods. Whatever is served by TLS has the certificates that are kept from here on.
     pub(super) fn listen(&mut self, address: SocketAddr) -> Listen {
-        let stream = (!address.ip().is_loopback()).then(|| self.typed.stream.clone());
+        let by_tls = self.typed.stream.always_tls || !address.ip().is_loopback();
+        let stream = by_tls.then(|| self.typed.stream.clone());
         let services = self.typed.webhook.iter().map(|webhook| &webhook.service);
         let services: Vec<_> = services.chain(stream.iter().map(|stream| &stream.service)).collect();
         if services.is_empty() {

@@ -15,6 +15,7 @@ mod fleet;
 #[path = "../chart/object.rs"]
 mod object;
 mod objects;
+mod path;
 mod pods;
 mod replica;
 mod source;
