@@ -95,6 +95,11 @@ impl Member {
 
     /// Starts what belongs to a cluster, and puts into `view` what it shows.
     pub(super) async fn join(mut self, plane: &Plane, view: &mut View) -> Result<Parts, Failure> {
+        if let Some(certificates) = &self.certificates {
+            let newest = certificates.newest();
+            let waiting = move || newest.borrow().is_none().then(|| "certificates".to_owned()).into_iter().collect();
+            view.waiting.push(Box::new(waiting));
+        }
         let webhook = match (&self.typed.webhook, &self.certificates) {
             (Some(typed), Some(certificates)) => Some(
                 super::parts::webhook(typed.address, certificates, &self.client, &self.home, &mut self.tasks, view)

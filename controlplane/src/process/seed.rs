@@ -66,7 +66,7 @@ async fn read_or_fill(secrets: &Api<Secret>) -> Result<Option<u64>, String> {
         Err(Error::Api(status)) if status.code == 404 => {
             return Err(format!("Secret {SECRET} is not there: create it, empty, as the chart does"));
         }
-        Err(error) => return Err(format!("Secret {SECRET}: {error}")),
+        Err(error) => return Err(said(&error)),
     };
     if let Some(held) = secret.data.as_ref().and_then(|data| data.get(KEY)) {
         let text = String::from_utf8_lossy(&held.0);
@@ -83,6 +83,14 @@ async fn read_or_fill(secrets: &Api<Secret>) -> Result<Option<u64>, String> {
     match secrets.patch(SECRET, &PatchParams::apply(MANAGER).force(), &Patch::Apply(filled)).await {
         Ok(_) => Ok(None),
         Err(Error::Api(status)) if status.code == 409 => Ok(None),
-        Err(error) => Err(format!("Secret {SECRET}: {error}")),
+        Err(error) => Err(said(&error)),
+    }
+}
+
+/// The API server's sentence, without all else that it said.
+fn said(error: &Error) -> String {
+    match error {
+        Error::Api(status) => format!("Secret {SECRET}: {}", status.message),
+        other => format!("Secret {SECRET}: {other}"),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use perf_tests::cluster::{Cluster, Parts};
@@ -27,7 +27,7 @@ spec:
   containers:
   - name: main
     image: kthena-controlplane
-    args: [serve, --kubernetes, --namespaces=NAMESPACE, '--listen=$(POD_IP):15010', --always-tls, '--metrics-address=$(POD_IP):9091', --debug-port=0]
+    args: [serve, --kubernetes, --namespaces=HERE, '--listen=$(POD_IP):15010', --always-tls, '--metrics-address=$(POD_IP):9091', --debug-port=0]
     env:
     - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
     - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
@@ -60,7 +60,7 @@ spec:
     - --debug-port=0
     - --cores=1
     - --control-plane=https://CONTROL:15010
-    - --control-plane-server-name=kthena-controlplane.NAMESPACE
+    - --control-plane-server-name=kthena-controlplane.HERE
     - --control-plane-ca=/etc/kthena/identity/ca.crt
     - --control-plane-token=/etc/kthena/identity/token
     - --state-dir=/var/lib/kthena
@@ -146,9 +146,9 @@ impl Site {
             address = status.pod_ip.clone().unwrap_or_default();
             crate::fleet::holds(&serde_json::to_value(status).unwrap(), "Ready")
         };
-        if timeout(DEADLINE, until(name, told)).await.is_err() {
-            panic!("{name} is not ready: {}", self.kubelet.log(&self.namespace, name, "main"));
-        }
+        // Shorter than `until`, so that what it said is seen.
+        let in_time = timeout(DEADLINE - Duration::from_secs(5), until(name, told)).await;
+        assert!(in_time.is_ok(), "{name} is not ready: {}", self.kubelet.log(&self.namespace, name, "main"));
         address
     }
 
@@ -185,9 +185,12 @@ async fn ask(proxy: &str, model: &str) -> u16 {
 #[tokio::test]
 async fn what_is_applied_is_how_requests_go_also_while_the_api_server_is_away() {
     let site = Site::start().await;
-    site.apply(&CONTROL_PLANE.replace("NAMESPACE", &site.namespace)).await;
+    site.apply(&CONTROL_PLANE.replace("HERE", &site.namespace)).await;
     let control = site.ready("controlplane").await;
-    let data_plane = DATA_PLANE.replace("CONTROL", &control).replace("NAMESPACE", &site.namespace);
+    // A real kubelet fills the volume later, too; this one writes it once.
+    let bundles: Api<ConfigMap> = Api::namespaced(site.client.clone(), &site.namespace);
+    until("CA bundle", async || bundles.get("kthena-controlplane-ca").await.unwrap().data.is_some()).await;
+    let data_plane = DATA_PLANE.replace("CONTROL", &control).replace("HERE", &site.namespace);
     site.apply(&data_plane).await;
     let proxy = site.ready("dataplane").await;
     assert_eq!(ask(&proxy, "chat").await, 404, "there is no route yet");

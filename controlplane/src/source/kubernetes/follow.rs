@@ -45,7 +45,7 @@ pub(super) struct Follower {
 /// Why an answer was of no use.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("{0}")]
+    #[error("{}", .0.message)]
     Said(Box<Status>),
     #[error(transparent)]
     Client(Box<Error>),
