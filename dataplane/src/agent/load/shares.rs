@@ -6,7 +6,7 @@ use api::id::BackendName;
 use api::proto::BackendShare;
 use dataplane_core::table::Table;
 
-/// Backends in one message.
+/// Backends in one message, which with all its endpoints stays under the 1 MiB that a control plane takes.
 const IN_ONE: usize = 1_024;
 /// Tokens per second; less is told as nothing, for a mean never falls to zero.
 const LEAST: f64 = 1.0;
