@@ -10,10 +10,10 @@ use crate::scheduler::{Matches, Scene};
 pub(in crate::scheduler) const RUNNING_TOKENS: f32 = 100.0;
 /// What a block that nobody asks for counts beyond its own work. A flat optimum, from a simulation.
 const LOCALITY: f32 = 15.0;
-/// Uses per endpoint from which on a block had better be on one more of them: it weighs half there, and soon nothing, so
-/// that an idle endpoint gets its copy. The queues alone do not bring that about, for three of four endpoints can bear a
-/// hot prefix with queues that are long, and shorter than its prefill. From a simulation; in relation to the endpoints, for
-/// where each sees a block now and then, all of its copies would not be worth their room.
+/// Uses per endpoint from which on a block weighs half its work, so that an idle endpoint gets its copy. The queues alone do
+/// not bring that about: three of four endpoints can bear a hot prefix with queues that are long, and shorter than its
+/// prefill. From a simulation. Not less than half, for many hot prefixes would drive each other out of the caches; and in
+/// relation to the endpoints, for a copy that is used now and then is not worth its room.
 const HOT: f32 = 32.0;
 
 pub(in crate::scheduler) fn score(scene: &Scene<'_>, candidates: &mut [Considered]) {
@@ -34,10 +34,10 @@ pub(in crate::scheduler) fn score(scene: &Scene<'_>, candidates: &mut [Considere
 }
 
 fn weight(uses: f32, hot: f32) -> f32 {
-    (1.0 + LOCALITY / (1.0 + uses)) / (1.0 + (uses / hot).powi(3))
+    (1.0 + LOCALITY / (1.0 + uses)) / (1.0 + (uses / hot).min(1.0).powi(3))
 }
 
-/// The weighted blocks from `from` on; from `hot` uses on they weigh less than their work.
+/// The weighted blocks from `from` on; those of `hot` uses weigh half.
 fn lack(matches: &Matches, from: u32, hot: f32) -> f32 {
     let mut sum = 0.0;
     let mut start = from;
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_weighs_less_the_more_it_is_used_and_soon_nothing_once_it_is_hot() {
+    fn a_block_weighs_less_the_more_it_is_used_down_to_half_its_work() {
         let check = |uses, least, most| {
             let weight = weight(uses, 128.0);
             assert!((least..=most).contains(&weight), "{uses}: {weight}");
@@ -79,7 +79,7 @@ mod tests {
         check(0.0, 16.0, 16.0);
         check(40.0, 1.3, 1.4);
         check(128.0, 0.5, 0.6);
-        check(1_280.0, 0.0, 0.01);
-        check(f32::MAX, 0.0, 0.0);
+        check(1_280.0, 0.5, 0.51);
+        check(f32::MAX, 0.5, 0.5);
     }
 }
