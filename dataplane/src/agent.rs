@@ -174,7 +174,8 @@ async fn connect(agent: &Context, backoff: &mut Backoff) -> Session {
     match tokio::time::timeout(PEERS_LIVE, &mut attempts).await {
         Ok(session) => session,
         Err(_) => {
-            agent.peers.borrow_mut().forget();
+            let shared = &agent.parts.shared;
+            agent.peers.borrow_mut().forget(&shared.table.load(), shared.now_ms());
             attempts.await
         }
     }

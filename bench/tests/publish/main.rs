@@ -213,6 +213,36 @@ fn proxies_see_each_others_load() {
 }
 
 #[test]
+fn proxies_hear_each_others_token_rate_and_forget_it_with_the_stream() {
+    let stage = Stage::start(1);
+    let control = Control::start(None);
+    control.publish(stage.snapshot(&["m"]));
+    let (one, two) = (Plane::start(&control, None), Plane::start(&control, None));
+    until("both are ready", || one.ready() && two.ready());
+    let heard = |plane: &Plane| {
+        let backend = plane.backend();
+        (backend["proxies"].as_u64().unwrap(), backend["othersTokensPerSecond"].as_f64().unwrap())
+    };
+    assert_eq!((heard(&one), heard(&two)), ((1, 0.0), (1, 0.0)), "nobody decides anything");
+    assert_eq!(Connection::open(one.listen()).chat("m"), 200);
+    until("the other hears it", || heard(&two).0 == 2 && heard(&two).1 > 0.0);
+    assert_eq!(heard(&one), (1, 0.0), "its own rate is not told to it");
+    // A rate falls every second, and what is told is not more than a 16th off.
+    until("as much as it is", || {
+        let own = one.backend()["decidedTokensPerSecond"].as_f64().unwrap();
+        (heard(&two).1 - own).abs() <= own / 16.0
+    });
+    assert_eq!(Connection::open(two.listen()).chat("m"), 200);
+    until("each hears the other", || heard(&one).0 == 2 && heard(&two).0 == 2);
+    one.stop();
+    until("the rate of a stream that is gone is forgotten", || heard(&two) == (1, 0.0));
+    let three = Plane::start(&control, None);
+    until("a new one hears it", || three.ready() && heard(&three).0 == 2);
+    control.kill();
+    until("without a stream nobody is heard of", || heard(&three) == (1, 0.0));
+}
+
+#[test]
 fn from_the_edit_to_all_cores_of_four_data_planes() {
     const EDITS: usize = 100;
     let stage = Stage::start(1);

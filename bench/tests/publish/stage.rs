@@ -227,8 +227,18 @@ impl Plane {
 
     /// The only endpoint as `/debug/table` shows it.
     pub(crate) fn endpoint(&self) -> Value {
+        self.first_of("endpoints")
+    }
+
+    /// The only backend, likewise.
+    #[allow(dead_code, reason = "not every test looks there")]
+    pub(crate) fn backend(&self) -> Value {
+        self.first_of("backends")
+    }
+
+    fn first_of(&self, list: &str) -> Value {
         let (_, text) = Connection::open(self.running().debug()).get("/debug/table");
-        serde_json::from_str::<Value>(&text).unwrap()["endpoints"][0].clone()
+        serde_json::from_str::<Value>(&text).unwrap()[list][0].clone()
     }
 
     pub(crate) fn stop(mut self) {

@@ -49,7 +49,8 @@ fn locality_cost_beats_round_robin_on_conversations() {
 
 #[test]
 fn a_hot_prefix_makes_no_hot_spot() {
-    for seed in [1, 2] {
+    // Of seeds 3, 6 and 9 three engines could bear the prefix, with queues too short to bring it to the fourth.
+    for seed in [1, 2, 3, 6, 9] {
         let requests = at_load(hot_prefix(seed, 2_000), 0.6);
         let ours = one("hot prefix", &requests, Policy::Ours, seed);
         let robin = one("hot prefix", &requests, Policy::RoundRobin, seed);
@@ -77,7 +78,6 @@ fn four_proxies_that_hear_late_do_not_run_to_one_engine() {
     };
     let median = sim::report::median((1..6).map(ratio).collect());
     println!("median of the ratios: {median:.2}");
-    // Without the echo, and with the others' load taken for true a second later, it was 2.6.
     assert!(median <= 1.5, "{median:.2} × one proxy");
 }
 

@@ -184,6 +184,9 @@ fn backends(shared: &Shared) -> Value {
             "associatedPods": b.slots.iter().map(|e| &*e.endpoint.name).collect::<Vec<_>>(),
             "medianPrefillTokensPerSecond": b.live.median_speed(),
             "bytesPerToken": b.live.bytes_per_token(),
+            "proxies": b.live.proxies(),
+            "decidedTokensPerSecond": b.live.token_rate(),
+            "othersTokensPerSecond": b.live.others_rate(),
         })
     });
     Value::Array(list.collect())

@@ -1,9 +1,13 @@
 //! What this process has outstanding at the engines, as reports of what changed since the last one.
 
+mod shares;
+
 use std::collections::{HashMap, HashSet};
 
 use api::proto::{EndpointLoad, LoadReport};
 use dataplane_core::table::Table;
+
+use shares::Shares;
 
 /// Endpoints in one message, which stays under 1 MiB.
 const IN_ONE: usize = 16_384;
@@ -14,12 +18,13 @@ pub(super) struct Reporter {
     epoch: u64,
     sequence: u64,
     told: HashMap<u32, EndpointLoad>,
+    shares: Shares,
 }
 
 impl Reporter {
     /// A stream that was told nothing.
     pub(super) fn new(epoch: u64) -> Self {
-        Self { epoch, sequence: 0, told: HashMap::new() }
+        Self { epoch, sequence: 0, told: HashMap::new(), shares: Shares::default() }
     }
 
     /// Whether a report has been made.
@@ -56,7 +61,8 @@ impl Reporter {
             }
         }
         self.gone(table, &mut endpoints);
-        if endpoints.is_empty() && !first {
+        let shares = self.shares.next(table);
+        if endpoints.is_empty() && shares.is_empty() && !first {
             return None;
         }
         for load in &endpoints {
@@ -67,7 +73,7 @@ impl Reporter {
             }
         }
         self.sequence += 1;
-        Some(LoadReport { epoch: self.epoch, sequence: self.sequence, endpoints, ..LoadReport::default() })
+        Some(LoadReport { epoch: self.epoch, sequence: self.sequence, endpoints, shares, ..LoadReport::default() })
     }
 
     /// An endpoint that the table lost is reported once as idle.

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use api::limits::MAX_ENDPOINTS;
-use api::proto::{EndpointLoad, EngineLoad, LoadSum};
-use dataplane_core::load::{Live, Report};
+use api::id::BackendName;
+use api::limits::{MAX_BACKENDS, MAX_ENDPOINTS, MAX_NAME_BYTES};
+use api::proto::{BackendShare, EndpointLoad, EngineLoad, LoadSum};
+use dataplane_core::load::{Live, Others, Report};
 use dataplane_core::table::Table;
 
 /// Engines' numbers older than this many ms are not taken: `Live` forgets them after as long.
@@ -20,12 +21,14 @@ pub(super) struct Peers {
     endpoints: HashMap<u32, Arc<Live>>,
     /// Tokens and requests; also of endpoints that only the next table has.
     told: HashMap<u32, (u64, u32)>,
+    /// What they decide for backends; also for those that only the next table has.
+    shares: HashMap<BackendName, Others>,
 }
 
 impl Peers {
     /// Takes a sum in. What is of another epoch than the table is not looked at: its handles mean something else.
     pub(super) fn apply(&mut self, table: &Arc<Table>, sum: &LoadSum, now_ms: u64) {
-        let LoadSum { epoch, sequence_seen: _, endpoints, shares: _, uses: _, engines } = sum;
+        let LoadSum { epoch, sequence_seen: _, endpoints, shares, uses: _, engines } = sum;
         if *epoch != table.version().epoch {
             return;
         }
@@ -36,10 +39,20 @@ impl Peers {
         for engine in engines {
             self.engine(engine, now_ms);
         }
+        for share in shares {
+            self.share(table, share, now_ms);
+        }
+        // A sum says all that has changed, so what it does not name is still true.
+        for (name, others) in &self.shares {
+            hear(table, name, *others, now_ms);
+        }
     }
 
     /// Nothing is known of the others any more.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, table: &Table, now_ms: u64) {
+        for (name, _) in self.shares.drain() {
+            hear(table, &name, Others::default(), now_ms);
+        }
         for (handle, _) in self.told.drain() {
             if let Some(live) = self.endpoints.get(&handle) {
                 live.set_peers(0, 0);
@@ -78,6 +91,21 @@ impl Peers {
         }
     }
 
+    fn share(&mut self, table: &Table, share: &BackendShare, now_ms: u64) {
+        let BackendShare { backend, token_rate, age_ms, proxies } = share;
+        if backend.len() > MAX_NAME_BYTES {
+            return;
+        }
+        let name = BackendName::from(backend.as_str());
+        let others = Others { proxies: *proxies, token_rate: *token_rate, age_ms: *age_ms };
+        if *proxies == 0 || !token_rate.is_finite() || *token_rate <= 0.0 {
+            self.shares.remove(&name);
+            hear(table, &name, Others::default(), now_ms);
+        } else if self.shares.len() < MAX_BACKENDS || self.shares.contains_key(&name) {
+            self.shares.insert(name, others);
+        }
+    }
+
     fn engine(&self, load: &EngineLoad, now_ms: u64) {
         let EngineLoad { handle, age_ms, running, waiting, cache_usage, ttft, tpot } = *load;
         let Some(live) = self.endpoints.get(&handle) else { return };
@@ -88,6 +116,12 @@ impl Peers {
         let kv_usage = cache_usage.clamp(0.0, 1.0);
         let report = Report { waiting, running, kv_usage, ttft_us: us(ttft), tpot_us: us(tpot) };
         live.set_report(report, now_ms.saturating_sub(u64::from(age_ms)));
+    }
+}
+
+fn hear(table: &Table, name: &BackendName, others: Others, now_ms: u64) {
+    if let Some(backend) = table.backend(name) {
+        backend.live.hear(others, now_ms);
     }
 }
 
@@ -114,6 +148,22 @@ mod tests {
         LoadSum { epoch, endpoints: loads.iter().map(load).collect(), ..LoadSum::default() }
     }
 
+    /// How many others decide for the only backend, and how much.
+    fn others(table: &Table) -> (u32, f64) {
+        let live = &table.backends().next().unwrap().live;
+        (live.proxies() - 1, live.others_rate())
+    }
+
+    fn shares(epoch: u64, shares: &[(&str, f64, u32)]) -> LoadSum {
+        let share = |&(backend, token_rate, proxies): &(&str, f64, u32)| BackendShare {
+            backend: backend.into(),
+            token_rate,
+            age_ms: 0,
+            proxies,
+        };
+        LoadSum { epoch, shares: shares.iter().map(share).collect(), ..LoadSum::default() }
+    }
+
     fn routed(table: &Table) -> Vec<u32> {
         table.backends().flat_map(|b| &b.slots).map(|slot| slot.live.routed()).collect()
     }
@@ -128,7 +178,7 @@ mod tests {
         assert_eq!(routed(&table), [2, 1]);
         peers.apply(&table, &sum(2, &[(1, 0, 7)]), 0);
         assert_eq!(routed(&table), [2, 1], "another epoch's handle is another endpoint");
-        peers.forget();
+        peers.forget(&table, 0);
         assert_eq!(routed(&table), [0, 0]);
     }
 
@@ -160,5 +210,52 @@ mod tests {
         assert_eq!(live.running(20_000), 0);
         peers.apply(&table, &told(1_000), 20_000);
         assert_eq!(live.running(20_000), 7);
+    }
+
+    #[test]
+    fn what_others_decide_for_a_backend_is_heard_until_it_ends_or_the_stream_does() {
+        let mut registry = LiveRegistry::new();
+        let (mut peers, table) = (Peers::default(), table(&mut registry, 1, &[(1, "a")]));
+        peers.apply(&table, &shares(2, &[("t/b", 9.0, 1)]), 1);
+        assert_eq!(others(&table), (0, 0.0), "of another epoch");
+        peers.apply(&table, &shares(1, &[("t/b", 500.0, 3), ("t/other", 1.0, 1)]), 1);
+        assert_eq!(others(&table), (3, 500.0));
+        peers.apply(&table, &sum(1, &[(1, 10, 1)]), 2);
+        assert_eq!(others(&table), (3, 500.0), "what a sum does not name is as before");
+        peers.apply(&table, &shares(1, &[("t/b", 0.0, 0)]), 3);
+        assert_eq!(others(&table), (0, 0.0));
+        peers.apply(&table, &shares(1, &[("t/b", 70.0, 1)]), 4);
+        peers.forget(&table, 5);
+        assert_eq!(others(&table), (0, 0.0));
+        peers.apply(&table, &sum(1, &[(1, 10, 1)]), 6);
+        assert_eq!(others(&table), (0, 0.0), "it is forgotten for good");
+    }
+
+    #[test]
+    fn a_share_that_makes_no_sense_is_none_and_names_are_bounded() {
+        let mut registry = LiveRegistry::new();
+        let (mut peers, table) = (Peers::default(), table(&mut registry, 1, &[(1, "a")]));
+        for rate in [f64::NAN, f64::INFINITY, -1.0] {
+            peers.apply(&table, &shares(1, &[("t/b", 70.0, 1)]), 1);
+            peers.apply(&table, &shares(1, &[("t/b", rate, 1)]), 1);
+            assert_eq!(others(&table), (0, 0.0), "{rate}");
+        }
+        peers.apply(&table, &shares(1, &[(&"x".repeat(MAX_NAME_BYTES + 1), 1.0, 1)]), 1);
+        let names: Vec<String> = (0..MAX_BACKENDS + 10).map(|n| format!("t/{n}")).collect();
+        peers.apply(&table, &shares(1, &names.iter().map(|name| (name.as_str(), 1.0, 1)).collect::<Vec<_>>()), 1);
+        assert_eq!(peers.shares.len(), MAX_BACKENDS);
+    }
+
+    #[test]
+    fn a_share_is_heard_of_a_backend_that_only_the_next_table_has() {
+        let mut registry = LiveRegistry::new();
+        let (mut peers, table) = (Peers::default(), table(&mut registry, 1, &[(1, "a")]));
+        let empty = Arc::new(Table::compile(
+            &Snapshot { version: Version { epoch: 1, version: 1 }, ..Snapshot::default() },
+            &mut LiveRegistry::new(),
+        ));
+        peers.apply(&empty, &shares(1, &[("t/b", 70.0, 1)]), 1);
+        peers.apply(&table, &sum(1, &[]), 2);
+        assert_eq!(others(&table), (1, 70.0));
     }
 }

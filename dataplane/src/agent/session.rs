@@ -138,12 +138,12 @@ impl Session {
         match message.message {
             Some(Told::Config(update)) => self.configure(agent, update).await,
             Some(Told::Load(sum)) => {
-                let mut peers = agent.peers.borrow_mut();
+                let (shared, mut peers) = (&agent.parts.shared, agent.peers.borrow_mut());
+                let (table, now_ms) = (shared.table.load_full(), shared.now_ms());
                 if !std::mem::replace(&mut self.summed, true) {
-                    peers.forget();
+                    peers.forget(&table, now_ms);
                 }
-                let shared = &agent.parts.shared;
-                peers.apply(&shared.table.load_full(), &sum, shared.now_ms());
+                peers.apply(&table, &sum, now_ms);
                 Ok(())
             }
             Some(Told::Welcome(_)) => Err(End("a second welcome".into())),

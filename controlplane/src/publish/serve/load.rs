@@ -2,19 +2,24 @@
 //! themselves. Values are absolute: a report replaces, a sum replaces, and nothing is lost where one is skipped.
 
 mod engines;
+mod shares;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
-use api::limits::MAX_ENDPOINTS;
-use api::proto::{EndpointLoad, EngineLoad, LoadReport, LoadSum};
+use api::limits::{MAX_BACKENDS, MAX_ENDPOINTS};
+use api::proto::{BackendShare, EndpointLoad, EngineLoad, LoadReport, LoadSum};
 use tokio::sync::watch;
 
 use engines::Engines;
+use shares::Shares;
 
 /// Endpoints in one sum, and engines in it, which stays under 1 MiB.
 const IN_ONE: usize = 16_384;
+
+/// Backends in one sum.
+const SHARES_IN_ONE: usize = 1_024;
 
 /// Endpoints that are known at once, idle ones included.
 const MOST: usize = 2 * MAX_ENDPOINTS;
@@ -70,6 +75,7 @@ struct Book {
     /// Endpoints by their last change.
     order: BTreeMap<u64, u32>,
     engines: Engines,
+    shares: Shares,
 }
 
 /// The fleet's load.
@@ -121,11 +127,16 @@ impl Loads {
             let told: HashSet<u32> = report.endpoints.iter().map(|load| load.handle).collect();
             let old: Vec<u32> = proxy.loads.keys().copied().filter(|handle| !told.contains(handle)).collect();
             old.into_iter().for_each(|handle| book.set(owner, handle, Load::default()));
+            let told: HashSet<&str> = report.shares.iter().map(|share| &*share.backend).collect();
+            book.end_shares(owner, |backend| !told.contains(backend));
         }
         // There are no more; what a hostile proxy adds is not looked at.
         for load in report.endpoints.iter().take(MAX_ENDPOINTS) {
             let EndpointLoad { handle, queued_tokens, running, ttft } = *load;
             book.set(owner, handle, Load { queued_tokens, running, ttft });
+        }
+        for share in report.shares.iter().take(MAX_BACKENDS) {
+            book.share(owner, share);
         }
         self.tell(&book);
     }
@@ -138,6 +149,7 @@ impl Loads {
         }
         let handles: Vec<u32> = book.proxies[&owner].loads.keys().copied().collect();
         handles.into_iter().for_each(|handle| book.set(owner, handle, Load::default()));
+        book.end_shares(owner, |_| true);
         book.proxies.remove(&owner);
         self.tell(&book);
     }
@@ -162,7 +174,9 @@ impl Loads {
     pub(super) fn sum(&self, owner: Owner, seen: u64, now: Instant) -> (LoadSum, u64) {
         let book = self.book();
         let own = book.proxies.get(&owner);
-        let (engines, cut) = book.engines.since(seen, IN_ONE, now);
+        let (engines, cut_engines) = book.engines.since(seen, IN_ONE, now);
+        let (shares, cut_shares) = book.shares.since(owner, seen, SHARES_IN_ONE);
+        let cut = cut_engines.into_iter().chain(cut_shares).min();
         let (mut endpoints, mut up_to) = (Vec::new(), cut.unwrap_or(book.change));
         for (change, handle) in
             book.order.range(seen + 1..).take_while(|(change, _)| cut.is_none_or(|cut| **change <= cut))
@@ -184,8 +198,9 @@ impl Loads {
             });
         }
         let engines = engines.into_iter().filter(|(change, _)| *change <= up_to).map(|(_, said)| said).collect();
+        let shares = shares.into_iter().filter(|(change, _)| *change <= up_to).map(|(_, share)| share).collect();
         let sequence_seen = own.map_or(0, |own| own.sequence);
-        (LoadSum { epoch: self.epoch, sequence_seen, endpoints, engines, ..LoadSum::default() }, up_to)
+        (LoadSum { epoch: self.epoch, sequence_seen, endpoints, shares, engines, ..LoadSum::default() }, up_to)
     }
 
     fn tell(&self, book: &Book) {
@@ -230,6 +245,19 @@ impl Book {
         self.order.insert(self.change, handle);
         if self.endpoints.len() > MOST {
             self.prune();
+        }
+    }
+
+    fn share(&mut self, owner: Owner, share: &BackendShare) {
+        if self.shares.set(owner, share, self.change + 1) {
+            self.change += 1;
+        }
+    }
+
+    /// What a proxy decides for these backends is over.
+    fn end_shares(&mut self, owner: Owner, which: impl Fn(&str) -> bool) {
+        for backend in self.shares.of(owner).into_iter().filter(|backend| which(backend)) {
+            self.share(owner, &BackendShare { backend: backend.to_string(), ..BackendShare::default() });
         }
     }
 

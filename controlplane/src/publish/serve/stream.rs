@@ -329,7 +329,7 @@ impl Stream {
         let (sum, up_to) = self.hub.loads.sum(self.owner, self.load_seen, now);
         self.load_seen = up_to;
         let first = !std::mem::replace(&mut self.load_begun, true);
-        if !sum.endpoints.is_empty() || !sum.engines.is_empty() || first {
+        if !sum.endpoints.is_empty() || !sum.shares.is_empty() || !sum.engines.is_empty() || first {
             let frame = own(Told::Load(sum));
             self.budget.spend(frame.len(), now);
             self.load_sent = now;

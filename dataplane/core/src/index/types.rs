@@ -149,7 +149,8 @@ impl Matches {
     }
 
     /// `Σ w(b)` over the blocks from `from` to the prompt's end, `w = 1 + 15 / (1 + uses)`: what an endpoint that
-    /// holds `from` leading blocks lacks, in weighted blocks. Blocks behind the last mark count as never used.
+    /// holds `from` leading blocks lacks, in weighted blocks, without what the scheduler takes off for hot ones. Blocks
+    /// behind the last mark count as never used.
     pub fn weighted_lack(&self, from: u32) -> f64 {
         let mut sum = 0.0;
         let mut start = 0;

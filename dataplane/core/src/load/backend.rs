@@ -147,6 +147,11 @@ impl BackendLive {
         self.others.load(Relaxed).saturating_add(1)
     }
 
+    /// Tokens per second that the other proxies decide for the backend, as last heard.
+    pub fn others_rate(&self) -> f64 {
+        f64::from_bits(self.others_rate.load(Relaxed))
+    }
+
     /// Takes in what the others say; [`Others::default`] where they are gone.
     pub fn hear(&self, others: Others, now_ms: u64) {
         let Others { proxies, token_rate, age_ms } = others;
@@ -174,7 +179,7 @@ impl BackendLive {
             return None;
         }
         let since_ms = heard_ms.max(now_ms.saturating_sub(RECENT_MS));
-        let rates = Rates { own: self.token_rate(), others: f64::from_bits(self.others_rate.load(Relaxed)) };
+        let rates = Rates { own: self.token_rate(), others: self.others_rate() };
         Some(Unheard::new(rates, self.recent.since(since_ms, now_ms), since_ms, now_ms))
     }
 
