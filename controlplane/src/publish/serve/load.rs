@@ -1,7 +1,9 @@
 //! What every proxy has outstanding at every engine, and for each proxy the sum of the others', with what engines say of
-//! themselves. Values are absolute: a report replaces, a sum replaces, and nothing is lost where one is skipped.
+//! themselves. Values are absolute: a report replaces, a sum replaces, and nothing is lost where one is skipped. Another
+//! replica of the control plane is one more that reports, for all of its proxies; what it is told is only of ours.
 
 mod engines;
+mod own;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
@@ -11,7 +13,7 @@ use api::limits::MAX_ENDPOINTS;
 use api::proto::{EndpointLoad, EngineLoad, LoadReport, LoadSum};
 use tokio::sync::watch;
 
-use engines::Engines;
+use engines::{Engines, Read};
 
 /// Endpoints in one sum, and engines in it, which stays under 1 MiB.
 const IN_ONE: usize = 16_384;
@@ -19,9 +21,15 @@ const IN_ONE: usize = 16_384;
 /// Endpoints that are known at once, idle ones included.
 const MOST: usize = 2 * MAX_ENDPOINTS;
 
-/// A proxy, whichever of its streams it speaks by.
+/// Who reports, whichever of its streams it speaks by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(super) struct Owner(pub(super) u64);
+pub(crate) enum Owner {
+    #[default]
+    Nobody,
+    Proxy(u64),
+    /// Another replica, for its proxies.
+    Peer(u64),
+}
 
 /// What one has outstanding at one endpoint, or all have.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -35,6 +43,7 @@ pub struct Load {
     pub ttft: f32,
 }
 
+/// A proxy, or a peer.
 #[derive(Debug, Default)]
 struct Proxy {
     /// The stream that it speaks by.
@@ -53,6 +62,8 @@ struct Endpoint {
     changed: (u64, Owner),
     /// When it last changed by anyone but that one.
     changed_by_others: u64,
+    /// When it last changed by one of our own proxies.
+    changed_here: u64,
 }
 
 impl Endpoint {
@@ -69,6 +80,8 @@ struct Book {
     endpoints: HashMap<u32, Endpoint>,
     /// Endpoints by their last change.
     order: BTreeMap<u64, u32>,
+    /// Those that our own proxies changed, by their last change of it.
+    order_here: BTreeMap<u64, u32>,
     engines: Engines,
 }
 
@@ -98,13 +111,13 @@ impl Loads {
         })
     }
 
-    /// How many proxies have reported.
+    /// How many proxies have reported here.
     pub fn proxies(&self) -> usize {
-        self.book().proxies.len()
+        self.book().proxies.keys().filter(|owner| matches!(owner, Owner::Proxy(_))).count()
     }
 
     /// Counts changes.
-    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
@@ -114,24 +127,18 @@ impl Loads {
             return;
         }
         let mut book = self.book();
-        let proxy = book.proxies.entry(owner).or_default();
-        proxy.sequence = report.sequence;
-        if proxy.stream != stream {
-            proxy.stream = stream;
-            let told: HashSet<u32> = report.endpoints.iter().map(|load| load.handle).collect();
-            let old: Vec<u32> = proxy.loads.keys().copied().filter(|handle| !told.contains(handle)).collect();
-            old.into_iter().for_each(|handle| book.set(owner, handle, Load::default()));
-        }
-        // There are no more; what a hostile proxy adds is not looked at.
-        for load in report.endpoints.iter().take(MAX_ENDPOINTS) {
+        book.proxies.entry(owner).or_default().sequence = report.sequence;
+        let load = |load: &EndpointLoad| {
             let EndpointLoad { handle, queued_tokens, running, ttft } = *load;
-            book.set(owner, handle, Load { queued_tokens, running, ttft });
-        }
+            (handle, Load { queued_tokens, running, ttft })
+        };
+        // There are no more; what a hostile proxy adds is not looked at.
+        book.take(owner, stream, report.endpoints.iter().take(MAX_ENDPOINTS).map(load));
         self.tell(&book);
     }
 
-    /// The proxy is gone, unless it speaks by another stream now.
-    pub(super) fn forget(&self, owner: Owner, stream: u64) {
+    /// It is gone, unless it speaks by another stream now.
+    pub(crate) fn forget(&self, owner: Owner, stream: u64) {
         let mut book = self.book();
         if book.proxies.get(&owner).is_none_or(|proxy| proxy.stream != stream) {
             return;
@@ -144,6 +151,10 @@ impl Loads {
 
     /// Takes in what an engine's metrics said at a time. Only what an endpoint of the newest build says is to come here.
     pub(crate) fn engine(&self, said: EngineLoad, read: Instant) {
+        self.engine_by(said, Read { at: read, here: true });
+    }
+
+    fn engine_by(&self, said: EngineLoad, read: Read) {
         let mut book = self.book();
         let change = book.change + 1;
         if book.engines.set(said, read, change) {
@@ -198,6 +209,17 @@ impl Loads {
 }
 
 impl Book {
+    /// What one reports of these endpoints; of all others it has nothing if it speaks by this stream for the first time.
+    fn take(&mut self, owner: Owner, stream: u64, loads: impl Iterator<Item = (u32, Load)> + Clone) {
+        let proxy = self.proxies.entry(owner).or_default();
+        if std::mem::replace(&mut proxy.stream, stream) != stream {
+            let told: HashSet<u32> = loads.clone().map(|(handle, _)| handle).collect();
+            let old: Vec<u32> = proxy.loads.keys().copied().filter(|handle| !told.contains(handle)).collect();
+            old.into_iter().for_each(|handle| self.set(owner, handle, Load::default()));
+        }
+        loads.for_each(|(handle, load)| self.set(owner, handle, load));
+    }
+
     fn set(&mut self, owner: Owner, handle: u32, load: Load) {
         let Some(proxy) = self.proxies.get_mut(&owner) else { return };
         let idle = (load.queued_tokens, load.running) == (0, 0);
@@ -227,6 +249,11 @@ impl Book {
             endpoint.changed_by_others = endpoint.changed.0;
         }
         endpoint.changed = (self.change, owner);
+        if matches!(owner, Owner::Proxy(_)) {
+            self.order_here.remove(&endpoint.changed_here);
+            endpoint.changed_here = self.change;
+            self.order_here.insert(self.change, handle);
+        }
         self.order.insert(self.change, handle);
         if self.endpoints.len() > MOST {
             self.prune();
@@ -240,7 +267,8 @@ impl Book {
             self.order.iter().filter(|(_, handle)| idle(handle)).take(MOST / 2).map(|(c, h)| (*c, *h)).collect();
         for (change, handle) in spare {
             self.order.remove(&change);
-            self.endpoints.remove(&handle);
+            let gone = self.endpoints.remove(&handle);
+            self.order_here.remove(&gone.unwrap_or_default().changed_here);
         }
     }
 }
