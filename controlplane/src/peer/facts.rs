@@ -72,3 +72,57 @@ impl Pool {
         self.lingering.values().map(|(_, over)| *over).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::Unready;
+
+    fn key(uid: &str) -> EndpointKey {
+        EndpointKey { uid: uid.into(), port: 1, rank: 0 }
+    }
+
+    /// Each as `uid=adapter`; without an adapter it is not ready.
+    fn said(words: &str) -> Vec<(EndpointKey, Arc<Facts>)> {
+        let fact = |word: &str| {
+            let (uid, adapter) = word.split_once('=').unwrap_or((word, ""));
+            let unready = if adapter.is_empty() { Unready::All } else { Unready::Nothing };
+            let adapters = (!adapter.is_empty()).then(|| vec![adapter.into()]);
+            (key(uid), Arc::new(Facts { adapters, unready }))
+        };
+        words.split_whitespace().map(fact).collect()
+    }
+
+    fn words(engines: &Engines) -> String {
+        let word = |(key, facts): (&EndpointKey, &Arc<Facts>)| match &facts.adapters {
+            Some(adapters) => format!("{}={}", key.uid, adapters[0]),
+            None => key.uid.to_string(),
+        };
+        engines.iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn all_that_is_known_counts_and_ours_before_theirs() {
+        let mut pool = Pool::default();
+        let heard = Heard::of(&[(1, &said("a=theirs b=theirs")), (2, &said("c"))]);
+        let all = pool.all(&said("a=ours d=ours").into_iter().collect(), &heard, Instant::now());
+        assert_eq!(words(&all), "a=ours b=theirs c d=ours");
+    }
+
+    #[test]
+    fn what_nobody_says_any_more_counts_until_another_asks_or_for_a_moment() {
+        let mut pool = Pool::default();
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        let (none, nobody) = (Engines::default(), Heard::default());
+        pool.all(&none, &Heard::of(&[(1, &said("a b"))]), at(0));
+        assert_eq!(words(&pool.all(&none, &nobody, at(10))), "a b");
+        assert_eq!(pool.next_over(), Some(at(5_010)));
+        // One that asks says something else, and is silent then.
+        assert_eq!(words(&pool.all(&said("a=x").into_iter().collect(), &nobody, at(1_000))), "a=x b");
+        assert_eq!(words(&pool.all(&none, &nobody, at(2_000))), "a=x b");
+        assert_eq!(words(&pool.all(&none, &nobody, at(5_010))), "a=x");
+        assert_eq!(words(&pool.all(&none, &nobody, at(7_000))), "");
+        assert_eq!(pool.next_over(), None);
+    }
+}

@@ -65,3 +65,6 @@ impl super::Book {
         sum
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 
-fn report(loads: &[(u32, u64, u32)]) -> LoadReport {
+pub(super) fn report(loads: &[(u32, u64, u32)]) -> LoadReport {
     let load = |&(handle, queued_tokens, running)| EndpointLoad { handle, queued_tokens, running, ttft: 0.0 };
     LoadReport { epoch: 1, endpoints: loads.iter().map(load).collect(), ..LoadReport::default() }
 }
