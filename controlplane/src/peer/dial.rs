@@ -29,6 +29,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A stream that lasted for so long was one: only then failures count anew.
 const STEADY: Duration = Duration::from_secs(1);
+/// Pings, so that a connection whose other end has vanished is not waited for.
+const PING_EVERY: Duration = Duration::from_secs(1);
+const PING_ANSWER: Duration = Duration::from_secs(2);
 /// To say why a stream has ended.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -142,6 +145,7 @@ impl Way {
             Self::Tls { .. } => Channel::from_shared(format!("https://{address}")),
         };
         let endpoint = endpoint.expect("an address makes a URI").tcp_nodelay(true).connect_timeout(CONNECT);
+        let endpoint = endpoint.http2_keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_ANSWER);
         let Self::Tls { bundle, domain, .. } = self else { return Ok(endpoint) };
         let bundle = bundle.borrow().clone();
         if bundle.is_empty() {

@@ -33,7 +33,10 @@ pub(super) async fn tell(voice: &Voice, me: &str, out: mpsc::Sender<PeerReport>)
         let mut reports = telling.facts(&facts.borrow_and_update().clone());
         let loads = telling.loads(voice, Instant::now());
         // What came from a peer is a change, too, and none for another.
-        if !loads.loads.is_empty() || !loads.engines.is_empty() || said.is_none_or(|said| said.elapsed() >= SIGN_OF_LIFE) {
+        if !loads.loads.is_empty()
+            || !loads.engines.is_empty()
+            || said.is_none_or(|said| said.elapsed() >= SIGN_OF_LIFE)
+        {
             reports.push(loads);
         }
         for report in reports {

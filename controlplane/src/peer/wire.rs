@@ -42,9 +42,10 @@ pub(super) fn load_out(key: &EndpointKey, Load { queued_tokens, running, ttft }:
     PeerLoad { key: key_out(key), queued_tokens, running, ttft }
 }
 
+/// As of when it was read, which its age tells.
 pub(super) fn engine_in(handle: u32, said: &PeerEngine) -> EngineLoad {
-    let PeerEngine { key: _, age_ms, running, waiting, cache_usage, ttft, tpot } = *said;
-    EngineLoad { handle, age_ms, running, waiting, cache_usage, ttft, tpot }
+    let PeerEngine { key: _, age_ms: _, running, waiting, cache_usage, ttft, tpot } = *said;
+    EngineLoad { handle, age_ms: 0, running, waiting, cache_usage, ttft, tpot }
 }
 
 pub(super) fn engine_out(key: &EndpointKey, said: EngineLoad) -> PeerEngine {

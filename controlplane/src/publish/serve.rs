@@ -36,8 +36,8 @@ use api::snapshot::Snapshot;
 use tokio::sync::watch;
 
 pub use identify::{Identify, Identity};
-pub use load::{Load, Loads};
 pub(crate) use load::Owner;
+pub use load::{Load, Loads};
 pub use progress::{DataPlane, Progress, Refused};
 pub use transport::{ListenError, Listener};
 

@@ -2,19 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use api::id::EndpointKey;
+use api::proto::peers_client::PeersClient;
+use api::proto::{PeerKey, PeerLoad, PeerReport};
+use futures_util::StreamExt;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tonic::Code;
+use tonic::transport::Channel;
 
 use super::super::identify::Local;
 use super::*;
 use crate::engine::Shard;
 use crate::peer::{Member, Members, Peering, Way};
-use crate::run::Round;
+use crate::run::{self, Listen, Round, Source};
 use crate::world::Engines;
 
 const VLLM: &str = include_str!("../../../../tests/recorded/vllm-0.32.0.prom");
@@ -218,7 +226,8 @@ async fn each_engine_is_asked_by_one_replica_and_by_another_within_three_seconds
     const ENGINES: u8 = 12;
     let fleet = Fleet::of(ENGINES).await;
     let (a, b) = (Replica::start("a", &fleet.round, 0).await, Replica::start("b", &fleet.round, 100).await);
-    let both_ask = |asked: &BTreeMap<IpAddr, u32>| asked.len() == usize::from(ENGINES) && asked.values().all(|n| *n > 1);
+    let both_ask =
+        |asked: &BTreeMap<IpAddr, u32>| asked.len() == usize::from(ENGINES) && asked.values().all(|n| *n > 1);
     until("each asks all while they do not know each other", || both_ask(&fleet.asked.lock().unwrap())).await;
     a.knows(&[&b]);
     b.knows(&[&a]);
@@ -252,4 +261,71 @@ async fn each_engine_is_asked_by_one_replica_and_by_another_within_three_seconds
     println!("taken over after {took:?}");
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert!(whole(&a), "and nothing was forgotten meanwhile");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_falls_silent_is_taken_for_dead() {
+    let fleet = Fleet::of(1).await;
+    let a = Replica::start("a", &fleet.round, 0).await;
+    let silent = Member { name: "silent".into(), address: "127.0.0.1:1".parse().unwrap() };
+    let all = vec![a.me.clone(), silent];
+    a.members.send_replace(Members { me: a.me.name.clone(), all });
+    let EndpointKey { uid, port, rank } =
+        a.rounds.borrow().clone().unwrap().snapshot.backends[0].endpoints[0].key.clone();
+    let key = Some(PeerKey { uid: uid.to_string(), port: port.into(), rank: rank.into() });
+    let loads = vec![PeerLoad { key, queued_tokens: 500, running: 3, ttft: 0.0 }];
+    let report = PeerReport { epoch: 5, member: "silent".into(), loads, ..PeerReport::default() };
+    let channel = Channel::from_shared(format!("http://{}", a.me.address)).unwrap().connect().await.unwrap();
+    let begin = Instant::now();
+    let said = futures_util::stream::iter([report]).chain(futures_util::stream::pending());
+    let ended = tokio::spawn(async move { PeersClient::new(channel).tell(said).await.unwrap_err().code() });
+    until("a hears it", || a.shard.borrow().members.len() == 2 && a.load(0) == (500, 3)).await;
+    until("a shares with nobody", || a.shard.borrow().members.len() == 1).await;
+    let silence = begin.elapsed();
+    assert_eq!(a.load(0), (500, 3), "what it had is kept for a moment");
+    assert_eq!(ended.await.unwrap(), Code::DeadlineExceeded);
+    until("a forgets what it had", || a.load(0) == (0, 0)).await;
+    println!("taken for dead after {silence:?}, forgotten after {:?}", begin.elapsed());
+    assert!(silence < Duration::from_millis(2_500), "{silence:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whole_control_planes_join_each_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart");
+    let (mut planes, mut tellers) = (Vec::new(), Vec::new());
+    for name in ["a", "b"] {
+        let listen = Listen::Plain("127.0.0.1:0".parse().unwrap());
+        let options = run::Options { source: Source::Directory(root.clone()), listen, fleet_seed: 1 };
+        let plane = run::Plane::start(options).await.unwrap();
+        let (tell, members) = watch::channel(Members { me: name.into(), all: Vec::new() });
+        let member = Member { name: name.into(), address: plane.address() };
+        planes.push(plane.with_peers(Peering { members, way: Way::Plain, identify: Arc::new(Local) }));
+        tellers.push((tell, member));
+    }
+    let all: Vec<Member> = tellers.iter().map(|(_, member)| member.clone()).collect();
+    for (tell, _) in &tellers {
+        tell.send_modify(|members| members.all = all.clone());
+    }
+    let (stop, stopped) = watch::channel(());
+    let serve = |plane: run::Plane| {
+        let mut stopped = stopped.clone();
+        tokio::spawn(plane.serve(async move { while stopped.changed().await.is_ok() {} }))
+    };
+    let serving: Vec<_> = planes.into_iter().map(serve).collect();
+    let mut data_planes = Vec::new();
+    for member in &all {
+        let subscribe = api::proto::Subscribe { load: true, instance: random(), ..Default::default() };
+        let mut plane = Plane::open(member.address, Some(subscribe)).await.unwrap();
+        plane.apply().await;
+        data_planes.push(plane);
+    }
+    let handle = |plane: &Plane| plane.held.backends[0].endpoints[0].handle;
+    let [of_a, of_b] = &mut data_planes[..] else { panic!() };
+    of_a.report(&[(handle(of_a), 500, 3)]).await;
+    assert_eq!(of_b.hear(handle(of_b)).await, (500, 3));
+    // Neither waits for the other's stream.
+    drop((stop, data_planes));
+    for plane in serving {
+        timeout(Duration::from_secs(10), plane).await.expect("it ends").unwrap().unwrap();
+    }
 }

@@ -14,13 +14,13 @@ use tokio::time::Instant;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use tonic::{Code, Request, Status};
 
-use super::plane::{Plane, Site, until};
 use super::super::identify::Local;
+use super::plane::{Plane, Site, until};
 use super::*;
 use crate::certificates::server_config;
 use crate::certificates::testing::{Made, made};
-use crate::identity::testing::{Signer, claims, known, options};
 use crate::engine::Shard;
+use crate::identity::testing::{Signer, claims, known, options};
 use crate::identity::{self, Accounts, Asked, Known, Proofs};
 use crate::peer::{Member, Members, Peering, Way};
 
