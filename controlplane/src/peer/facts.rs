@@ -83,7 +83,7 @@ mod tests {
     }
 
     /// Each as `uid=adapter`; without an adapter it is not ready.
-    fn said(words: &str) -> Vec<(EndpointKey, Arc<Facts>)> {
+    fn said(words: &str) -> BTreeMap<EndpointKey, Arc<Facts>> {
         let fact = |word: &str| {
             let (uid, adapter) = word.split_once('=').unwrap_or((word, ""));
             let unready = if adapter.is_empty() { Unready::All } else { Unready::Nothing };
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn all_that_is_known_counts_and_ours_before_theirs() {
         let mut pool = Pool::default();
-        let heard = Heard::of(&[(1, &said("a=theirs b=theirs")), (2, &said("c"))]);
+        let heard = Heard::of([said("a=theirs b=theirs"), said("c")]);
         let all = pool.all(&said("a=ours d=ours").into_iter().collect(), &heard, Instant::now());
         assert_eq!(words(&all), "a=ours b=theirs c d=ours");
     }
@@ -115,7 +115,7 @@ mod tests {
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
         let (none, nobody) = (Engines::default(), Heard::default());
-        pool.all(&none, &Heard::of(&[(1, &said("a b"))]), at(0));
+        pool.all(&none, &Heard::of([said("a b")]), at(0));
         assert_eq!(words(&pool.all(&none, &nobody, at(10))), "a b");
         assert_eq!(pool.next_over(), Some(at(5_010)));
         // One that asks says something else, and is silent then.

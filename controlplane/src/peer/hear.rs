@@ -43,12 +43,9 @@ impl Heard {
     }
 
     #[cfg(test)]
-    pub(super) fn of(peers: &[(u64, &[(EndpointKey, Arc<Facts>)])]) -> Self {
-        let peer = |(epoch, facts): &(u64, &[(EndpointKey, Arc<Facts>)])| {
-            let peer = Peer { stream: 0, member: "".into(), facts: facts.iter().cloned().collect() };
-            (*epoch, peer)
-        };
-        Self(peers.iter().map(peer).collect())
+    pub(super) fn of<const N: usize>(peers: [BTreeMap<EndpointKey, Arc<Facts>>; N]) -> Self {
+        let peer = |facts| Peer { stream: 0, member: "".into(), facts };
+        Self((1..).zip(peers.into_iter().map(peer)).collect())
     }
 }
 
