@@ -210,15 +210,17 @@ async fn what_is_said_of_an_endpoint_that_comes_later_counts_then() {
     let fleet = Fleet::of(2).await;
     let (a, b) = (Replica::start("a", &fleet.round, 0).await, Replica::start("b", &fleet.round, 100).await);
     let round = b.rounds.borrow().clone().unwrap();
-    b.site.publish("nothing of it yet");
+    let mut before = Snapshot::clone(&round.snapshot);
+    before.backends[0].endpoints.remove(0);
+    b.site.send(before);
     b.knows(&[&a]);
     a.knows(&[&b]);
     let of_a = joined(&a).await;
-    of_a.report(&[(a.handle(0), 500, 3)]).await;
-    until("a knows", || a.load(0) == (500, 3)).await;
+    of_a.report(&[(a.handle(0), 500, 3), (a.handle(1), 20, 1)]).await;
+    until("b knows of the other one", || b.load(1) == (20, 1)).await;
     assert_eq!(b.load(0), (0, 0));
     b.site.send(Snapshot::clone(&round.snapshot));
-    until("b knows", || b.load(0) == (500, 3)).await;
+    until("b knows", || b.load(0) == (500, 3) && b.load(1) == (20, 1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
