@@ -15,7 +15,7 @@ use crate::peer::Ear;
 pub(super) const NAME: &str = "kthena.dataplane.v1.Peers";
 /// Four times what a peer puts into a message.
 pub(super) const MESSAGE_BYTES: usize = 4 << 20;
-/// A replica whose proof has run out comes again with a newer one. So has one that proves nothing, every now and then.
+/// A replica whose proof has run out comes again with a newer one; so, once a day, does one that need not prove anything.
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 
 #[derive(Debug, Clone)]
