@@ -96,10 +96,11 @@ impl Member {
 
     /// How this replica is with the others, which listen on the same port; none where it is to be alone, or serves in plain text.
     pub(super) fn peering(&mut self, address: SocketAddr) -> Result<Option<Peering>, Failure> {
-        let Some(token) = self.typed.stream.peer_token.clone().filter(|_| !address.ip().is_loopback()) else {
+        let Some(token) = self.typed.stream.peer_token.clone() else { return Ok(None) };
+        let Some(certificates) = self.certificates.as_ref().filter(|_| !address.ip().is_loopback()) else {
+            tracing::warn!(%address, "--peer-token means nothing on loopback: no other replica is told the load of this one's data planes");
             return Ok(None);
         };
-        let Some(certificates) = &self.certificates else { return Ok(None) };
         let failed = |why: String| Failure::PeerToken(token.display().to_string(), why);
         let text = std::fs::read_to_string(&token).map_err(|error| failed(error.to_string()))?;
         let own = peer::Own::of_token(&text);
