@@ -2,8 +2,14 @@
 
 use prost::Message as _;
 
-const FILES: [&str; 5] =
-    ["proto/snapshot.proto", "proto/config.proto", "proto/load.proto", "proto/kv.proto", "proto/stream.proto"];
+const FILES: [&str; 6] = [
+    "proto/snapshot.proto",
+    "proto/config.proto",
+    "proto/load.proto",
+    "proto/kv.proto",
+    "proto/stream.proto",
+    "proto/peers.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in FILES {

@@ -62,6 +62,8 @@ pub struct Stream {
     pub ca: String,
     /// The service accounts of our namespace that they run as.
     pub accounts: Vec<String>,
+    /// Our own pod's token, for the other replicas; without it this one is alone.
+    pub peer_token: Option<PathBuf>,
 }
 
 /// Our certificates.

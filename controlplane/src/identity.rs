@@ -73,7 +73,7 @@ pub(crate) enum Refusal {
     Expired,
     #[error("the token is not valid yet: is the node's clock right?")]
     TooEarly,
-    #[error("the token is of a service account that is not a data plane's")]
+    #[error("the token is of a service account that may not connect here")]
     Account,
     #[error("the token's service account was deleted, and perhaps made anew: restart the pod")]
     AccountGone,

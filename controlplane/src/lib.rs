@@ -26,6 +26,7 @@ pub mod model_server;
 pub mod model_serving;
 pub mod naming;
 pub mod object;
+pub mod peer;
 pub mod problem;
 pub mod process;
 pub mod publish;

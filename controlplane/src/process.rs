@@ -57,7 +57,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
 
 async fn serve(config: Config, ended: watch::Receiver<()>) -> Result<(), Failure> {
     let Config { source, listen, fleet_seed, admin, log: _ } = config;
-    let (options, member) = match source {
+    let (options, mut member) = match source {
         Source::Directory(root) => {
             let fleet_seed = fleet_seed.map_or_else(seed::of_machine, Ok);
             let fleet_seed = fleet_seed.map_err(|error| Failure::System("no fleet seed; give --fleet-seed", error))?;
@@ -73,7 +73,10 @@ async fn serve(config: Config, ended: watch::Receiver<()>) -> Result<(), Failure
             (Options { source: member.source(), listen, fleet_seed }, Some(member))
         }
     };
-    let plane = Plane::start(options).await?;
+    let mut plane = Plane::start(options).await?;
+    if let Some(peering) = member.as_mut().map(|member| member.peering(plane.address())).transpose()?.flatten() {
+        plane = plane.with_peers(peering);
+    }
     let mut view = plane.view();
     let parts = match member {
         Some(member) => Some(member.join(&plane, &mut view).await?),

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::admin::View;
 use crate::engine::Shard;
 use crate::metrics::Builds;
+use crate::peer::{Joined, Peering};
 use crate::publish::serve::{Identify, ListenError, Listener, Options as Stream, Progress, Server};
 use crate::publish::{Settings, Verdicts};
 use crate::source::kubernetes::Scope;
@@ -101,6 +102,7 @@ pub struct Plane {
     rounds: watch::Receiver<Option<Arc<Round>>>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     engines: watch::Sender<Engines>,
+    peering: Option<Peering>,
     looking: Looking,
     building: JoinHandle<()>,
 }
@@ -120,7 +122,13 @@ impl Plane {
         let (engines, said) = watch::channel(Engines::default());
         let building = feed.follow(looking.readings.clone(), said).map_err(StartError::Thread)?;
         let server = Server::new(listen.bind().await?, inputs.clone(), Stream::default());
-        Ok(Self { server, registry, rounds, snapshots: inputs.snapshots, engines, looking, building })
+        Ok(Self { server, registry, rounds, snapshots: inputs.snapshots, engines, peering: None, looking, building })
+    }
+
+    /// One of several replicas, once it serves.
+    #[must_use]
+    pub fn with_peers(self, peering: Peering) -> Self {
+        Self { peering: Some(peering), ..self }
     }
 
     /// Where it listens.
@@ -158,10 +166,16 @@ impl Plane {
     }
 
     /// Serves until `stop`. The data planes go on with what they have.
-    pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn serve(mut self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let (shard, engines, _talking) = match self.peering {
+            Some(peering) => {
+                let Joined { ear: _, shard, own, tasks } = self.server.join(peering, self.engines);
+                (shard, own, Some(tasks))
+            }
+            None => (watch::channel(Shard::alone()).1, self.engines, None),
+        };
         // It ends with the source.
-        let shard = watch::channel(Shard::alone()).1;
-        tokio::spawn(crate::engine::watch(self.rounds, shard, self.server.loads(), self.engines));
+        tokio::spawn(crate::engine::watch(self.rounds, shard, self.server.loads(), engines));
         let mut snapshots = self.snapshots;
         // The thread that makes them holds the sender.
         let lost = async { while snapshots.changed().await.is_ok() {} };

@@ -32,17 +32,25 @@ const ANSWER_TIME: Duration = Duration::from_secs(20);
 
 /// The certificate that is served, as it changes.
 #[derive(Debug, Clone)]
-pub struct Certificates(watch::Receiver<Option<Arc<CertifiedKey>>>);
+pub struct Certificates {
+    newest: watch::Receiver<Option<Arc<CertifiedKey>>>,
+    bundle: watch::Receiver<Arc<str>>,
+}
 
 impl Certificates {
     /// A configuration that serves the newest certificate in every handshake, see [`server_config`].
     pub fn server_config(&self, protocols: &[&str]) -> Arc<ServerConfig> {
-        server_config(self.0.clone(), protocols)
+        server_config(self.newest.clone(), protocols)
     }
 
     /// The newest one; none until one was read or made.
     pub fn newest(&self) -> watch::Receiver<Option<Arc<CertifiedKey>>> {
-        self.0.clone()
+        self.newest.clone()
+    }
+
+    /// What clients are to trust, as PEM; empty until it was read or made.
+    pub fn bundle(&self) -> watch::Receiver<Arc<str>> {
+        self.bundle.clone()
     }
 }
 
@@ -50,15 +58,17 @@ impl Certificates {
 pub fn keep(client: Client, mut options: Options) -> (Certificates, impl Future<Output = ()> + Send) {
     options.hosts = options.hosts.iter().map(|host| canonical(host)).collect();
     let (served, newest) = watch::channel(None);
+    let (trusted, bundle) = watch::channel("".into());
     let keeper = Keeper {
         secrets: Api::namespaced(client.clone(), &options.namespace),
         places: Places::new(&client, &options),
         options,
         served,
+        trusted,
         bundle: String::new(),
         published: None,
     };
-    (Certificates(newest), keeper.run())
+    (Certificates { newest, bundle }, keeper.run())
 }
 
 /// An address as it comes back from a certificate.
@@ -97,6 +107,7 @@ struct Keeper {
     places: Places,
     options: Options,
     served: watch::Sender<Option<Arc<CertifiedKey>>>,
+    trusted: watch::Sender<Arc<str>>,
     /// What the Secret had as the bundle at the last look.
     bundle: String,
     /// Since when all places have had it, as far as was seen.
@@ -144,6 +155,7 @@ impl Keeper {
         let contents = Contents::of(&secret);
         if self.bundle != contents.bundle {
             (self.bundle, self.published) = (contents.bundle.clone(), None);
+            self.trusted.send_replace(contents.bundle.as_str().into());
         }
         let served = self.serve(&contents);
         if self.options.issuer == Issuer::Other {

@@ -67,6 +67,10 @@ pub struct Typed {
     /// The service accounts that data planes run as, in the namespace of the control plane [default: kthena-dataplane].
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub data_plane_accounts: Option<Vec<String>>,
+    /// The file of this pod's projected service account token, of the audience kthena-controlplane: with it the replicas of
+    /// this control plane share what they know of the fleet's load, and the asking of engines. Left out, this one is alone.
+    #[arg(long, value_name = "FILE")]
+    pub peer_token: Option<PathBuf>,
     /// How logs are written [default: text].
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -103,6 +107,7 @@ impl Typed {
             service: self.service.or(other.service),
             ca_config_map: self.ca_config_map.or(other.ca_config_map),
             data_plane_accounts: self.data_plane_accounts.or(other.data_plane_accounts),
+            peer_token: self.peer_token.or(other.peer_token),
             log_format: self.log_format.or(other.log_format),
         }
     }
@@ -154,6 +159,7 @@ fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
         ("--service", typed.service.is_some()),
         ("--ca-config-map", typed.ca_config_map.is_some()),
         ("--data-plane-accounts", typed.data_plane_accounts.is_some()),
+        ("--peer-token", typed.peer_token.is_some()),
     ];
     match (typed.manifests, of_cluster) {
         (Some(manifests), false) => {
@@ -186,6 +192,7 @@ fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
         service: typed.service.unwrap_or_else(|| "kthena-controlplane".to_owned()),
         ca: typed.ca_config_map.unwrap_or_else(|| "kthena-controlplane-ca".to_owned()),
         accounts: typed.data_plane_accounts.unwrap_or_else(|| vec!["kthena-dataplane".to_owned()]),
+        peer_token: typed.peer_token,
     };
     let (kubeconfig, home) = (typed.kubeconfig, typed.namespace);
     Some(Source::Cluster(Box::new(Cluster { kubeconfig, namespaces, home, webhook, certificates, stream })))

@@ -1,6 +1,7 @@
 //! What the process does as a member of a cluster besides following it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -12,6 +13,7 @@ use crate::admin::View;
 use crate::certificates::{self, Certificates, Issuer};
 use crate::config;
 use crate::identity;
+use crate::peer::{self, Members, Peering, Way};
 use crate::run::{Listen, Plane, Source};
 use crate::source::kubernetes::Scope;
 
@@ -24,6 +26,9 @@ pub enum Failure {
     /// The webhook's address.
     #[error("the webhook: {0}")]
     Webhook(#[source] std::io::Error),
+    /// Our own token.
+    #[error("--peer-token {0}: {1}")]
+    PeerToken(String, String),
 }
 
 /// A member of a cluster: it knows where that is, and where it lives in it.
@@ -91,6 +96,29 @@ impl Member {
         let (proofs, keeping) = identity::keep(self.client.clone(), options);
         self.tasks.spawn(keeping);
         Listen::Tls(address, certificates.server_config(&["h2"]), proofs)
+    }
+
+    /// How this replica is with the others, which listen on the same port; none where it is to be alone, or serves in plain text.
+    pub(super) fn peering(&mut self, address: SocketAddr) -> Result<Option<Peering>, Failure> {
+        let Some(token) = self.typed.stream.peer_token.clone() else { return Ok(None) };
+        let Some(certificates) = self.certificates.as_ref().filter(|_| !address.ip().is_loopback()) else {
+            tracing::warn!(%address, "--peer-token means nothing on loopback: no other replica is told the load of this one's data planes");
+            return Ok(None);
+        };
+        let failed = |why: String| Failure::PeerToken(token.display().to_string(), why);
+        let text = std::fs::read_to_string(&token).map_err(|error| failed(error.to_string()))?;
+        let own = peer::Own::of_token(&text);
+        let own = own.ok_or_else(|| failed("it is not a projected service account token of a pod".to_owned()))?;
+        let options = identity::Options::new(&own.namespace, [own.account.as_str()]);
+        let (identify, keeping) = identity::keep(self.client.clone(), options);
+        self.tasks.spawn(keeping);
+        let (service, me) = (self.typed.stream.service.clone(), Arc::<str>::from(own.pod_uid));
+        let domain = format!("{service}.{}.svc", self.home);
+        let (told, members) = watch::channel(Members { me: me.clone(), all: Vec::new() });
+        let place = peer::Place { namespace: self.home.clone(), service, me, port: address.port() };
+        self.tasks.spawn(peer::follow(self.client.clone(), place, told));
+        let way = Way::Tls { bundle: certificates.bundle(), domain, token };
+        Ok(Some(Peering { members, way, identify }))
     }
 
     /// Starts what belongs to a cluster, and puts into `view` what it shows.

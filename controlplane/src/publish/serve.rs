@@ -7,7 +7,7 @@
 //! One change at most is on its way to a subscriber; versions that come meanwhile are skipped. What proxies report of
 //! their load goes into one sum (`load`), of which each gets the others' part, within a budget of bytes (`budget`). What
 //! all have acknowledged is told as a value (`progress`). Who connects (`transport`) is a stranger (`door`) until it is
-//! known who that is (`identify`).
+//! known who that is (`identify`). Other replicas (`peers`) are let in by the same door.
 
 mod archive;
 mod budget;
@@ -15,6 +15,7 @@ mod door;
 mod floor;
 mod identify;
 mod load;
+mod peers;
 mod poison;
 mod progress;
 mod publisher;
@@ -35,10 +36,13 @@ use api::snapshot::Snapshot;
 use tokio::sync::watch;
 
 pub use identify::{Identify, Identity};
+pub(crate) use load::Owner;
 pub use load::{Load, Loads};
 pub use progress::{DataPlane, Progress, Refused};
 pub use transport::{ListenError, Listener};
 
+use crate::peer::{self, Ear, Joined, Peering, Site};
+use crate::world::Engines;
 use archive::{Archive, Published};
 use progress::Registry;
 
@@ -140,6 +144,7 @@ pub struct Server {
     listener: Listener,
     inputs: Inputs,
     hub: Arc<Hub>,
+    ear: Option<Arc<Ear>>,
 }
 
 impl Server {
@@ -159,7 +164,17 @@ impl Server {
             closing: watch::channel(false).0,
             identify: listener.identify.clone(),
         };
-        Self { listener, inputs, hub: Arc::new(hub) }
+        Self { listener, inputs, hub: Arc::new(hub), ear: None }
+    }
+
+    /// Joins other replicas, which find us where data planes do. `engines` gets what all of them know of engines.
+    pub(crate) fn join(&mut self, peering: Peering, engines: watch::Sender<Engines>) -> Joined {
+        let Options { load_interval, load_kept, .. } = self.hub.options;
+        let snapshots = self.inputs.snapshots.clone();
+        let (epoch, loads) = (self.hub.epoch, self.loads());
+        let joined = peer::join(peering, Site { epoch, loads, load_interval, load_kept, snapshots, engines });
+        self.ear = Some(joined.ear.clone());
+        joined
     }
 
     /// Where it listens.
@@ -195,8 +210,8 @@ impl Server {
 
     /// Serves until `stop`, then ends the streams: the data planes serve on and look for another replica.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { listener, inputs, hub } = self;
-        let serving = service::serve(listener, hub.clone(), async {
+        let Self { listener, inputs, hub, ear } = self;
+        let serving = service::serve(listener, hub.clone(), ear, async {
             stop.await;
             hub.closing.send_replace(true);
         });

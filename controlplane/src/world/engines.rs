@@ -35,6 +35,11 @@ impl Engines {
     pub fn of(&self, endpoint: &EndpointKey) -> Option<&Arc<Facts>> {
         self.0.get(endpoint)
     }
+
+    /// All of it, by endpoint.
+    pub fn iter(&self) -> impl Iterator<Item = (&EndpointKey, &Arc<Facts>)> {
+        self.0.iter()
+    }
 }
 
 impl FromIterator<(EndpointKey, Arc<Facts>)> for Engines {

@@ -127,10 +127,10 @@ async fn tokens_of_others_and_for_others_are_refused() -> Result<()> {
     until(&proofs, &site.token("dataplane", AUDIENCE, None).await?, "not bound to a pod").await;
     site.account("other").await?;
     let other = site.pod("other", "other").await?;
-    until(&proofs, &site.token("other", AUDIENCE, Some(&other)).await?, "not a data plane's").await;
+    until(&proofs, &site.token("other", AUDIENCE, Some(&other)).await?, "may not connect here").await;
     let elsewhere = Site::make().await?;
     let foreign = elsewhere.pod("dataplane-x7", "dataplane").await?;
-    until(&proofs, &elsewhere.token("dataplane", AUDIENCE, Some(&foreign)).await?, "not a data plane's").await;
+    until(&proofs, &elsewhere.token("dataplane", AUDIENCE, Some(&foreign)).await?, "may not connect here").await;
     Ok(())
 }
 

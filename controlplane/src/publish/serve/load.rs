@@ -1,7 +1,9 @@
 //! What every proxy has outstanding at every engine, and for each proxy the sum of the others', with what engines say of
-//! themselves. Values are absolute: a report replaces, a sum replaces, and nothing is lost where one is skipped.
+//! themselves. Values are absolute: a report replaces, a sum replaces, and nothing is lost where one is skipped. Another
+//! replica of the control plane is one more that reports, for all of its proxies; what it is told is only of ours.
 
 mod engines;
+mod own;
 mod shares;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,7 +14,7 @@ use api::limits::{MAX_BACKENDS, MAX_ENDPOINTS};
 use api::proto::{BackendShare, EndpointLoad, EngineLoad, LoadReport, LoadSum};
 use tokio::sync::watch;
 
-use engines::Engines;
+use engines::{Engines, Read};
 use shares::Shares;
 
 /// Endpoints in one sum, and engines in it, which stays under 1 MiB.
@@ -24,9 +26,15 @@ const SHARES_IN_ONE: usize = 1_024;
 /// Endpoints that are known at once, idle ones included.
 const MOST: usize = 2 * MAX_ENDPOINTS;
 
-/// A proxy, whichever of its streams it speaks by.
+/// Who reports, whichever of its streams it speaks by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(super) struct Owner(pub(super) u64);
+pub(crate) enum Owner {
+    #[default]
+    Nobody,
+    Proxy(u64),
+    /// Another replica, for its proxies.
+    Peer(u64),
+}
 
 /// What one has outstanding at one endpoint, or all have.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -40,6 +48,7 @@ pub struct Load {
     pub ttft: f32,
 }
 
+/// A proxy, or a peer.
 #[derive(Debug, Default)]
 struct Proxy {
     /// The stream that it speaks by.
@@ -58,6 +67,8 @@ struct Endpoint {
     changed: (u64, Owner),
     /// When it last changed by anyone but that one.
     changed_by_others: u64,
+    /// When it last changed by one of our own proxies.
+    changed_here: u64,
 }
 
 impl Endpoint {
@@ -74,6 +85,8 @@ struct Book {
     endpoints: HashMap<u32, Endpoint>,
     /// Endpoints by their last change.
     order: BTreeMap<u64, u32>,
+    /// Those that our own proxies changed, by their last change of it.
+    order_here: BTreeMap<u64, u32>,
     engines: Engines,
     shares: Shares,
 }
@@ -104,13 +117,13 @@ impl Loads {
         })
     }
 
-    /// How many proxies have reported.
+    /// How many proxies have reported here.
     pub fn proxies(&self) -> usize {
-        self.book().proxies.len()
+        self.book().proxies.keys().filter(|owner| matches!(owner, Owner::Proxy(_))).count()
     }
 
     /// Counts changes.
-    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
@@ -120,20 +133,15 @@ impl Loads {
             return;
         }
         let mut book = self.book();
-        let proxy = book.proxies.entry(owner).or_default();
-        proxy.sequence = report.sequence;
-        if proxy.stream != stream {
-            proxy.stream = stream;
-            let told: HashSet<u32> = report.endpoints.iter().map(|load| load.handle).collect();
-            let old: Vec<u32> = proxy.loads.keys().copied().filter(|handle| !told.contains(handle)).collect();
-            old.into_iter().for_each(|handle| book.set(owner, handle, Load::default()));
+        book.proxies.entry(owner).or_default().sequence = report.sequence;
+        let load = |load: &EndpointLoad| {
+            let EndpointLoad { handle, queued_tokens, running, ttft } = *load;
+            (handle, Load { queued_tokens, running, ttft })
+        };
+        // There are no more; what a hostile proxy adds is not looked at.
+        if book.take(owner, stream, report.endpoints.iter().take(MAX_ENDPOINTS).map(load)) {
             let told: HashSet<&str> = report.shares.iter().map(|share| &*share.backend).collect();
             book.end_shares(owner, |backend| !told.contains(backend));
-        }
-        // There are no more; what a hostile proxy adds is not looked at.
-        for load in report.endpoints.iter().take(MAX_ENDPOINTS) {
-            let EndpointLoad { handle, queued_tokens, running, ttft } = *load;
-            book.set(owner, handle, Load { queued_tokens, running, ttft });
         }
         for share in report.shares.iter().take(MAX_BACKENDS) {
             book.share(owner, share);
@@ -141,8 +149,8 @@ impl Loads {
         self.tell(&book);
     }
 
-    /// The proxy is gone, unless it speaks by another stream now.
-    pub(super) fn forget(&self, owner: Owner, stream: u64) {
+    /// It is gone, unless it speaks by another stream now.
+    pub(crate) fn forget(&self, owner: Owner, stream: u64) {
         let mut book = self.book();
         if book.proxies.get(&owner).is_none_or(|proxy| proxy.stream != stream) {
             return;
@@ -156,6 +164,10 @@ impl Loads {
 
     /// Takes in what an engine's metrics said at a time. Only what an endpoint of the newest build says is to come here.
     pub(crate) fn engine(&self, said: EngineLoad, read: Instant) {
+        self.engine_by(said, Read { at: read, here: true });
+    }
+
+    fn engine_by(&self, said: EngineLoad, read: Read) {
         let mut book = self.book();
         let change = book.change + 1;
         if book.engines.set(said, read, change) {
@@ -213,6 +225,20 @@ impl Loads {
 }
 
 impl Book {
+    /// What one reports of these endpoints; of all others it has nothing if it speaks by this stream for the first time,
+    /// which is what is returned.
+    fn take(&mut self, owner: Owner, stream: u64, loads: impl Iterator<Item = (u32, Load)> + Clone) -> bool {
+        let proxy = self.proxies.entry(owner).or_default();
+        let first = std::mem::replace(&mut proxy.stream, stream) != stream;
+        if first {
+            let told: HashSet<u32> = loads.clone().map(|(handle, _)| handle).collect();
+            let old: Vec<u32> = proxy.loads.keys().copied().filter(|handle| !told.contains(handle)).collect();
+            old.into_iter().for_each(|handle| self.set(owner, handle, Load::default()));
+        }
+        loads.for_each(|(handle, load)| self.set(owner, handle, load));
+        first
+    }
+
     fn set(&mut self, owner: Owner, handle: u32, load: Load) {
         let Some(proxy) = self.proxies.get_mut(&owner) else { return };
         let idle = (load.queued_tokens, load.running) == (0, 0);
@@ -242,6 +268,11 @@ impl Book {
             endpoint.changed_by_others = endpoint.changed.0;
         }
         endpoint.changed = (self.change, owner);
+        if matches!(owner, Owner::Proxy(_)) {
+            self.order_here.remove(&endpoint.changed_here);
+            endpoint.changed_here = self.change;
+            self.order_here.insert(self.change, handle);
+        }
         self.order.insert(self.change, handle);
         if self.endpoints.len() > MOST {
             self.prune();
@@ -268,7 +299,8 @@ impl Book {
             self.order.iter().filter(|(_, handle)| idle(handle)).take(MOST / 2).map(|(c, h)| (*c, *h)).collect();
         for (change, handle) in spare {
             self.order.remove(&change);
-            self.endpoints.remove(&handle);
+            let gone = self.endpoints.remove(&handle);
+            self.order_here.remove(&gone.unwrap_or_default().changed_here);
         }
     }
 }

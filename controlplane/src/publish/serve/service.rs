@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use api::proto::peers_server::PeersServer;
 use api::proto::{FromDataPlane, ToDataPlane};
 use bytes::{BufMut, Bytes};
 use futures_util::future::BoxFuture;
@@ -22,7 +23,8 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstDecoder;
 
 use super::transport::{Link, Listener};
-use super::{Hub, door, stream};
+use super::{Hub, door, peers, stream};
+use crate::peer::Ear;
 
 const NAME: &str = "kthena.dataplane.v1.DataPlane";
 /// From a data plane: an answer lists at most 1,000 refusals, a load report at most 16,384 endpoints.
@@ -38,7 +40,12 @@ const STREAMS_PER_CONNECTION: u32 = 4;
 const OUTBOX: usize = 1;
 
 /// Lets connections in until `stop`, then waits for the streams to end.
-pub(super) async fn serve(listener: Listener, hub: Arc<Hub>, stop: impl Future<Output = ()>) -> io::Result<()> {
+pub(super) async fn serve(
+    listener: Listener,
+    hub: Arc<Hub>,
+    ear: Option<Arc<Ear>>,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
     let (admitted, connections) = mpsc::channel(1);
     let incoming = unfold(connections, |mut connections| async {
         connections.recv().await.map(|connection| (Ok::<_, io::Error>(connection), connections))
@@ -55,8 +62,12 @@ pub(super) async fn serve(listener: Listener, hub: Arc<Hub>, stop: impl Future<O
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(STREAMS_PER_CONNECTION);
+    let peers = ear.map(|ear| {
+        let door = peers::Door { ear, closing: hub.closing.subscribe() };
+        PeersServer::new(door).max_decoding_message_size(peers::MESSAGE_BYTES)
+    });
     tokio::select! {
-        served = server.serve_with_incoming_shutdown(DataPlanes { hub }, incoming, stop) => served.map_err(io::Error::other),
+        served = server.serve_with_incoming_shutdown(Services { hub, peers }, incoming, stop) => served.map_err(io::Error::other),
         never = door => never,
     }
 }
@@ -122,11 +133,18 @@ struct DataPlanes {
     hub: Arc<Hub>,
 }
 
-impl NamedService for DataPlanes {
+/// What is served here: data planes, and replicas where there are others.
+#[derive(Debug, Clone)]
+struct Services {
+    hub: Arc<Hub>,
+    peers: Option<PeersServer<peers::Door>>,
+}
+
+impl NamedService for Services {
     const NAME: &'static str = NAME;
 }
 
-impl Service<http::Request<Body>> for DataPlanes {
+impl Service<http::Request<Body>> for Services {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -136,7 +154,11 @@ impl Service<http::Request<Body>> for DataPlanes {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let service = self.clone();
+        let service = DataPlanes { hub: self.hub.clone() };
+        let called = |name| request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(name));
+        if let (Some(peers), Some("/Tell")) = (&self.peers, called(peers::NAME)) {
+            return peers.clone().call(request);
+        }
         Box::pin(async move {
             let stream = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(NAME));
             if stream != Some("/Stream") {

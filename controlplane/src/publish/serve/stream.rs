@@ -160,7 +160,7 @@ impl Stream {
     fn new(hub: Arc<Hub>, subscribe: &Subscribe, seat: Seat, ends: Instant) -> Self {
         let now = Instant::now();
         // Processes name themselves by a random number of 64 bits; a stream without a name has its own small one.
-        let owner = Owner(if subscribe.instance == 0 { seat.stream() } else { subscribe.instance });
+        let owner = Owner::Proxy(if subscribe.instance == 0 { seat.stream() } else { subscribe.instance });
         Self {
             subscriber: Subscriber::new(subscribe),
             owner,

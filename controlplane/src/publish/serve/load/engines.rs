@@ -17,26 +17,36 @@ pub(super) struct Engines {
     order: BTreeMap<u64, u32>,
 }
 
+/// When an engine was read, and whether by this replica.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Read {
+    pub(super) at: Instant,
+    pub(super) here: bool,
+}
+
 #[derive(Debug)]
 struct Engine {
     said: EngineLoad,
-    read: Instant,
+    read: Read,
     change: u64,
     changed: Instant,
 }
 
 impl Engines {
     /// Takes in what one said, as this change if that is one.
-    pub(super) fn set(&mut self, said: EngineLoad, read: Instant, change: u64) -> bool {
+    pub(super) fn set(&mut self, said: EngineLoad, read: Read, change: u64) -> bool {
         let handle = said.handle;
-        if let Some(known) = self.of.get_mut(&handle)
-            && known.said == said
-            && read.saturating_duration_since(known.changed) < AGAIN
-        {
-            known.read = read;
-            return false;
+        if let Some(known) = self.of.get_mut(&handle) {
+            // While one replica takes over from another, both read it.
+            if known.read.at > read.at {
+                return false;
+            }
+            if known.said == said && read.at.saturating_duration_since(known.changed) < AGAIN {
+                known.read = read;
+                return false;
+            }
         }
-        if let Some(before) = self.of.insert(handle, Engine { said, read, change, changed: read }) {
+        if let Some(before) = self.of.insert(handle, Engine { said, read, change, changed: read.at }) {
             self.order.remove(&before.change);
         }
         self.order.insert(change, handle);
@@ -48,7 +58,7 @@ impl Engines {
         let mut told = Vec::new();
         for (change, handle) in self.order.range(seen + 1..) {
             let Engine { said, read, .. } = &self.of[handle];
-            let age = now.saturating_duration_since(*read);
+            let age = now.saturating_duration_since(read.at);
             if age >= FRESH {
                 continue;
             }
@@ -58,6 +68,16 @@ impl Engines {
             told.push((*change, EngineLoad { age_ms: age.as_millis() as u32, ..*said }));
         }
         (told, None)
+    }
+
+    /// Of the changes after `seen`, those that were read here and still count.
+    pub(super) fn own_since(&self, seen: u64, now: Instant) -> impl Iterator<Item = (u64, EngineLoad)> {
+        let read = self.order.range(seen + 1..).map(|(change, handle)| (*change, &self.of[handle]));
+        read.filter_map(move |(change, Engine { said, read, .. })| {
+            let age = now.saturating_duration_since(read.at);
+            let told = EngineLoad { age_ms: age.as_millis() as u32, ..*said };
+            (read.here && age < FRESH).then_some((change, told))
+        })
     }
 
     /// Forgets the others.

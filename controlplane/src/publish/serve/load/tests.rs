@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use super::*;
 
-fn report(loads: &[(u32, u64, u32)]) -> LoadReport {
+pub(super) fn report(loads: &[(u32, u64, u32)]) -> LoadReport {
     let load = |&(handle, queued_tokens, running)| EndpointLoad { handle, queued_tokens, running, ttft: 0.0 };
     LoadReport { epoch: 1, endpoints: loads.iter().map(load).collect(), ..LoadReport::default() }
 }
 
 fn told(loads: &Loads, owner: u64, seen: &mut u64) -> Vec<(u32, u64, u32)> {
-    let (sum, up_to) = loads.sum(Owner(owner), *seen, Instant::now());
+    let (sum, up_to) = loads.sum(Owner::Proxy(owner), *seen, Instant::now());
     *seen = up_to;
     sum.endpoints.iter().map(|e| (e.handle, e.queued_tokens, e.running)).collect()
 }
@@ -17,14 +17,14 @@ fn told(loads: &Loads, owner: u64, seen: &mut u64) -> Vec<(u32, u64, u32)> {
 fn each_is_told_what_the_others_have_and_only_what_changed() {
     let loads = Loads::new(1);
     let (mut a, mut b) = (0, 0);
-    loads.report(Owner(1), 1, &report(&[(7, 100, 1)]));
+    loads.report(Owner::Proxy(1), 1, &report(&[(7, 100, 1)]));
     assert_eq!(told(&loads, 1, &mut a), [], "its own changes are no news to it");
     assert_eq!(told(&loads, 2, &mut b), [(7, 100, 1)]);
-    loads.report(Owner(2), 2, &report(&[(7, 30, 2), (8, 5, 1)]));
+    loads.report(Owner::Proxy(2), 2, &report(&[(7, 30, 2), (8, 5, 1)]));
     assert_eq!(told(&loads, 1, &mut a), [(7, 30, 2), (8, 5, 1)]);
     assert_eq!(told(&loads, 2, &mut b), []);
-    loads.report(Owner(2), 2, &report(&[(7, 0, 0)]));
-    loads.report(Owner(1), 1, &report(&[(7, 101, 1)]));
+    loads.report(Owner::Proxy(2), 2, &report(&[(7, 0, 0)]));
+    loads.report(Owner::Proxy(1), 1, &report(&[(7, 101, 1)]));
     assert_eq!(told(&loads, 1, &mut a), [(7, 0, 0)], "also where its own change came after it");
     assert_eq!(told(&loads, 2, &mut b), [(7, 101, 1)]);
     assert_eq!((told(&loads, 1, &mut a), told(&loads, 2, &mut b)), (vec![], vec![]));
@@ -33,15 +33,15 @@ fn each_is_told_what_the_others_have_and_only_what_changed() {
 #[test]
 fn a_proxy_that_is_gone_is_taken_out_unless_it_speaks_by_another_stream() {
     let loads = Loads::new(1);
-    loads.report(Owner(1), 1, &report(&[(7, 100, 1), (8, 1, 1)]));
+    loads.report(Owner::Proxy(1), 1, &report(&[(7, 100, 1), (8, 1, 1)]));
     let mut seen = 0;
     assert_eq!(told(&loads, 2, &mut seen).len(), 2);
-    loads.report(Owner(1), 2, &report(&[(7, 90, 1)]));
-    loads.forget(Owner(1), 1);
+    loads.report(Owner::Proxy(1), 2, &report(&[(7, 90, 1)]));
+    loads.forget(Owner::Proxy(1), 1);
     let mut news = told(&loads, 2, &mut seen);
     news.sort_unstable();
     assert_eq!(news, [(7, 90, 1), (8, 0, 0)], "the new stream replaces what the old one said");
-    loads.forget(Owner(1), 2);
+    loads.forget(Owner::Proxy(1), 2);
     assert_eq!(told(&loads, 2, &mut seen), [(7, 0, 0)]);
     assert_eq!(loads.proxies(), 0);
 }
@@ -49,7 +49,7 @@ fn a_proxy_that_is_gone_is_taken_out_unless_it_speaks_by_another_stream() {
 #[test]
 fn what_is_of_another_epoch_is_of_other_endpoints() {
     let loads = Loads::new(1);
-    loads.report(Owner(1), 1, &LoadReport { epoch: 2, ..report(&[(7, 100, 1)]) });
+    loads.report(Owner::Proxy(1), 1, &LoadReport { epoch: 2, ..report(&[(7, 100, 1)]) });
     assert_eq!(loads.at(7), Load::default());
 }
 
@@ -58,7 +58,7 @@ fn the_time_to_the_first_token_is_the_mean_over_proxies_and_outlasts_their_reque
     let loads = Loads::new(1);
     let tell = |owner: u64, running, ttft| {
         let endpoints = vec![EndpointLoad { handle: 7, queued_tokens: 0, running, ttft }];
-        loads.report(Owner(owner), owner, &LoadReport { epoch: 1, endpoints, ..LoadReport::default() });
+        loads.report(Owner::Proxy(owner), owner, &LoadReport { epoch: 1, endpoints, ..LoadReport::default() });
         loads.at(7).ttft
     };
     assert_eq!(tell(1, 1, 0.0), 0.0);
@@ -87,7 +87,7 @@ fn the_whole_fleets_load_is_the_sum_of_all_reports() {
             let (owner, handle) = (random(5), random(6) as u32);
             if random(3) > 0 {
                 let load = (random(4) * 10, random(3) as u32);
-                loads.report(Owner(owner), owner + 1, &report(&[(handle, load.0, load.1)]));
+                loads.report(Owner::Proxy(owner), owner + 1, &report(&[(handle, load.0, load.1)]));
                 truth.insert((owner, handle), load);
             } else {
                 for (handle, tokens, running) in told(&loads, owner, &mut seen[owner as usize]) {
@@ -108,7 +108,7 @@ fn the_whole_fleets_load_is_the_sum_of_all_reports() {
 fn a_large_sum_comes_in_pieces() {
     let loads = Loads::new(1);
     let all: Vec<_> = (0..40_000).map(|handle| (handle, 1, 1)).collect();
-    loads.report(Owner(1), 1, &report(&all));
+    loads.report(Owner::Proxy(1), 1, &report(&all));
     let mut seen = 0;
     let pieces: Vec<usize> = (0..4).map(|_| told(&loads, 2, &mut seen).len()).collect();
     assert_eq!(pieces, [IN_ONE, IN_ONE, 40_000 - 2 * IN_ONE, 0]);
@@ -120,7 +120,7 @@ fn idle_endpoints_are_not_kept_for_ever() {
     for first in (0..MOST as u32 + 40_000).step_by(10_000) {
         for running in [1, 0] {
             let all: Vec<_> = (first..first + 10_000).map(|handle| (handle, 0, running)).collect();
-            loads.report(Owner(1), 1, &report(&all));
+            loads.report(Owner::Proxy(1), 1, &report(&all));
         }
     }
     let book = loads.book();
@@ -133,7 +133,7 @@ fn engine(handle: u32, running: u32) -> EngineLoad {
 
 /// What a new data plane is told of engines, at a time, and how old it is.
 fn engines(loads: &Loads, now: Instant) -> Vec<(u32, u32, u32)> {
-    let (sum, _) = loads.sum(Owner(1), 0, now);
+    let (sum, _) = loads.sum(Owner::Proxy(1), 0, now);
     sum.engines.iter().map(|said| (said.handle, said.running, said.age_ms)).collect()
 }
 
@@ -144,7 +144,7 @@ fn what_an_engine_says_is_told_when_it_changes_and_before_it_is_forgotten() {
     let mut news = |running, second| {
         let now = begun + Duration::from_secs(second);
         loads.engine(engine(7, running), now);
-        let (sum, up_to) = loads.sum(Owner(1), seen, now);
+        let (sum, up_to) = loads.sum(Owner::Proxy(1), seen, now);
         seen = up_to;
         sum.engines.len()
     };
@@ -168,11 +168,11 @@ fn many_engines_come_in_pieces_and_no_change_is_lost_between() {
     let (loads, now) = (Loads::new(1), Instant::now());
     for handle in 0..20_000 {
         loads.engine(engine(handle, 1), now);
-        loads.report(Owner(2), 2, &report(&[(handle, 1, 1)]));
+        loads.report(Owner::Proxy(2), 2, &report(&[(handle, 1, 1)]));
     }
     let (mut seen, mut pieces) = (0, Vec::new());
     for _ in 0..3 {
-        let (sum, up_to) = loads.sum(Owner(1), seen, now);
+        let (sum, up_to) = loads.sum(Owner::Proxy(1), seen, now);
         seen = up_to;
         pieces.push((sum.engines.len(), sum.endpoints.len()));
     }

@@ -60,9 +60,15 @@ impl Site {
     }
 
     pub(super) fn behind(listener: Listener, options: Options) -> Self {
+        Self::of(listener, options, |_| ())
+    }
+
+    /// With something done before it serves.
+    pub(super) fn of(listener: Listener, options: Options, prepare: impl FnOnce(&mut Server)) -> Self {
         let (snapshots, zones) = (watch::channel(None).0, watch::channel(Arc::default()).0);
         let inputs = Inputs { snapshots: snapshots.subscribe(), zones: zones.subscribe() };
-        let server = Server::new(listener, inputs, options);
+        let mut server = Server::new(listener, inputs, options);
+        prepare(&mut server);
         let (stop, stopped) = oneshot::channel();
         Self {
             address: server.address(),

@@ -2,21 +2,27 @@
 
 use std::collections::BTreeSet;
 
+use api::proto::PeerReport;
+use api::proto::peers_client::PeersClient;
 use jiff::Timestamp;
 use rustls::sign::CertifiedKey;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
+use super::super::identify::Local;
 use super::plane::{Plane, Site, until};
 use super::*;
 use crate::certificates::server_config;
 use crate::certificates::testing::{Made, made};
+use crate::engine::Shard;
 use crate::identity::testing::{Signer, claims, known, options};
-use crate::identity::{Asked, Proofs};
+use crate::identity::{self, Accounts, Asked, Known, Proofs};
+use crate::peer::{Member, Members, Peering, Way};
 
 /// A server by TLS, and what it proves who it is and finds out who others are by.
 struct Secure {
@@ -140,6 +146,98 @@ async fn plain_text_is_not_answered_by_tls() {
         Ok(channel) => Plane::over(channel, Some(&secure.bearer(60)), Some(Default::default())).await.is_err(),
     };
     assert!(refused);
+}
+
+/// A replica that hears peers by TLS; the control plane's own service account is another than the data planes'.
+async fn with_peers() -> (Secure, watch::Receiver<Shard>, JoinSet<()>) {
+    let signer = Signer::es256("a");
+    let proofs = |accounts: &[(&str, &str)]| {
+        let accounts = accounts.iter().map(|(name, uid)| ((*name).to_owned(), (*uid).to_owned()));
+        let known = Known { accounts: Accounts(accounts.collect()), ..known(&[&signer]) };
+        watch::channel(Asked { known: Some(Arc::new(known)), times: 1 })
+    };
+    let (asked, news) = proofs(&[("dataplane", "sa-1")]);
+    let data_planes = Arc::new(Proofs::new(options(), news, Arc::default()));
+    let (_, news) = proofs(&[("controlplane", "sa-2")]);
+    let own = identity::Options::new("kthena-system", ["controlplane"]);
+    let identify = Arc::new(Proofs::new(own, news, Arc::default()));
+    let Made { bundle, key } = certificate();
+    let (certificates, newest) = watch::channel(Some(Arc::new(key)));
+    let listener =
+        Listener::tls("127.0.0.1:0".parse().unwrap(), &server_config(newest, &[]), data_planes).await.unwrap();
+    let pod = |name: &str| Member { name: name.into(), address: listener.address() };
+    let members = Members { me: "pod-b".into(), all: vec![pod("pod-a"), pod("pod-b")] };
+    let members = watch::channel(members).1;
+    let (mut tasks, mut shard) = (JoinSet::new(), watch::channel(Shard::alone()).1);
+    let site = Site::of(listener, Options::default(), |server| {
+        let peering = Peering { members, way: Way::Plain, identify };
+        let joined = server.join(peering, watch::channel(Engines::default()).0);
+        (tasks, shard) = (joined.tasks, joined.shard);
+    });
+    (Secure { site, bundle, certificates, signer, _asked: asked }, shard, tasks)
+}
+
+/// What a pod's token claims that is of the control plane.
+fn of_the_control_plane(pod: &str) -> Value {
+    let mut claims = claims(Timestamp::now());
+    claims["sub"] = json!("system:serviceaccount:kthena-system:controlplane");
+    claims["kubernetes.io"]["serviceaccount"] = json!({"name": "controlplane", "uid": "sa-2"});
+    claims["kubernetes.io"]["pod"]["uid"] = json!(pod);
+    claims
+}
+
+#[tokio::test]
+async fn a_replica_is_let_in_with_the_token_of_its_pod_and_reads_it_from_its_file() {
+    let (b, b_shares, _tasks) = with_peers().await;
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, b.signer.token(&of_the_control_plane("pod-a")) + "\n").unwrap();
+    let members = watch::channel(Members {
+        me: "pod-a".into(),
+        all: vec![Member { name: "pod-b".into(), address: b.site.address }],
+    });
+    let (bundle, trusted) = watch::channel("".into());
+    let way = Way::Tls { bundle: trusted, domain: "control".into(), token };
+    let peering = Peering { members: members.1, way, identify: Arc::new(Local) };
+    let mut talking = JoinSet::new();
+    let a = Site::of(Listener::plain("127.0.0.1:0".parse().unwrap()).await.unwrap(), Options::default(), |server| {
+        talking = server.join(peering, watch::channel(Engines::default()).0).tasks;
+    });
+    a.publish("a");
+    assert_eq!(b_shares.borrow().members.len(), 1, "nothing is trusted before there is a CA");
+    bundle.send_replace(b.bundle.as_str().into());
+    until("b hears a", || b_shares.borrow().members.len() == 2).await;
+}
+
+#[tokio::test]
+async fn a_data_plane_is_no_replica_and_a_replica_no_data_plane() {
+    let (b, b_shares, _tasks) = with_peers().await;
+    let of_a_data_plane = b.signer.token(&claims(Timestamp::now()));
+    let of_a = b.signer.token(&of_the_control_plane("pod-a"));
+    let tell = async |token: Option<&str>, member: &str| {
+        let report = PeerReport { epoch: 5, member: member.to_owned(), ..PeerReport::default() };
+        let mut request = Request::new(futures_util::stream::iter([report]));
+        if let Some(token) = token {
+            request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        let mut client = PeersClient::new(b.connect(&b.bundle).await.unwrap());
+        client.tell(request).await.map(drop).map_err(|status| status.code())
+    };
+    assert_eq!(tell(None, "pod-a").await, Err(Code::Unauthenticated));
+    assert_eq!(tell(Some(&of_a_data_plane), "pod-a").await, Err(Code::Unauthenticated));
+    assert_eq!(tell(Some(&of_a), "pod-c").await, Err(Code::PermissionDenied), "it says to be another");
+    assert_eq!(tell(Some(&of_a), "pod-a").await, Ok(()));
+    assert_eq!(b.join(Some(&format!("Bearer {of_a}"))).await.unwrap_err().code(), Code::Unauthenticated);
+    assert!(b.join(Some(&format!("Bearer {of_a_data_plane}"))).await.is_ok());
+    assert_eq!(b_shares.borrow().members.len(), 1);
+}
+
+#[tokio::test]
+async fn a_control_plane_that_is_alone_hears_no_peers() {
+    let secure = Secure::start().await;
+    let mut client = PeersClient::new(secure.connect(&secure.bundle).await.unwrap());
+    let refused = client.tell(futures_util::stream::iter([PeerReport::default()])).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
 }
 
 /// Many more than there is room for, each with what has no end: nothing at all, or the begin of a handshake.

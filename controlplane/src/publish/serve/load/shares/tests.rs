@@ -16,7 +16,7 @@ fn report(shares: &[(&str, f64)]) -> LoadReport {
 
 /// (backend, the others' rate, how many they are) as a proxy is told next.
 fn told(loads: &Loads, owner: u64, seen: &mut u64) -> Vec<(String, f64, u32)> {
-    let (sum, up_to) = loads.sum(Owner(owner), *seen, Instant::now());
+    let (sum, up_to) = loads.sum(Owner::Proxy(owner), *seen, Instant::now());
     *seen = up_to;
     sum.shares.into_iter().map(|share| (share.backend, share.token_rate, share.proxies)).collect()
 }
@@ -28,31 +28,31 @@ fn named(shares: &[(&str, f64, u32)]) -> Vec<(String, f64, u32)> {
 #[test]
 fn each_is_told_what_the_others_decide_and_how_many_they_are() {
     let (loads, mut seen) = (Loads::new(1), [0; 4]);
-    loads.report(Owner(1), 1, &report(&[("d/a", 100.0)]));
+    loads.report(Owner::Proxy(1), 1, &report(&[("d/a", 100.0)]));
     assert_eq!(told(&loads, 1, &mut seen[1]), [], "its own part is no news to it");
-    loads.report(Owner(2), 2, &report(&[("d/a", 30.0), ("d/b", 5.0)]));
+    loads.report(Owner::Proxy(2), 2, &report(&[("d/a", 30.0), ("d/b", 5.0)]));
     assert_eq!(told(&loads, 1, &mut seen[1]), named(&[("d/a", 30.0, 1), ("d/b", 5.0, 1)]));
     assert_eq!(told(&loads, 2, &mut seen[2]), named(&[("d/a", 100.0, 1)]));
     assert_eq!(told(&loads, 3, &mut seen[3]), named(&[("d/a", 130.0, 2), ("d/b", 5.0, 1)]));
-    loads.report(Owner(2), 2, &report(&[("d/a", 0.0)]));
-    loads.report(Owner(1), 1, &report(&[("d/a", 101.0)]));
+    loads.report(Owner::Proxy(2), 2, &report(&[("d/a", 0.0)]));
+    loads.report(Owner::Proxy(1), 1, &report(&[("d/a", 101.0)]));
     assert_eq!(told(&loads, 1, &mut seen[1]), named(&[("d/a", 0.0, 0)]), "also where its own change came after it");
     assert_eq!(told(&loads, 3, &mut seen[3]), named(&[("d/a", 101.0, 1)]));
-    loads.report(Owner(1), 1, &report(&[("d/a", 101.0)]));
+    loads.report(Owner::Proxy(1), 1, &report(&[("d/a", 101.0)]));
     assert_eq!(told(&loads, 3, &mut seen[3]), [], "the same again is no change");
 }
 
 #[test]
 fn a_share_goes_with_its_stream_unless_another_took_over() {
     let (loads, mut seen) = (Loads::new(1), 0);
-    loads.report(Owner(1), 1, &report(&[("d/a", 100.0), ("d/b", 5.0)]));
+    loads.report(Owner::Proxy(1), 1, &report(&[("d/a", 100.0), ("d/b", 5.0)]));
     assert_eq!(told(&loads, 2, &mut seen).len(), 2);
-    loads.report(Owner(1), 2, &report(&[("d/a", 90.0)]));
-    loads.forget(Owner(1), 1);
+    loads.report(Owner::Proxy(1), 2, &report(&[("d/a", 90.0)]));
+    loads.forget(Owner::Proxy(1), 1);
     let mut news = told(&loads, 2, &mut seen);
     news.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(news, named(&[("d/a", 90.0, 1), ("d/b", 0.0, 0)]), "the new stream replaces what the old one said");
-    loads.forget(Owner(1), 2);
+    loads.forget(Owner::Proxy(1), 2);
     assert_eq!(told(&loads, 2, &mut seen), named(&[("d/a", 0.0, 0)]));
     assert!(loads.book().shares.of.is_empty(), "nothing is kept of who is gone");
 }
@@ -61,8 +61,8 @@ fn a_share_goes_with_its_stream_unless_another_took_over() {
 fn what_makes_no_sense_is_zero() {
     for rate in [f64::NAN, f64::INFINITY, f64::MAX, -1.0] {
         let (loads, mut seen) = (Loads::new(1), 0);
-        loads.report(Owner(1), 1, &report(&[("d/a", 100.0)]));
-        loads.report(Owner(1), 1, &report(&[("d/a", rate)]));
+        loads.report(Owner::Proxy(1), 1, &report(&[("d/a", 100.0)]));
+        loads.report(Owner::Proxy(1), 1, &report(&[("d/a", rate)]));
         assert_eq!(told(&loads, 2, &mut seen), named(&[("d/a", 0.0, 0)]), "{rate}");
     }
 }
@@ -73,11 +73,11 @@ fn many_shares_come_in_pieces_beside_endpoints_and_no_change_is_lost_between() {
     for number in 0..1_500 {
         let one = report(&[(&format!("d/{number}"), 1.0)]);
         let endpoints = vec![api::proto::EndpointLoad { handle: number, queued_tokens: 1, running: 1, ttft: 0.0 }];
-        loads.report(Owner(2), 2, &LoadReport { endpoints, ..one });
+        loads.report(Owner::Proxy(2), 2, &LoadReport { endpoints, ..one });
     }
     let mut pieces = Vec::new();
     for _ in 0..3 {
-        let (sum, up_to) = loads.sum(Owner(1), seen, Instant::now());
+        let (sum, up_to) = loads.sum(Owner::Proxy(1), seen, Instant::now());
         seen = up_to;
         pieces.push((sum.shares.len(), sum.endpoints.len()));
     }
@@ -91,14 +91,14 @@ fn flood(loads: &Loads, owner: u64, names: std::ops::Range<usize>, rate: f64) {
     let names: Vec<String> = names.map(|number| format!("d/{number}")).collect();
     for part in names.chunks(10_000) {
         let shares: Vec<_> = part.iter().map(|name| (name.as_str(), rate)).collect();
-        loads.report(Owner(owner), owner, &report(&shares));
+        loads.report(Owner::Proxy(owner), owner, &report(&shares));
     }
 }
 
 #[test]
 fn what_is_kept_is_bounded_and_idle_backends_make_room() {
     let loads = Loads::new(1);
-    loads.report(Owner(1), 1, &report(&[(&"x".repeat(MAX_NAME_BYTES + 1), 1.0)]));
+    loads.report(Owner::Proxy(1), 1, &report(&[(&"x".repeat(MAX_NAME_BYTES + 1), 1.0)]));
     assert_eq!(loads.book().shares.backends.len(), 0);
     flood(&loads, 1, 0..MAX_BACKENDS + 10, 1.0);
     assert_eq!(loads.book().shares.backends.len(), MAX_BACKENDS, "of one proxy");
@@ -109,7 +109,7 @@ fn what_is_kept_is_bounded_and_idle_backends_make_room() {
     flood(&loads, 3, 2 * MAX_BACKENDS..2 * MAX_BACKENDS + 10, 1.0);
     let book = loads.book();
     let Shares { backends, order, of, idle } = &book.shares;
-    assert_eq!(of[&Owner(3)].len(), 10, "idle ones make room");
+    assert_eq!(of[&Owner::Proxy(3)].len(), 10, "idle ones make room");
     assert_eq!((order.len(), *idle), (backends.len(), backends.values().filter(|b| b.rates.is_empty()).count()));
 }
 
@@ -132,12 +132,12 @@ fn a_proxy_knows_what_the_others_decide_whatever_the_order() {
             let (owner, backend, kind) = (random(5), random(4), random(8));
             match kind {
                 0 => {
-                    loads.forget(Owner(owner), owner + 1);
+                    loads.forget(Owner::Proxy(owner), owner + 1);
                     truth.retain(|(other, _), _| *other != owner);
                 }
                 1..5 => {
                     let rate = random(4) as f64;
-                    loads.report(Owner(owner), owner + 1, &report(&[(&format!("d/{backend}"), rate)]));
+                    loads.report(Owner::Proxy(owner), owner + 1, &report(&[(&format!("d/{backend}"), rate)]));
                     truth.insert((owner, backend), rate);
                 }
                 _ => {

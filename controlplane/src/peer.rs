@@ -1,0 +1,126 @@
+//! The other replicas of this control plane: each serves some of the data planes, and all know the whole fleet's load.
+//!
+//! Each replica dials each other one (`dial`) and tells it (`tell`) what its own data planes report and what it asked engines
+//! itself; nothing that was heard is told on. Who is dialled hears it (`hear`): a peer is one more that reports load, and its
+//! facts join ours (`facts`). Handles belong to one process, so endpoints are named by their keys on the way (`names`, `wire`).
+//! Who the others are is a value, [`Members`], that our own Service's EndpointSlices say (`found`); which engines are whose
+//! follows from that and from who is heard (`alive`), so that a replica that has fallen silent is stood in for at once.
+
+mod alive;
+mod dial;
+mod facts;
+mod found;
+mod hear;
+mod names;
+mod own;
+mod tell;
+mod wire;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::snapshot::Snapshot;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::engine::Shard;
+use crate::publish::serve::{Identify, Loads};
+use crate::world::Engines;
+
+pub(crate) use found::{Place, follow};
+pub(crate) use hear::Ear;
+pub(crate) use own::Own;
+
+use names::Index;
+
+/// Replicas at once, this one not counted; there are two or three.
+const MOST: usize = 16;
+
+/// A replica.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// Its pod's UID.
+    pub name: Arc<str>,
+    /// Where it listens for data planes and for peers.
+    pub address: SocketAddr,
+}
+
+/// All replicas, as one of them sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    /// This replica's name.
+    pub me: Arc<str>,
+    /// All, this one included once it is listed.
+    pub all: Vec<Member>,
+}
+
+/// How a replica is with the others.
+#[derive(Debug)]
+pub struct Peering {
+    /// Who they are.
+    pub members: watch::Receiver<Members>,
+    /// How they are dialled.
+    pub way: Way,
+    /// Finds out whether who dials is one of them.
+    pub identify: Arc<dyn Identify>,
+}
+
+/// How peers are dialled.
+#[derive(Debug, Clone)]
+pub enum Way {
+    /// In plain text, on loopback.
+    Plain,
+    /// By TLS, with this pod's token.
+    Tls {
+        /// What is trusted, as PEM.
+        bundle: watch::Receiver<Arc<str>>,
+        /// The name that is in their certificate.
+        domain: String,
+        /// The file of the token; the kubelet renews it.
+        token: PathBuf,
+    },
+}
+
+/// What of this replica others are told, and what they change.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) epoch: u64,
+    pub(crate) loads: Arc<Loads>,
+    /// Between two reports while load changes.
+    pub(crate) load_interval: Duration,
+    /// How long what a lost peer said of its load still counts.
+    pub(crate) load_kept: Duration,
+    pub(crate) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// What is known of engines, by all replicas together.
+    pub(crate) engines: watch::Sender<Engines>,
+}
+
+/// A replica that has joined the others.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    /// Where they are heard.
+    pub(crate) ear: Arc<Ear>,
+    /// Which engines are ours to ask.
+    pub(crate) shard: watch::Receiver<Shard>,
+    /// What those said of themselves.
+    pub(crate) own: watch::Sender<Engines>,
+    /// All that runs for it; dropped, it ends.
+    pub(crate) tasks: JoinSet<()>,
+}
+
+/// Joins the others, within a runtime.
+pub(crate) fn join(Peering { members, way, identify }: Peering, site: Site) -> Joined {
+    let Site { epoch, loads, load_interval, load_kept, snapshots, engines } = site;
+    let (own, said) = watch::channel(Engines::default());
+    let index = Arc::new(Index::new(snapshots));
+    let ear = Arc::new(Ear::new(hear::Options { epoch, load_kept, identify }, loads.clone(), index.clone()));
+    let mut tasks = JoinSet::new();
+    let (shard, standing) = alive::watch(members.clone(), ear.heard());
+    tasks.spawn(standing);
+    tasks.spawn(facts::pool(said.clone(), ear.heard(), engines));
+    let voice = dial::Voice { epoch, loads, index, load_interval, facts: said };
+    tasks.spawn(dial::all(members, way, Arc::new(voice)));
+    Joined { ear, shard, own, tasks }
+}

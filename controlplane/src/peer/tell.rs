@@ -1,0 +1,118 @@
+//! What a peer is told: all there is at first, then what changed, and a sign of life.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::id::EndpointKey;
+use api::proto::{PeerFacts, PeerReport};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::dial::Voice;
+use super::names::Names;
+use super::wire::{engine_out, facts_out, load_out};
+use crate::world::{Engines, Facts};
+
+/// Who hears nothing for three times this takes us for dead.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
+/// Changes in one message, which stays far under what is taken.
+const IN_ONE: usize = 8_192;
+/// Bytes of facts in one message.
+const FACTS_BYTES: usize = 1 << 20;
+/// To take a message. Who does not is dialled again, and told all.
+const TAKEN: Duration = Duration::from_secs(2);
+
+/// Tells one until it takes no more.
+pub(super) async fn tell(voice: &Voice, me: &str, out: mpsc::Sender<PeerReport>) {
+    let (mut changed, mut facts) = (voice.loads.watch(), voice.facts.clone());
+    let (mut telling, mut said) = (Telling::default(), None::<Instant>);
+    loop {
+        let up_to = *changed.borrow_and_update();
+        let mut reports = telling.facts(&facts.borrow_and_update().clone());
+        let loads = telling.loads(voice, Instant::now());
+        // What came from a peer is a change, too, and none for another.
+        if !loads.loads.is_empty()
+            || !loads.engines.is_empty()
+            || said.is_none_or(|said| said.elapsed() >= SIGN_OF_LIFE)
+        {
+            reports.push(loads);
+        }
+        for report in reports {
+            said = Some(Instant::now());
+            let report = PeerReport { epoch: voice.epoch, member: me.to_owned(), ..report };
+            if !matches!(timeout(TAKEN, out.send(report)).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+        if telling.seen < up_to {
+            continue;
+        }
+        sleep(voice.load_interval).await;
+        let quiet = said.map_or(Duration::ZERO, |said| SIGN_OF_LIFE.saturating_sub(said.elapsed()));
+        tokio::select! {
+            Ok(()) = changed.changed() => {}
+            Ok(()) = facts.changed() => {}
+            () = sleep(quiet) => {}
+        }
+    }
+}
+
+/// What one has been told.
+#[derive(Debug, Default)]
+struct Telling {
+    /// Up to which change.
+    seen: u64,
+    /// Where our proxies had something. An endpoint may go while requests run there, and that these end is told, too.
+    busy: HashMap<u32, EndpointKey>,
+    facts: BTreeMap<EndpointKey, Arc<Facts>>,
+}
+
+impl Telling {
+    fn loads(&mut self, voice: &Voice, now: Instant) -> PeerReport {
+        let own = voice.loads.own(self.seen, IN_ONE, now);
+        let names = voice.index.newest();
+        self.seen = own.up_to;
+        let mut loads = Vec::new();
+        for (handle, load) in own.loads {
+            let Some(key) = self.key(&names, handle) else { continue };
+            loads.push(load_out(&key, load));
+            if (load.queued_tokens, load.running) == (0, 0) {
+                self.busy.remove(&handle);
+            } else {
+                self.busy.insert(handle, key);
+            }
+        }
+        let engines = own.engines.into_iter();
+        let engines = engines.filter_map(|said| Some(engine_out(names.keys.get(&said.handle)?, said)));
+        PeerReport { loads, engines: engines.collect(), ..PeerReport::default() }
+    }
+
+    fn key(&self, names: &Names, handle: u32) -> Option<EndpointKey> {
+        names.keys.get(&handle).or_else(|| self.busy.get(&handle)).cloned()
+    }
+
+    /// In as many messages as it takes.
+    fn facts(&mut self, newest: &Engines) -> Vec<PeerReport> {
+        let news = newest.iter().filter(|(key, facts)| self.facts.get(*key) != Some(*facts));
+        let gone = self.facts.keys().filter(|key| newest.of(key).is_none());
+        let news = news.map(|(key, facts)| facts_out(key, Some(facts)));
+        let told: Vec<PeerFacts> = news.chain(gone.map(|key| facts_out(key, None))).collect();
+        self.facts = newest.iter().map(|(key, facts)| (key.clone(), facts.clone())).collect();
+        let mut reports = Vec::new();
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        for facts in told {
+            bytes += facts.encoded_len();
+            part.push(facts);
+            if bytes >= FACTS_BYTES {
+                reports.push(PeerReport { facts: std::mem::take(&mut part), ..PeerReport::default() });
+                bytes = 0;
+            }
+        }
+        if !part.is_empty() {
+            reports.push(PeerReport { facts: part, ..PeerReport::default() });
+        }
+        reports
+    }
+}

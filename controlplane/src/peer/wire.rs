@@ -1,0 +1,124 @@
+//! From what is told to what is meant, and back.
+
+use std::sync::Arc;
+
+use api::id::{EndpointKey, ModelName};
+use api::limits::{MAX_LOADED_ADAPTERS, MAX_NAME_BYTES};
+use api::proto::{EngineLoad, LoadedAdapters, PeerEngine, PeerFacts, PeerKey, PeerLoad};
+
+use crate::publish::serve::Load;
+use crate::world::{Facts, Unready};
+
+/// A peer says what cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum WireError {
+    #[error("something is said of no endpoint")]
+    NoKey,
+    #[error("an endpoint's pod has a UID of more than {MAX_NAME_BYTES} bytes")]
+    LongUid,
+    #[error("an endpoint's port or rank is beyond 65535")]
+    Number,
+}
+
+pub(super) fn key_in(key: Option<&PeerKey>) -> Result<EndpointKey, WireError> {
+    let PeerKey { uid, port, rank } = key.ok_or(WireError::NoKey)?;
+    if uid.len() > MAX_NAME_BYTES {
+        return Err(WireError::LongUid);
+    }
+    let number = |number: u32| u16::try_from(number).map_err(|_| WireError::Number);
+    Ok(EndpointKey { uid: uid.as_str().into(), port: number(*port)?, rank: number(*rank)? })
+}
+
+fn key_out(EndpointKey { uid, port, rank }: &EndpointKey) -> Option<PeerKey> {
+    Some(PeerKey { uid: uid.to_string(), port: u32::from(*port), rank: u32::from(*rank) })
+}
+
+pub(super) fn load_in(load: &PeerLoad) -> Load {
+    let PeerLoad { key: _, queued_tokens, running, ttft } = *load;
+    Load { queued_tokens, running, ttft }
+}
+
+pub(super) fn load_out(key: &EndpointKey, Load { queued_tokens, running, ttft }: Load) -> PeerLoad {
+    PeerLoad { key: key_out(key), queued_tokens, running, ttft }
+}
+
+/// As of when it was read, which its age tells.
+pub(super) fn engine_in(handle: u32, said: &PeerEngine) -> EngineLoad {
+    let PeerEngine { key: _, age_ms: _, running, waiting, cache_usage, ttft, tpot } = *said;
+    EngineLoad { handle, age_ms: 0, running, waiting, cache_usage, ttft, tpot }
+}
+
+pub(super) fn engine_out(key: &EndpointKey, said: EngineLoad) -> PeerEngine {
+    let EngineLoad { handle: _, age_ms, running, waiting, cache_usage, ttft, tpot } = said;
+    PeerEngine { key: key_out(key), age_ms, running, waiting, cache_usage, ttft, tpot }
+}
+
+/// None where they are withdrawn.
+pub(super) fn facts_in(said: &PeerFacts) -> Option<Arc<Facts>> {
+    let PeerFacts { key: _, withdrawn, adapters, unready, unready_models } = said;
+    if *withdrawn {
+        return None;
+    }
+    let names = |names: &[String]| {
+        names.iter().take(MAX_LOADED_ADAPTERS).map(|name| ModelName::from(name.as_str())).collect::<Vec<_>>()
+    };
+    let unready = match (unready, unready_models.is_empty()) {
+        (true, _) => Unready::All,
+        (false, true) => Unready::Nothing,
+        (false, false) => Unready::Models(names(unready_models).into_iter().collect()),
+    };
+    Some(Arc::new(Facts { adapters: adapters.as_ref().map(|adapters| names(&adapters.names)), unready }))
+}
+
+pub(super) fn facts_out(key: &EndpointKey, facts: Option<&Facts>) -> PeerFacts {
+    let Some(Facts { adapters, unready }) = facts else {
+        return PeerFacts { key: key_out(key), withdrawn: true, ..PeerFacts::default() };
+    };
+    let names = |names: &[ModelName]| names.iter().map(ModelName::to_string).collect();
+    PeerFacts {
+        key: key_out(key),
+        withdrawn: false,
+        adapters: adapters.as_ref().map(|adapters| LoadedAdapters { names: names(adapters) }),
+        unready: *unready == Unready::All,
+        unready_models: match unready {
+            Unready::Models(models) => models.iter().map(ModelName::to_string).collect(),
+            Unready::Nothing | Unready::All => Vec::new(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> EndpointKey {
+        EndpointKey { uid: "pod-1".into(), port: 8000, rank: 3 }
+    }
+
+    #[test]
+    fn facts_come_through_as_they_are() {
+        let adapters = Some(vec!["a".into(), "b".into()]);
+        for facts in [
+            Facts::default(),
+            Facts { adapters: Some(Vec::new()), unready: Unready::All },
+            Facts { adapters, unready: Unready::Models(["m".into()].into()) },
+        ] {
+            let told = facts_out(&key(), Some(&facts));
+            assert_eq!((key_in(told.key.as_ref()), facts_in(&told).as_deref()), (Ok(key()), Some(&facts)));
+        }
+        assert_eq!(facts_in(&facts_out(&key(), None)), None);
+    }
+
+    #[test]
+    fn what_names_no_endpoint_is_refused() {
+        let check = |edit: fn(&mut PeerKey), expected| {
+            let mut key = key_out(&key()).unwrap();
+            edit(&mut key);
+            assert_eq!(key_in(Some(&key)), Err(expected));
+        };
+        check(|key| key.port = 65_536, WireError::Number);
+        check(|key| key.rank = u32::MAX, WireError::Number);
+        check(|key| key.uid = "x".repeat(MAX_NAME_BYTES + 1), WireError::LongUid);
+        assert_eq!(key_in(None), Err(WireError::NoKey));
+    }
+}

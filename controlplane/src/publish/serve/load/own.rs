@@ -1,0 +1,70 @@
+//! The part of the load that is for other replicas: what our own proxies have, and what we asked engines ourselves.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use api::proto::EngineLoad;
+
+use super::engines::Read;
+use super::{Load, Loads, Owner};
+
+/// What is to be told to a peer.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Own {
+    /// What our proxies have together, by handle.
+    pub(crate) loads: Vec<(u32, Load)>,
+    pub(crate) engines: Vec<EngineLoad>,
+    /// Up to which change that is.
+    pub(crate) up_to: u64,
+}
+
+impl Loads {
+    /// What changed here since the change `seen`, at most so much of it. It is to be asked again while `up_to` is not the last change.
+    pub(crate) fn own(&self, seen: u64, most: usize, now: Instant) -> Own {
+        let book = self.book();
+        // Both are by their changes, so what is cut off is what comes last.
+        let loads = book.order_here.range(seen + 1..).map(|(change, handle)| (*change, *handle));
+        let loads: BTreeMap<u64, u32> = loads.take(most + 1).collect();
+        let engines: BTreeMap<u64, EngineLoad> = book.engines.own_since(seen, now).take(most + 1).collect();
+        let mut changes: Vec<u64> = loads.keys().chain(engines.keys()).copied().collect();
+        changes.sort_unstable();
+        let up_to = changes.get(most).map_or(book.change, |first_not| first_not - 1);
+        let own = |(_, handle): (&u64, &u32)| (*handle, book.own(*handle));
+        Own {
+            loads: loads.range(..=up_to).map(own).collect(),
+            engines: engines.range(..=up_to).map(|(_, said)| *said).collect(),
+            up_to,
+        }
+    }
+
+    /// What a peer's proxies have at these endpoints. Where it says so by another stream than before, they have nothing at all others.
+    pub(crate) fn peer(&self, epoch: u64, stream: u64, loads: &[(u32, Load)]) {
+        let mut book = self.book();
+        book.take(Owner::Peer(epoch), stream, loads.iter().copied());
+        self.tell(&book);
+    }
+
+    /// What an engine said to a peer.
+    pub(crate) fn engine_of_peer(&self, said: EngineLoad, read: Instant) {
+        self.engine_by(said, Read { at: read, here: false });
+    }
+}
+
+impl super::Book {
+    fn own(&self, handle: u32) -> Load {
+        let proxies = self.proxies.iter().filter(|(owner, _)| matches!(owner, Owner::Proxy(_)));
+        let mut sum = Load::default();
+        let mut measured = 0;
+        for load in proxies.filter_map(|(_, proxy)| proxy.loads.get(&handle)) {
+            sum.queued_tokens = sum.queued_tokens.wrapping_add(load.queued_tokens);
+            sum.running = sum.running.wrapping_add(load.running);
+            sum.ttft += load.ttft;
+            measured += u32::from(load.ttft > 0.0);
+        }
+        sum.ttft /= measured.max(1) as f32;
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests;
