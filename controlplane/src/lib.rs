@@ -30,6 +30,7 @@ pub mod peer;
 pub mod problem;
 pub mod process;
 pub mod publish;
+mod refusal;
 mod report;
 pub mod run;
 pub mod source;

@@ -22,6 +22,7 @@ use super::plan::{Step, due};
 use super::publish::{MANAGER, Places};
 use super::tls::{certified, server_config};
 use super::{Contents, Issuer, Options};
+use crate::refusal::sentence;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(30);
@@ -93,14 +94,6 @@ enum LookError {
     Late,
 }
 
-/// The API server's sentence, without all else that it said.
-fn said(error: &Error) -> String {
-    match error {
-        Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
-}
-
 #[derive(Debug)]
 struct Keeper {
     secrets: Api<Secret>,
@@ -150,7 +143,8 @@ impl Keeper {
 
     async fn look(&mut self) -> Result<Looked, LookError> {
         let name = self.options.secret.clone();
-        let found = self.secrets.get_opt(&name).await.map_err(|error| LookError::Secret(name.clone(), said(&error)))?;
+        let found =
+            self.secrets.get_opt(&name).await.map_err(|error| LookError::Secret(name.clone(), sentence(&error)))?;
         let secret = found.ok_or_else(|| LookError::NoSecret(name.clone()))?;
         let contents = Contents::of(&secret);
         if self.bundle != contents.bundle {
@@ -169,7 +163,7 @@ impl Keeper {
         }
         // Everyone else gets to know of a bundle only once it is in the Secret.
         let lacked = self.places.bring(&contents.bundle).await;
-        if lacked.map_err(|(place, error)| LookError::Publish(place, said(&error)))? || self.published.is_none() {
+        if lacked.map_err(|(place, error)| LookError::Publish(place, sentence(&error)))? || self.published.is_none() {
             self.published = Some(now);
         }
         Ok(Looked::Settled)
@@ -204,7 +198,7 @@ impl Keeper {
                 tracing::info!(secret = name, ?step, "another replica wrote certificates first");
                 Ok(Looked::Changed)
             }
-            Err(error) => Err(LookError::Secret(name.clone(), said(&error))),
+            Err(error) => Err(LookError::Secret(name.clone(), sentence(&error))),
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use http::Request;
 use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Client;
 use kube::api::Api;
-use kube::{Client, Error};
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -17,6 +17,7 @@ use super::keys::KeysError;
 use super::known::{Accounts, Known};
 use super::verify::{Asked, Proofs};
 use super::{Keys, Options};
+use crate::refusal::sentence;
 
 /// For all that one look asks.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -113,7 +114,7 @@ async fn look(client: &Client, options: &Options) -> Result<Known, LookError> {
     let api: Api<ServiceAccount> = Api::namespaced(client.clone(), &options.namespace);
     let mut accounts = BTreeMap::new();
     for name in &options.service_accounts {
-        let found = api.get_opt(name).await.map_err(|error| LookError::Account(name.clone(), said(&error)))?;
+        let found = api.get_opt(name).await.map_err(|error| LookError::Account(name.clone(), sentence(&error)))?;
         if let Some(uid) = found.and_then(|account| account.metadata.uid) {
             accounts.insert(name.clone(), uid);
         }
@@ -123,13 +124,5 @@ async fn look(client: &Client, options: &Options) -> Result<Known, LookError> {
 
 async fn read(client: &Client, path: &'static str) -> Result<String, LookError> {
     let request = Request::get(path).body(Vec::new()).expect("a path without anything special");
-    client.request_text(request).await.map_err(|error| LookError::Path(path, said(&error)))
-}
-
-/// The API server's sentence, without all else that it said.
-fn said(error: &Error) -> String {
-    match error {
-        Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
+    client.request_text(request).await.map_err(|error| LookError::Path(path, sentence(&error)))
 }

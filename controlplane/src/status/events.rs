@@ -22,7 +22,7 @@ use super::Term;
 use super::counts::Counts;
 use super::desired::PENDING;
 use super::says::{Says, Told};
-use super::write::sentence;
+use crate::refusal::sentence;
 
 const CONTROLLER: &str = "serving.volcano.sh/kthena-controlplane";
 const BETWEEN: Duration = Duration::from_millis(200);

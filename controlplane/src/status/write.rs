@@ -14,6 +14,7 @@ use super::key::{KINDS, Key, conditions, resource};
 use super::plan::{Outcome, Task};
 use super::says::Says;
 use crate::object::Kind;
+use crate::refusal::{retry_after, sentence};
 use crate::world::ObjectName;
 
 /// The field manager of all statuses.
@@ -144,23 +145,9 @@ fn meaning(task: &Task, error: &Error) -> Outcome {
         Error::Api(status) if status.code == 404 => Outcome::Gone,
         error => {
             tracing::warn!(object = %task.key, error = sentence(error), "a status is not written");
-            Outcome::Failed(retry_after(error))
+            let Error::Api(status) = error else { return Outcome::Failed(None) };
+            Outcome::Failed(retry_after(status))
         }
-    }
-}
-
-/// Where the server says so.
-pub(super) fn retry_after(error: &Error) -> Option<Duration> {
-    let Error::Api(status) = error else { return None };
-    let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-    (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
-}
-
-/// The API server's, without all else that it said.
-pub(super) fn sentence(error: &Error) -> String {
-    match error {
-        Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
     }
 }
 
