@@ -21,6 +21,7 @@ use super::state::Change;
 use super::version::Newest;
 use super::watched::Watched;
 use crate::metrics::Watches;
+use crate::refusal::retry_after;
 
 /// The server ends a watch after so long, and says before how far it has come,
 const WATCH: u32 = 60;
@@ -79,9 +80,7 @@ impl Failure {
 
     /// How long the server asks to be left alone.
     fn asked(&self) -> Option<Duration> {
-        let Self::Said(status) = self else { return None };
-        let seconds = status.details.as_ref()?.retry_after_seconds;
-        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+        if let Self::Said(status) = self { retry_after(status) } else { None }
     }
 }
 
@@ -184,8 +183,11 @@ impl Follower {
         let mut events = pin!(opened.map_err(|_| Failure::Silent(ANSWER))??);
         while let Some(event) = timeout(SILENCE, events.try_next()).await.map_err(|_| Failure::Silent(SILENCE))?? {
             let version = self.take(event).await?;
-            self.newest.reached(&version);
-            *at = version;
+            // From nowhere a watch would begin anew, and never say what was deleted.
+            if !version.is_empty() {
+                self.newest.reached(&version);
+                *at = version;
+            }
         }
         Ok(())
     }
