@@ -7,15 +7,21 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Error;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::cluster::Member;
+use crate::refusal::sentence;
 
 /// The Secret; the chart makes it, empty.
 const SECRET: &str = "kthena-fleet-seed";
 const KEY: &str = "seed";
 const MANAGER: &str = "kthena-controlplane-seed";
+/// After a failure.
 const PAUSE: Duration = Duration::from_secs(1);
+/// After it was filled.
+const GLANCE: Duration = Duration::from_millis(100);
+/// For one look.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// The same at every start on this machine.
 pub(super) fn of_machine() -> io::Result<u64> {
@@ -46,16 +52,19 @@ pub(super) async fn of_cluster(given: Option<u64>, member: &Member) -> u64 {
     let secrets: Api<Secret> = Api::namespaced(member.client.clone(), &member.home);
     let mut said = String::new();
     loop {
-        let why = match read_or_fill(&secrets).await {
+        let late = || Err(format!("the API server did not answer within {ANSWER_TIME:?}"));
+        let why = match timeout(ANSWER_TIME, read_or_fill(&secrets)).await.unwrap_or_else(|_| late()) {
             Ok(Some(seed)) => return seed,
-            Ok(None) => continue,
+            // The next look finds it, unless somebody takes away again what is filled in: that must not become a storm.
+            Ok(None) => String::new(),
             Err(why) => why,
         };
-        if said != why {
+        if !why.is_empty() && said != why {
             tracing::warn!("no fleet seed yet: {why}");
-            said = why;
         }
-        sleep(PAUSE).await;
+        let pause = if why.is_empty() { GLANCE } else { PAUSE };
+        said = why;
+        sleep(pause).await;
     }
 }
 
@@ -66,7 +75,7 @@ async fn read_or_fill(secrets: &Api<Secret>) -> Result<Option<u64>, String> {
         Err(Error::Api(status)) if status.code == 404 => {
             return Err(format!("Secret {SECRET} is not there: create it, empty, as the chart does"));
         }
-        Err(error) => return Err(said(&error)),
+        Err(error) => return Err(format!("Secret {SECRET}: {}", sentence(&error))),
     };
     if let Some(held) = secret.data.as_ref().and_then(|data| data.get(KEY)) {
         let text = String::from_utf8_lossy(&held.0);
@@ -83,14 +92,6 @@ async fn read_or_fill(secrets: &Api<Secret>) -> Result<Option<u64>, String> {
     match secrets.patch(SECRET, &PatchParams::apply(MANAGER).force(), &Patch::Apply(filled)).await {
         Ok(_) => Ok(None),
         Err(Error::Api(status)) if status.code == 409 => Ok(None),
-        Err(error) => Err(said(&error)),
-    }
-}
-
-/// The API server's sentence, without all else that it said.
-fn said(error: &Error) -> String {
-    match error {
-        Error::Api(status) => format!("Secret {SECRET}: {}", status.message),
-        other => format!("Secret {SECRET}: {other}"),
+        Err(error) => Err(format!("Secret {SECRET}: {}", sentence(&error))),
     }
 }
