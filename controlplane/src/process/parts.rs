@@ -1,5 +1,6 @@
 //! What runs beside the stream: the webhook, the election, and whoever is elected writes statuses.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use futures_util::future::BoxFuture;
@@ -50,7 +51,6 @@ impl Parts {
     /// Until the end is asked for, and until what was begun is done: who writes ends before another may be elected.
     pub(super) async fn run(self, ended: watch::Receiver<()>) {
         let Self { tasks, webhook, election, writer, written, ending } = self;
-        let _until_the_end = tasks;
         let answering = async {
             match webhook {
                 Some(webhook) => webhook.serve(stopped(ended.clone())).await,
@@ -65,8 +65,21 @@ impl Parts {
             stopped(ended.clone()).await;
             drop(ending);
         };
-        tokio::join!(answering, writing, election, asked);
+        tokio::select! {
+            _ = async { tokio::join!(answering, writing, election, asked) } => {}
+            never = mourn(tasks) => match never {},
+        }
     }
+}
+
+/// A task that panics, such as the one that keeps the certificates, must not be missed only when they have expired.
+async fn mourn(mut tasks: JoinSet<()>) -> Infallible {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a task of the control plane has died: restart it");
+        }
+    }
+    std::future::pending().await
 }
 
 /// Binds the webhook and tries whether the API server reaches it, which is part of being ready.
