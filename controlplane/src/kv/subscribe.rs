@@ -22,6 +22,8 @@ use reach::Reach;
 
 /// The first pause after a connection that failed, and the longest. Each is drawn from its upper half.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A connection that lasted for so long was one: who lets us in and shows us out at once is not dialled ten times a second.
+const STEADY: Duration = Duration::from_secs(1);
 
 /// Where a rank's events are to be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,11 +106,15 @@ pub async fn follow(
         };
         let fault = match reached {
             Ok(connection) => {
-                pause = PAUSE.0;
-                match follower.converse(connection, &mut reach).await {
+                let begun = Instant::now();
+                let fault = match follower.converse(connection, &mut reach).await {
                     Ok(Gone) => return Ok(()),
                     Err(fault) => fault,
+                };
+                if begun.elapsed() >= STEADY {
+                    pause = PAUSE.0;
                 }
+                fault
             }
             Err(fault) => fault,
         };
