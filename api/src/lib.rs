@@ -15,3 +15,4 @@ pub mod proto;
 #[cfg(any(test, feature = "testing"))]
 pub mod sample;
 pub mod snapshot;
+pub mod template;

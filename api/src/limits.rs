@@ -99,5 +99,11 @@ pub const SESSION_HEADER: &str = "x-session-id";
 pub const MAX_SESSION_HEADER_BYTES: usize = 128;
 /// Most endpoints that can be given a prefix-cache score.
 pub const MAX_PREFIX_TOP_K: u32 = 1_000;
+/// Bytes of a chat template.
+pub const MAX_TEMPLATE_BYTES: usize = 128 << 10;
+/// Variables that a chat template is given besides the conversation.
+pub const MAX_TEMPLATE_TOKENS: usize = 64;
+/// Bytes of one of them, and of what a tokenizer puts before a prompt.
+pub const MAX_TOKEN_BYTES: usize = 1_024;
 /// Problems that one refusal lists.
 pub const MAX_PROBLEMS: usize = 1_000;
