@@ -16,6 +16,7 @@ mod problem;
 mod profile;
 mod rate;
 mod route;
+mod template;
 #[cfg(test)]
 mod tests;
 mod whole;

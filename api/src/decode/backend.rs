@@ -7,6 +7,7 @@ use super::Object;
 use super::endpoint::endpoint;
 use super::field::{choice, duration, name, namespaced, narrow, number, object, optional_model, wait};
 use super::path::{Path, Problems};
+use super::template::chat_template;
 use crate::proto::backend as wire_enum;
 use crate::snapshot::{Backend, Credentials, Ejection, Engine, Retry, Timeouts, UsageInjection};
 use crate::{limits, proto};
@@ -31,6 +32,8 @@ pub(crate) fn backend(problems: &mut Problems, at: &Path<'_>, wire: proto::Backe
         max_in_flight: number(problems, &at.field("maxInFlight"), wire.max_in_flight, in_flight),
         usage: usage(problems, at, wire.usage),
         credentials: credentials(problems, at, wire.credentials),
+        chat_template: (wire.chat_template)
+            .map(|wire| Arc::new(chat_template(problems, &at.field("chatTemplate"), wire))),
         name: wire.name.into(),
     };
     problems.object = None;
