@@ -7,7 +7,7 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::cells::Buckets;
 use super::series::{Active, Series};
-use super::{Limit, Metrics, StreamOutcome};
+use super::{Limit, Metrics, PromptText, StreamOutcome};
 
 /// Numbers that others keep and the scrape shows.
 #[derive(Debug, Clone, Default)]
@@ -136,6 +136,10 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     for (outcome, name) in StreamOutcome::ALL {
         streams.add(vec![("outcome", name.into())], sum(&|c| c.streams[outcome as usize].value()));
     }
+    let mut prompts = Sums::<u64>::default();
+    for (text, name) in PromptText::ALL {
+        prompts.add(vec![("text", name.into())], sum(&|c| c.prompts[text as usize].value()));
+    }
     let mut lag = Sums::<Buckets>::default();
     let mut connections = Sums::<u64>::default();
     let mut silent = Sums::<u64>::default();
@@ -164,6 +168,11 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     ));
     out.push(counters("kthena_router_limit_hits_total", "Limits hit, by the setting's name.", limits));
     out.push(counters("kthena_router_streams_total", "Streams, by how they ended.", streams));
+    out.push(counters(
+        "kthena_router_templated_prompts_total",
+        "Prompts of backends with a chat template, by how their text was had.",
+        prompts,
+    ));
     out.push(counters("kthena_router_retries_total", "Attempts beyond the first.", one(sum(&|c| c.retries.value()))));
     out.push(counters(
         "kthena_router_upstream_connects_total",

@@ -13,3 +13,4 @@ mod routing;
 mod snapshot_file;
 mod streams;
 mod support;
+mod templates;
