@@ -162,7 +162,7 @@ impl Stream {
         // Processes name themselves by a random number of 64 bits; a stream without a name has its own small one.
         let owner = Owner::Proxy(if subscribe.instance == 0 { seat.stream() } else { subscribe.instance });
         Self {
-            subscriber: Subscriber::new(subscribe),
+            subscriber: Subscriber::new(subscribe, &hub.archive),
             owner,
             wants_load: subscribe.load,
             sending: None,

@@ -175,6 +175,24 @@ async fn who_refuses_the_older_form_too_does_without() {
     assert_eq!(plane.words(), "a=new");
 }
 
+#[tokio::test]
+async fn the_last_form_is_there_however_long_the_refusal_takes() {
+    let site = Site::start(Options { publish_interval: Duration::ZERO, ..Options::default() }).await;
+    site.publish("a b");
+    let mut slow = site.join().await;
+    slow.apply().await;
+    site.publish("a=new b=poison");
+    let refused = slow.receive().await;
+    // More than are kept for nobody.
+    for n in 0..30 {
+        site.publish(&format!("a=new{n} b=poison"));
+        until("it is published", || site.progress.borrow().version.version == n + 3).await;
+    }
+    slow.refuse_update(refused, &[(Kind::Route, "d/b")]).await;
+    let delta = slow.apply().await;
+    assert_eq!((delta.base, slow.words()), (Some(site.version(1)), "a=new29 b".into()));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_who_refuse_alike_share_what_they_get_and_the_others_have_it_all() {
     let site = Site::start(Options::default()).await;

@@ -268,6 +268,10 @@ impl Plane {
     /// Refuses the next change because of these objects.
     pub(super) async fn refuse(&mut self, objects: &[(Kind, &str)]) {
         let update = self.receive().await;
+        self.refuse_update(update, objects).await;
+    }
+
+    pub(super) async fn refuse_update(&mut self, update: Update, objects: &[(Kind, &str)]) {
         let refusal = |&(kind, name): &(Kind, &str)| Refusal {
             kind: kind.into(),
             name: name.into(),
