@@ -7,6 +7,11 @@ use super::*;
 
 /// The times of the readings, from the start, for pods that change at `changes`.
 async fn readings(changes: &[u64]) -> Vec<(u64, usize)> {
+    readings_beside(changes, &[]).await
+}
+
+/// The same while one pod is said at each of `noise`, and says nothing new from the second time on.
+async fn readings_beside(changes: &[u64], noise: &[u64]) -> Vec<(u64, usize)> {
     let watched = Watched::all(&Scope::default());
     let pods = watched.iter().position(|watched| watched.kind() == "Pod").unwrap();
     let (tell, told) = mpsc::channel(CHANGES);
@@ -21,9 +26,12 @@ async fn readings(changes: &[u64]) -> Vec<(u64, usize)> {
         for place in 0..watched.len() {
             tell.send(Change::Listed(place, Vec::new())).await.unwrap();
         }
-        for (number, at) in changes.iter().enumerate() {
-            tokio::time::sleep_until(begin + Duration::from_millis(*at)).await;
-            let pod = serde_json::json!({"metadata": {"name": format!("p{number}"), "namespace": "d"}});
+        let changes = changes.iter().enumerate().map(|(number, at)| (*at, format!("p{number}")));
+        let mut all: Vec<_> = changes.chain(noise.iter().map(|at| (*at, "noise".to_owned()))).collect();
+        all.sort();
+        for (at, name) in all {
+            tokio::time::sleep_until(begin + Duration::from_millis(at)).await;
+            let pod = serde_json::json!({"metadata": {"name": name, "namespace": "d"}});
             tell.send(Change::Put(pods, entry(&watched[pods], pod).unwrap())).await.unwrap();
         }
         tokio::time::sleep(PERIOD * 2).await;
@@ -41,6 +49,12 @@ async fn one_change_is_read_once_it_is_quiet() {
 #[tokio::test(start_paused = true)]
 async fn changes_close_together_are_read_together() {
     assert_eq!(readings(&[1_000, 1_005, 1_012]).await, [(10, 0), (1_022, 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_news_delays_nothing() {
+    let noise: Vec<u64> = (0..100).map(|n| 900 + 2 * n).collect();
+    assert_eq!(readings_beside(&[1_001], &noise).await, [(10, 0), (910, 1), (1_011, 2)]);
 }
 
 #[tokio::test(start_paused = true)]
