@@ -21,7 +21,7 @@ mod template;
 mod tests;
 mod whole;
 
-pub(crate) use backend::backend;
+pub(crate) use backend::{backend, more_endpoints};
 pub(crate) use endpoint::endpoint;
 pub use kthena::{KthenaProfile, kthena_profile};
 pub use pattern::compile;

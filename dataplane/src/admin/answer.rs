@@ -100,7 +100,7 @@ fn readyz(shared: &Shared) -> Reply {
 }
 
 fn control_plane(agent: &agent::Status) -> Value {
-    let agent::Look { address, connected, since, streams, error, zone, from_disk } = agent.look();
+    let agent::Look { address, connected, since, streams, error, zone, from_disk, applied } = agent.look();
     json!({
         "address": address,
         "connected": connected,
@@ -109,6 +109,8 @@ fn control_plane(agent: &agent::Status) -> Value {
         "error": error,
         "zone": zone,
         "table_from_disk": from_disk,
+        "applied_version": applied.map(|(version, _)| version.version),
+        "applied_ms": applied.map(|(_, took)| took.as_secs_f64() * 1e3),
     })
 }
 

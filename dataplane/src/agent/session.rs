@@ -153,12 +153,13 @@ impl Session {
     }
 
     async fn configure(&mut self, agent: &Context, update: ConfigUpdate) -> Result<(), End> {
-        let held = agent.parts.held.borrow().clone();
+        let (begin, held) = (Instant::now(), agent.parts.held.borrow().clone());
         let Some((nonce, decided)) = self.updates.take(update, &held) else { return Ok(()) };
         let parts = &agent.parts;
         let answer = match decided {
             Decided::Install(new) => {
                 parts.tables.install_new(new.clone());
+                parts.status.applied(new.version, begin.elapsed());
                 if let Some(keep) = &parts.keep {
                     keep.keep(new.clone());
                 }
