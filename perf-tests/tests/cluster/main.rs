@@ -10,6 +10,7 @@ mod corpus;
 mod crds;
 mod definitions;
 mod faults;
+mod figures;
 mod fleet;
 #[allow(dead_code, reason = "the tests of the chart ask more of an object")]
 #[path = "../chart/object.rs"]
