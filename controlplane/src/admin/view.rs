@@ -32,9 +32,12 @@ pub struct View {
 impl View {
     /// Everything at one moment.
     pub fn look(&self) -> Look {
+        // Let go of before anything else is asked for: whoever tells of progress holds what `data_planes` waits for.
+        let round = self.rounds.borrow().clone();
+        let progress = self.progress.borrow().clone();
         Look {
-            round: self.rounds.borrow().clone(),
-            progress: self.progress.borrow().clone(),
+            round,
+            progress,
             data_planes: (self.data_planes)(),
             counts: self.counts.clone(),
             waiting: self.waiting.iter().flat_map(|ask| ask()).collect(),
@@ -75,5 +78,36 @@ impl Look {
     /// Something is published, and nothing is waited for.
     pub fn ready(&self) -> bool {
         self.published() && self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn whoever_tells_of_progress_does_not_wait_for_a_look() {
+        let (progress, told) = watch::channel(Arc::default());
+        let progress = Arc::new(progress);
+        let data_planes = move || {
+            let (done, waits) = mpsc::channel();
+            let progress = progress.clone();
+            std::thread::spawn(move || done.send(progress.send_replace(Arc::default())));
+            waits.recv_timeout(Duration::from_secs(10)).expect("progress is told while data planes are asked for");
+            Vec::new()
+        };
+        let view = View {
+            rounds: watch::channel(None).1,
+            progress: told,
+            data_planes: Box::new(data_planes),
+            counts: Arc::default(),
+            registry: Registry::new(),
+            waiting: Vec::new(),
+            reviews: None,
+        };
+        assert!(view.look().data_planes.is_empty());
     }
 }
