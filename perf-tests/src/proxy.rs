@@ -84,6 +84,11 @@ impl Proxy {
         self.state.set_away(away);
     }
 
+    /// Whether it is away, by a test or by [`Fault::LastAnswer`].
+    pub fn is_away(&self) -> bool {
+        *self.state.away.borrow()
+    }
+
     /// Forgets the lists that [`Fault::OlderList`] replays: those that are answered from now on will be.
     pub fn remember_anew(&self) {
         self.state.history().clear();

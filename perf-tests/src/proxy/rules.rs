@@ -94,6 +94,8 @@ pub enum Often {
     First(u32),
     /// Every nth.
     EachNth(u32),
+    /// The nth alone.
+    Nth(u32),
     /// All, until it is lifted.
     Always,
 }
@@ -122,6 +124,7 @@ impl Rule {
         let hit = match self.often {
             Often::First(count) => self.hits < count,
             Often::EachNth(n) => self.matched.is_multiple_of(n),
+            Often::Nth(n) => self.matched == n,
             Often::Always => true,
         };
         self.hits += u32::from(hit);
@@ -177,6 +180,7 @@ mod tests {
     fn a_fault_is_met_as_often_as_was_said() {
         assert_eq!(met(Often::First(2)), [true, true, false, false, false, false]);
         assert_eq!(met(Often::EachNth(3)), [false, false, true, false, false, true]);
+        assert_eq!(met(Often::Nth(3)), [false, false, true, false, false, false]);
         assert_eq!(met(Often::Always), [true; 6]);
     }
 

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
 mod c01_away;
+mod c04_crash;
 mod c08_webhook;
 mod c16_rights;
 mod chart;
