@@ -50,6 +50,7 @@ pub struct Watches {
     lists: IntCounterVec,
     failures: IntCounterVec,
     older: IntCounterVec,
+    failing: IntGaugeVec,
 }
 
 impl Watches {
@@ -61,7 +62,12 @@ impl Watches {
             registry.register(Box::new(counter.clone())).expect("a registry takes one of these");
             counter
         };
+        let help = "Lists that could not be read or followed at the last attempt: what is known of them grows old.";
+        let failing = IntGaugeVec::new(Opts::new("kthena_controlplane_watches_failing", help), &["kind"]);
+        let failing = failing.expect("the name and the label are valid");
+        registry.register(Box::new(failing.clone())).expect("a registry takes one of these");
         Self {
+            failing,
             lists: counter("kthena_controlplane_lists_total", "Lists read from the API server, as a whole."),
             failures: counter("kthena_controlplane_watch_failures_total", "Lists and watches that failed."),
             older: counter("kthena_controlplane_older_lists_total", "Lists refused: older than what was read before."),
@@ -76,6 +82,11 @@ impl Watches {
     /// One could not be read or followed.
     pub fn failed(&self, kind: &str) {
         self.failures.with_label_values(&[kind]).inc();
+    }
+
+    /// One has begun to fail, or is well again.
+    pub fn failing(&self, kind: &str, fails: bool) {
+        self.failing.with_label_values(&[kind]).add(if fails { 1 } else { -1 });
     }
 
     /// One was of the past.

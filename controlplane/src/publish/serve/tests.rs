@@ -138,7 +138,7 @@ async fn a_slow_subscriber_skips_versions() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_sent_in_its_last_form_and_the_rest_flows() {
+async fn c13_what_is_refused_is_sent_in_its_last_form_and_the_rest_flows() {
     let site = Site::start(Options::default()).await;
     site.publish("a b c");
     let mut plane = site.join().await;

@@ -5,6 +5,10 @@ use std::sync::Mutex;
 use super::entry::entry;
 use super::*;
 
+mod histories;
+mod server;
+mod site;
+
 /// The times of the readings, from the start, for pods that change at `changes`.
 async fn readings(changes: &[u64]) -> Vec<(u64, usize)> {
     readings_beside(changes, &[]).await
@@ -58,7 +62,7 @@ async fn what_is_no_news_delays_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storm_is_read_twenty_times_a_second() {
+async fn c12_a_storm_is_read_twenty_times_a_second() {
     let storm: Vec<u64> = (0..1_000).map(|n| 1_000 + n).collect();
     let readings = readings(&storm).await;
     let during = readings.iter().filter(|(at, _)| (1_000..2_000).contains(at)).count();
