@@ -21,7 +21,7 @@ pub(crate) fn all(page: &Page, keys: usize) {
     let prompts = MARKS.map(|marks| chain(marks as u64, marks * MARK_EVERY_BLOCKS));
     for prompt in &prompts {
         for key in prompt.chunks_exact(MARK_EVERY_BLOCKS).map(|blocks| blocks[MARK_EVERY_BLOCKS - 1]) {
-            writer.insert(owners[0], key);
+            writer.reported().insert(owners[0], key);
         }
     }
     fill(page, &mut writer, &owners, keys);
@@ -51,7 +51,7 @@ pub(crate) fn all(page: &Page, keys: usize) {
 fn seat(writer: &mut Writer, number: usize) -> OwnerId {
     let key = EndpointKey { uid: format!("uid-{number}").into(), port: 8_000, rank: 0 };
     let seat = writer.seat(&key).expect("the table has room for more than this");
-    writer.owners().owner(seat).expect("it was seated just now")
+    writer.reported().begin(Some(seat)).expect("the table has room for more than this")
 }
 
 fn look(reader: &mut Reader, prompt: &[u64]) -> usize {
@@ -74,7 +74,7 @@ fn fill(page: &Page, writer: &mut Writer, owners: &[OwnerId], keys: usize) {
     for group in 0..keys as u64 / GROUP {
         for at in 0..GROUP {
             let key = xxhash_rust::xxh3::xxh3_64_with_seed(&(group * GROUP + at).to_le_bytes(), 5);
-            writer.insert(owners[(at as usize) % owners.len()], key);
+            writer.reported().insert(owners[(at as usize) % owners.len()], key);
         }
         let now = thread_ns();
         worst = worst.max(now - last);
