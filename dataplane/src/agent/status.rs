@@ -28,6 +28,8 @@ pub struct Look {
     pub zone: String,
     /// Whether the table in force is the one that was found on disk.
     pub from_disk: bool,
+    /// Messages of the KV lane that could not be understood.
+    pub kv_refused: u64,
 }
 
 impl Status {
@@ -41,6 +43,7 @@ impl Status {
             error: None,
             zone: String::new(),
             from_disk,
+            kv_refused: 0,
         };
         Self { look: Mutex::new(look) }
     }
@@ -69,6 +72,11 @@ impl Status {
             (look.connected, look.since) = (false, Instant::now());
         }
         news
+    }
+
+    /// A message of the KV lane could not be understood.
+    pub(super) fn kv_refused(&self) {
+        self.lock().kv_refused += 1;
     }
 
     /// What is in force came by the stream, or the control plane says the same.
