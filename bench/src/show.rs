@@ -10,6 +10,7 @@ pub mod kill;
 pub mod outcome;
 pub mod prefix;
 pub mod site;
+pub mod tables;
 
 pub use outcome::{Bound, Check, Outcome};
 pub use site::Site;
