@@ -151,6 +151,10 @@ fn a_sampled_model_is_searched_at_its_level() {
     let update = Update { level: 3, ..bed.update(vec![], &said(1, &sampled, Said::Held)) };
     bed.take(&update);
     assert_eq!(bed.found(&prompt), [(0, 65)]);
+    // What is finer from here on says nothing of what was told before.
+    let update = bed.update(vec![], &said(1, &prompt[70..73], Said::Held));
+    bed.take(&update);
+    assert_eq!(bed.found(&prompt[..70]), [(0, 65)]);
     // Another model beside it, to the block.
     let other = chain(2, 40);
     let update = bed.update(vec![], &said(3, &other[..37], Said::Held));

@@ -100,6 +100,27 @@ fn reported_blocks_need_a_living_owner_and_room() {
 }
 
 #[test]
+fn the_id_of_what_was_reported_is_free_after_a_sweep_and_a_turn_of_every_core() {
+    let mut writer = Writer::new(Config { max_owners: 1, ..SMALL });
+    let mut reader = writer.reader();
+    let (seat, prompt) = (writer.seat(&key("one")).unwrap(), chain(1, 64));
+    writer.reported().set_levels(Some((0, 0)));
+    let old = writer.reported().begin(Some(seat)).unwrap();
+    for key in &prompt {
+        writer.reported().insert(old, *key);
+    }
+    assert_eq!(found(&mut reader, &prompt), [(seat.0, 64)]);
+    writer.reported().end(old);
+    assert_eq!(found(&mut reader, &prompt), []);
+    sweep(&mut writer);
+    assert_eq!(writer.reported().begin(Some(seat)), None, "a core may still read a cell that named it");
+    reader.turn();
+    sweep(&mut writer);
+    assert_eq!(writer.reported().begin(Some(seat)), Some(old));
+    assert_eq!(found(&mut reader, &prompt), []);
+}
+
+#[test]
 fn no_look_up_ever_names_an_ended_owner() {
     let mut random = Random::new(8);
     let mut writer = Writer::new(Config { max_owners: 40, ..SMALL });
