@@ -152,7 +152,7 @@ fn a_sampled_model_is_searched_at_its_level() {
     bed.take(&update);
     assert_eq!(bed.found(&prompt), [(0, 65)]);
     // What is finer from here on says nothing of what was told before.
-    let update = bed.update(vec![], &said(1, &prompt[70..73], Said::Held));
+    let update = bed.update(vec![], &said(1, &prompt[70..72], Said::Held));
     bed.take(&update);
     assert_eq!(bed.found(&prompt[..70]), [(0, 65)]);
     // Another model beside it, to the block.
