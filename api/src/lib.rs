@@ -9,6 +9,7 @@ pub mod encode;
 pub mod hash;
 pub mod id;
 pub mod json;
+pub mod kv;
 pub mod limits;
 pub mod prefix;
 pub mod proto;

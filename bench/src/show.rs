@@ -14,6 +14,7 @@ pub mod prefix;
 pub mod scale;
 pub mod site;
 pub mod subscribers;
+pub mod tables;
 
 pub use outcome::{Bound, Check, Outcome};
 pub use site::Site;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use cells::{Counter, Heartbeat, Histogram, Level};
-pub use export::{Gauges, encode};
+pub use export::{Gauges, Kv, encode};
 pub use series::{Active, ActiveLabels, All, Labels, OfCore, Series};
 
 /// A bound that was hit, by the name of its setting.

@@ -13,7 +13,7 @@ use bench::show::held::{self, Subject};
 use bench::show::manifests::{Manifests, Size};
 use bench::show::prefix::{self, Hits};
 use bench::show::site::{self, Child, MODEL, locality};
-use bench::show::{Bound, Check, Outcome, Site, abort, client, drain, edits, fleet, kill, scale};
+use bench::show::{ Bound, Check, Outcome, Site, abort, client, drain, edits, fleet, kill, scale, tables };
 use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -54,6 +54,8 @@ enum Run {
     Fleet,
     /// 10,000 endpoints and 2,000 routes, beside a tenth of that.
     Scale,
+    /// The table of what engines report: memory, updates, look-ups beside them.
+    Tables,
 }
 
 impl Run {
@@ -68,6 +70,7 @@ impl Run {
             Self::Edits => ("edits", runtime()?.block_on(edit(site))?),
             Self::Fleet => ("fleet", runtime()?.block_on(subscribe(site))?),
             Self::Scale => ("scale", runtime()?.block_on(grow(site))?),
+            Self::Tables => ("tables", reported()?),
         };
         Ok(Outcome::new(name, checks, numbers))
     }
@@ -285,6 +288,24 @@ fn prefixes(site: &Site) -> Shown {
     }
     checks.push(Check::new("median TTFT over random choice's", ttft[0] / ttft[1], Bound::AtMost(1.0)));
     Ok((checks, numbers))
+}
+
+fn reported() -> Shown {
+    let plan = tables::Plan { blocks: 10_000_000, looks: 40_000 };
+    let seen = tables::run(plan)?;
+    let mb = |at: usize| seen.memory.get(at).map_or(f64::NAN, |(_, bytes)| *bytes as f64 / 1e6);
+    let over = |at: usize| seen.beside[at].median_us / seen.beside[0].median_us;
+    let checks = vec![
+        Check::new("MB for 10 M blocks", mb(2), Bound::AtMost(320.0)),
+        Check::new("bytes for a block, at any fill from 100,000 on", seen.worst_bytes_per_block, Bound::AtMost(32.0)),
+        Check::new("µs of an update while it grows", seen.grow_ns / 1e3, Bound::AtMost(1.0)),
+        Check::new("µs of an update at 10 M blocks", seen.churn_ns / 1e3, Bound::AtMost(1.0)),
+        Check::new("µs of a look-up of 100,000 tokens, cold", seen.look_cold_us, Bound::AtMost(100.0)),
+        Check::new("median look-up at 100,000 updates/s, over idle", over(1), Bound::AtMost(1.25)),
+        Check::new("updates/s beside look-ups", seen.beside[2].written_per_s, Bound::AtLeast(950_000.0)),
+        Check::new("median look-up at 1 M updates/s, over idle", over(2), Bound::AtMost(1.25)),
+    ];
+    Ok((checks, json!({"plan": plan, "seen": seen})))
 }
 
 async fn edit(site: &Site) -> Shown {

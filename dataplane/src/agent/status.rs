@@ -31,6 +31,8 @@ pub struct Look {
     pub from_disk: bool,
     /// Which version came by the stream last and was put in force, and how long that took from its last byte.
     pub applied: Option<(Version, Duration)>,
+    /// Messages of the KV lane that could not be understood.
+    pub kv_refused: u64,
 }
 
 impl Status {
@@ -45,6 +47,7 @@ impl Status {
             zone: String::new(),
             from_disk,
             applied: None,
+            kv_refused: 0,
         };
         Self { look: Mutex::new(look) }
     }
@@ -73,6 +76,11 @@ impl Status {
             (look.connected, look.since) = (false, Instant::now());
         }
         news
+    }
+
+    /// A message of the KV lane could not be understood.
+    pub(super) fn kv_refused(&self) {
+        self.lock().kv_refused += 1;
     }
 
     /// What is in force came by the stream, or the control plane says the same.
