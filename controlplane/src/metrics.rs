@@ -1,6 +1,8 @@
 //! What is measured. Parts that count for themselves register in a registry that they are given; the rest is read at
 //! each scrape from values that are there anyway, so that nothing is counted twice or forgotten.
 
+mod kv;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -101,6 +103,7 @@ pub fn encode(registry: &Registry, look: &Look) -> prometheus::Result<String> {
     families.extend(of_build(look));
     families.extend(of_stream(look));
     families.extend(of_counts(&look.counts));
+    families.extend(kv::families(look));
     families.extend(look.reviews.iter().flat_map(|reviews| of_reviews(reviews)));
     TextEncoder::new().encode_to_string(&families)
 }

@@ -7,7 +7,8 @@ use api::snapshot::Version;
 use prometheus::Registry;
 use tokio::sync::watch;
 
-use crate::publish::serve::{Counts, DataPlane, Progress};
+use crate::kv::supervise::{Board, Row, Sums};
+use crate::publish::serve::{Counts, DataPlane, Lane, Progress};
 use crate::run::Round;
 use crate::webhook;
 
@@ -27,6 +28,10 @@ pub struct View {
     pub waiting: Vec<Box<dyn Fn() -> Vec<String> + Send + Sync>>,
     /// What the webhook was asked, where there is one.
     pub reviews: Option<Arc<webhook::Counts>>,
+    /// How the hearing of engines' caches fares.
+    pub board: Arc<Board>,
+    /// What is told of them.
+    pub lane: Arc<Lane>,
 }
 
 impl View {
@@ -42,6 +47,9 @@ impl View {
             counts: self.counts.clone(),
             waiting: self.waiting.iter().flat_map(|ask| ask()).collect(),
             reviews: self.reviews.clone(),
+            heard: self.board.rows(),
+            sums: self.board.sums(),
+            lane: Some(self.lane.clone()),
         }
     }
 }
@@ -67,6 +75,12 @@ pub struct Look {
     pub waiting: Vec<String>,
     /// What the webhook was asked, where there is one.
     pub reviews: Option<Arc<webhook::Counts>>,
+    /// Endpoints whose caches are heard, or why not.
+    pub heard: Vec<Row>,
+    /// What has happened to these in all.
+    pub sums: Sums,
+    /// What is told of them.
+    pub lane: Option<Arc<Lane>>,
 }
 
 impl Look {
