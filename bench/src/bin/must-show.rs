@@ -13,7 +13,7 @@ use bench::show::held::{self, Subject};
 use bench::show::manifests::{Manifests, Size};
 use bench::show::prefix::{self, Hits};
 use bench::show::site::{self, Child, MODEL, locality};
-use bench::show::{ Bound, Check, Outcome, Site, abort, client, drain, edits, fleet, kill, scale, tables };
+use bench::show::{Bound, Check, Outcome, Site, abort, client, drain, edits, fleet, kill, scale, tables};
 use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};

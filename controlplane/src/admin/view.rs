@@ -121,6 +121,8 @@ mod tests {
             registry: Registry::new(),
             waiting: Vec::new(),
             reviews: None,
+            board: Arc::default(),
+            lane: Arc::new(Lane::new(1)),
         };
         assert!(view.look().data_planes.is_empty());
     }

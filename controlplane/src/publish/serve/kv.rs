@@ -89,7 +89,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(epoch: u64) -> Self {
+    pub(crate) fn new(epoch: u64) -> Self {
         Self {
             epoch,
             book: Mutex::default(),

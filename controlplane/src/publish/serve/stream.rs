@@ -129,6 +129,9 @@ struct Sending {
     next: usize,
 }
 
+/// What is to be had by all.
+type Newest = watch::Receiver<Option<Arc<Published>>>;
+
 struct Stream {
     hub: Arc<Hub>,
     subscriber: Subscriber,
@@ -212,7 +215,7 @@ impl Stream {
     }
 
     /// Begins the next change where there is one, and the sums once their handles mean something over there.
-    fn decide(&mut self, current: &mut watch::Receiver<Option<Arc<Published>>>) {
+    fn decide(&mut self, current: &mut Newest) {
         if self.sending.is_some() {
             return;
         }
@@ -232,11 +235,7 @@ impl Stream {
     async fn wait(
         &self,
         call: &mut Call,
-        (current, loads, kv): (
-            &mut watch::Receiver<Option<Arc<Published>>>,
-            &mut watch::Receiver<u64>,
-            &mut watch::Receiver<u64>,
-        ),
+        (current, loads, kv): (&mut Newest, &mut watch::Receiver<u64>, &mut watch::Receiver<u64>),
         closing: &mut watch::Receiver<bool>,
     ) -> Result<Event, Status> {
         let at = |time: Option<Instant>| sleep_until(time.unwrap_or(self.ends).into());

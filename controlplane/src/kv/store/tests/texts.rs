@@ -144,7 +144,7 @@ fn run(rng_seed: u64) {
                 held.clear();
             }
             1..25 => {
-                let from = (0..path.len() / BLOCK).filter(|end| *end == 0 || is_known(*end)).last().unwrap_or(0);
+                let from = (0..path.len() / BLOCK).rfind(|end| *end == 0 || is_known(*end)).unwrap_or(0);
                 case.apply(stored(&path, from));
                 (from + 1..=path.len() / BLOCK).for_each(|n| *held.entry(path[..n * BLOCK].to_vec()).or_default() += 1);
             }

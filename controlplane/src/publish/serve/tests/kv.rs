@@ -75,7 +75,7 @@ impl Engines {
     }
 
     fn stored(prompt: u64, blocks: std::ops::Range<u64>) -> Stored {
-        let name = |n: u64| prompt << 32 | n + 1;
+        let name = |n: u64| (prompt << 32) | (n + 1);
         Stored {
             hashes: blocks.clone().map(name).collect(),
             parent: blocks.start.checked_sub(1).map(name),
@@ -94,7 +94,7 @@ impl Engines {
     }
 
     fn remove(&self, handle: u32, prompt: u64, block: u64) {
-        let hashes = vec![prompt << 32 | block + 1];
+        let hashes = vec![(prompt << 32) | (block + 1)];
         self.event(handle, Event::Removed(Removed { hashes, tier: Tier::Device, group: 0 }));
     }
 

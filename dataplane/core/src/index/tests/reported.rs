@@ -19,7 +19,8 @@ fn setup(seats: usize, levels: (u8, u8)) -> Setup {
     let seat = |at| writer.seat(&key(&format!("pod-{at}"))).expect("there is room");
     let seats: Vec<Seat> = (0..seats).map(seat).collect();
     let reader = writer.reader();
-    let owners = seats.iter().map(|seat| writer.reported().begin(Some(*seat)).unwrap()).collect();
+    let owners =
+        seats.iter().map(|seat| writer.reported().begin(Some(*seat)).expect("there is room for owners")).collect();
     writer.reported().set_levels(Some(levels));
     Setup { writer, reader, seats, owners }
 }
@@ -85,7 +86,7 @@ impl Holding {
 /// Look-ups at random depths, the chains sampled at these levels.
 fn check_model(seed: u64, levels: &[u8]) {
     let mut random = Random::new(seed);
-    let span = (*levels.iter().min().unwrap(), *levels.iter().max().unwrap());
+    let span = (*levels.iter().min().expect("a level"), *levels.iter().max().expect("a level"));
     let chains: Vec<Vec<u64>> = (0..levels.len() as u64).map(|name| chain(name, 300)).collect();
     for _ in 0..60 {
         let mut s = setup(10, span);
