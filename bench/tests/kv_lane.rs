@@ -1,0 +1,146 @@
+//! Whole control planes hear simulated engines, and what a data plane is told is what these have cached.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "engine/client.rs"]
+#[allow(dead_code, reason = "another test reads more of an answer")]
+mod client;
+#[path = "kv_lane/plane.rs"]
+mod plane;
+
+use std::collections::BTreeSet;
+
+use api::prefix::{Salt, chain, seed};
+use api::proto::KvTrust;
+use bench::engine::{Config, Engine, KvCommand, KvConfig, ModelConfig, Pace, Running};
+use plane::{ControlPlane, DataPlane, FLEET_SEED, MODEL};
+use serde_json::json;
+
+async fn engine(replay: bool) -> Running {
+    let config = ModelConfig {
+        cache_blocks: 4_000,
+        prefill_tokens_per_s: 10_000_000,
+        pace: Pace::Stream(10),
+        ..ModelConfig::default()
+    };
+    let kv = KvConfig { buffer_steps: 64, ..KvConfig::default() };
+    let kv = if replay { kv } else { KvConfig { replay: None, ..kv } };
+    Engine::start(Config { model: MODEL.to_owned(), engine: config, kv: Some(kv), ..Config::default() }).await.unwrap()
+}
+
+async fn ask(engine: &Running, prompt: &str) {
+    let body = json!({"model": MODEL, "prompt": prompt, "max_tokens": 1});
+    let reply = client::call(engine.addr, "POST", "/v1/completions", &[], &body.to_string()).await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+}
+
+/// A prompt of some blocks of 64 bytes and a bit.
+fn prompt(n: usize) -> String {
+    let piece = |at: usize| format!("{:<60}", format!("prompt {} piece {at} of a text", if at < 3 { 0 } else { n }));
+    (0..4 + n % 9).map(piece).collect()
+}
+
+/// What a data plane hashes these prompts to.
+fn hashes(prompts: impl IntoIterator<Item = usize>) -> BTreeSet<u64> {
+    let seed = seed(&Salt { fleet_seed: FLEET_SEED, model: MODEL, adapter: "", cache_salt: "" });
+    let of = |n| {
+        let mut blocks = Vec::new();
+        chain(seed, prompt(n).as_bytes(), &mut blocks);
+        blocks
+    };
+    prompts.into_iter().flat_map(of).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_plane_is_told_just_what_an_engine_has_cached() {
+    let engine = engine(true).await;
+    for n in 0..20 {
+        ask(&engine, &prompt(n)).await;
+    }
+    let control = ControlPlane::start(&[engine.addr]).await;
+    let mut data = DataPlane::join(&control, None).await;
+    data.until("what was there before", |data| data.trust() == Some(KvTrust::Trusted) && data.holds() == hashes(0..20))
+        .await;
+    for n in 20..60 {
+        ask(&engine, &prompt(n)).await;
+    }
+    data.until("what came", |data| data.holds() == hashes(0..60)).await;
+    let reset = client::call(engine.addr, "POST", "/reset_prefix_cache", &[], "").await;
+    assert_eq!(reset.status, 200);
+    data.until("nothing", |data| data.holds().is_empty()).await;
+    ask(&engine, &prompt(7)).await;
+    data.until("what came then", |data| data.holds() == hashes([7]) && data.trust() == Some(KvTrust::Trusted)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_is_filled_and_a_new_life_begins_with_nothing() {
+    let engine = engine(true).await;
+    let control = ControlPlane::start(&[engine.addr]).await;
+    let mut data = DataPlane::join(&control, None).await;
+    ask(&engine, &prompt(1)).await;
+    data.until("the first prompt", |data| data.holds() == hashes([1])).await;
+    engine.kv(KvCommand::Drop(3)).await;
+    for n in 2..8 {
+        ask(&engine, &prompt(n)).await;
+    }
+    data.until("what was lost, too", |data| data.holds() == hashes(1..8) && data.trust() == Some(KvTrust::Trusted))
+        .await;
+    engine.kv(KvCommand::Restart).await;
+    ask(&engine, &prompt(30)).await;
+    let newest: BTreeSet<u64> = hashes([30]).difference(&hashes(1..8)).copied().collect();
+    // The simulated engine keeps its cache over this, so it names the last block's parent, which nobody knows of any more.
+    data.until("the old life is over", |data| data.holds().is_subset(&newest)).await;
+    let text = control.metrics().await;
+    assert!(text.contains("kthena_controlplane_kv_endpoints{state=\"heard\"} 1\n"), "{text}");
+    assert!(text.contains("kthena_controlplane_kv_restarts_total 1\n"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_what_was_lost_cannot_be_had_again_all_is_forgotten() {
+    let engine = engine(false).await;
+    let control = ControlPlane::start(&[engine.addr]).await;
+    let mut data = DataPlane::join(&control, None).await;
+    // What it says before it knows that it is listened to is lost.
+    let mut n = 100;
+    while !data.soon(|data| !data.holds().is_empty()).await {
+        ask(&engine, &prompt(n)).await;
+        n += 1;
+    }
+    engine.kv(KvCommand::Drop(1)).await;
+    ask(&engine, &prompt(2)).await;
+    ask(&engine, &"z".repeat(200)).await;
+    let seed = seed(&Salt { fleet_seed: FLEET_SEED, model: MODEL, adapter: "", cache_salt: "" });
+    let mut last = Vec::new();
+    chain(seed, &[b'z'; 200], &mut last);
+    let last: BTreeSet<u64> = last.into_iter().collect();
+    data.until("only what came after", |data| data.holds() == last && data.trust() == Some(KvTrust::Gapped)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_from_another_replica_is_sent_what_differs_only() {
+    let engine = engine(true).await;
+    for n in 0..10 {
+        ask(&engine, &prompt(n)).await;
+    }
+    let (one, other) = (ControlPlane::start(&[engine.addr]).await, ControlPlane::start(&[engine.addr]).await);
+    let mut data = DataPlane::join(&one, None).await;
+    data.until("all", |data| data.trust() == Some(KvTrust::Trusted) && data.holds() == hashes(0..10)).await;
+    let mut elsewhere = DataPlane::join(&other, None).await;
+    elsewhere.until("the other has heard it, too", |data| data.holds() == hashes(0..10)).await;
+    let mut again = DataPlane::join(&other, Some(data)).await;
+    again.until("how it stands", |data| data.trust() == Some(KvTrust::Trusted)).await;
+    ask(&engine, &prompt(11)).await;
+    again.until("what is new", |data| data.holds() == hashes((0..10).chain([11]))).await;
+    let new = hashes([11]).difference(&hashes(0..10)).count();
+    assert_eq!(again.entries(), new, "nothing was sent again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_whose_tokens_nobody_can_read_says_so() {
+    let engine = engine(true).await;
+    let control = ControlPlane::without_vocabulary(&[engine.addr]).await;
+    control
+        .until("the reason is shown", |metrics| {
+            metrics.contains("kthena_controlplane_kv_endpoints{state=\"unread\"} 1\n")
+        })
+        .await;
+}
