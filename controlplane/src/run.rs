@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::admin::View;
 use crate::engine::Shard;
 use crate::metrics::Builds;
-use crate::peer::{Joined, Peering};
+use crate::peer::{Joined, Others, Peering, Shared};
 use crate::publish::serve::{Identify, ListenError, Listener, Options as Stream, Progress, Server};
 use crate::publish::{Settings, Verdicts};
 use crate::source::kubernetes::Scope;
@@ -102,6 +102,7 @@ pub struct Plane {
     rounds: watch::Receiver<Option<Arc<Round>>>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     engines: watch::Sender<Engines>,
+    others: watch::Sender<Arc<Others>>,
     peering: Option<Peering>,
     looking: Looking,
     building: JoinHandle<()>,
@@ -122,7 +123,8 @@ impl Plane {
         let (engines, said) = watch::channel(Engines::default());
         let building = feed.follow(looking.readings.clone(), said).map_err(StartError::Thread)?;
         let server = Server::new(listen.bind().await?, inputs.clone(), Stream::default());
-        Ok(Self { server, registry, rounds, snapshots: inputs.snapshots, engines, peering: None, looking, building })
+        let (snapshots, others) = (inputs.snapshots, watch::channel(Arc::default()).0);
+        Ok(Self { server, registry, rounds, snapshots, engines, others, peering: None, looking, building })
     }
 
     /// One of several replicas, once it serves.
@@ -146,7 +148,12 @@ impl Plane {
         self.snapshots.clone()
     }
 
-    /// How far the newest of that has come.
+    /// What the data planes of other replicas have; nothing where there are none.
+    pub fn others(&self) -> watch::Receiver<Arc<Others>> {
+        self.others.subscribe()
+    }
+
+    /// How far the newest of that has come with our own data planes.
     pub fn progress(&self) -> watch::Receiver<Arc<Progress>> {
         self.server.progress()
     }
@@ -169,7 +176,8 @@ impl Plane {
     pub async fn serve(mut self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let (shard, engines, _talking) = match self.peering {
             Some(peering) => {
-                let Joined { ear: _, shard, own, tasks } = self.server.join(peering, self.engines);
+                let shared = Shared { rounds: self.rounds.clone(), engines: self.engines, others: self.others.clone() };
+                let Joined { ear: _, shard, own, tasks } = self.server.join(peering, shared);
                 (shard, own, Some(tasks))
             }
             None => (watch::channel(Shard::alone()).1, self.engines, None),
