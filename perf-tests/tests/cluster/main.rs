@@ -11,6 +11,7 @@ mod crds;
 mod definitions;
 mod faults;
 mod fleet;
+mod network;
 #[allow(dead_code, reason = "the tests of the chart ask more of an object")]
 #[path = "../chart/object.rs"]
 mod object;
@@ -18,6 +19,7 @@ mod objects;
 mod path;
 mod pods;
 mod replica;
+mod replicas;
 mod source;
 mod status;
 mod tokens;
