@@ -9,9 +9,11 @@ pub mod encode;
 pub mod hash;
 pub mod id;
 pub mod json;
+pub mod kv;
 pub mod limits;
 pub mod prefix;
 pub mod proto;
 #[cfg(any(test, feature = "testing"))]
 pub mod sample;
 pub mod snapshot;
+pub mod template;

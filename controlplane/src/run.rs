@@ -18,6 +18,8 @@ use tokio::sync::watch;
 
 use crate::admin::View;
 use crate::engine::Shard;
+use crate::kv::supervise::{Supervision, supervise};
+use crate::kv::vocabulary::Vocabularies;
 use crate::metrics::Builds;
 use crate::peer::{Joined, Others, Peering, Shared};
 use crate::publish::serve::{Identify, ListenError, Listener, Options as Stream, Progress, Server};
@@ -104,6 +106,7 @@ pub struct Plane {
     engines: watch::Sender<Engines>,
     others: watch::Sender<Arc<Others>>,
     peering: Option<Peering>,
+    hearing: Supervision,
     looking: Looking,
     building: JoinHandle<()>,
 }
@@ -123,8 +126,16 @@ impl Plane {
         let (engines, said) = watch::channel(Engines::default());
         let building = feed.follow(looking.readings.clone(), said).map_err(StartError::Thread)?;
         let server = Server::new(listen.bind().await?, inputs.clone(), Stream::default());
-        let (snapshots, others) = (inputs.snapshots, watch::channel(Arc::default()).0);
-        Ok(Self { server, registry, rounds, snapshots, engines, others, peering: None, looking, building })
+        let hearing = Supervision::new(server.kv(), Vocabularies::default());
+        let (snapshots, others, peering) = (inputs.snapshots, watch::channel(Arc::default()).0, None);
+        Ok(Self { server, registry, rounds, snapshots, engines, others, peering, hearing, looking, building })
+    }
+
+    /// What models' tokens stand for is found in this folder; without one nobody is told what engines have cached.
+    #[must_use]
+    pub fn with_vocabularies(self, folder: PathBuf) -> Self {
+        let hearing = Supervision::new(self.server.kv(), Vocabularies::new(Some(folder)));
+        Self { hearing, ..self }
     }
 
     /// One of several replicas, once it serves.
@@ -169,6 +180,8 @@ impl Plane {
             registry: self.registry.clone(),
             waiting: vec![Box::new(move || waiting.borrow().clone())],
             reviews: None,
+            board: self.hearing.board.clone(),
+            lane: self.server.kv(),
         }
     }
 
@@ -182,7 +195,8 @@ impl Plane {
             }
             None => (watch::channel(Shard::alone()).1, self.engines, None),
         };
-        // It ends with the source.
+        // These end with the source.
+        tokio::spawn(supervise(self.hearing, self.rounds.clone()));
         tokio::spawn(crate::engine::watch(self.rounds, shard, self.server.loads(), engines));
         let mut snapshots = self.snapshots;
         // The thread that makes them holds the sender.

@@ -50,8 +50,11 @@ impl Part {
             let standings = Arc::make_mut(&mut self.standings);
             for said in objects {
                 let object = object_in(said.kind, said.name)?;
-                let PeerObject { kind: _, name: _, withdrawn, created_s, generation, since } = said;
-                let standing = (!withdrawn).then_some(Standing { created_s, generation, since });
+                let PeerObject { kind: _, name: _, withdrawn, uid, generation, since } = said;
+                if uid.len() > MAX_NAME_BYTES {
+                    return Err(WireError::LongName);
+                }
+                let standing = (!withdrawn).then(|| Standing { uid: uid.into(), generation, since });
                 change(standings, object, standing);
             }
         }
@@ -158,10 +161,10 @@ fn numbers(progress: &Progress) -> PeerProgress {
 
 fn object_out(object: &Object, standing: Option<&Standing>) -> PeerObject {
     let (kind, name) = named(object);
-    let Some(Standing { created_s, generation, since }) = standing.copied() else {
+    let Some(Standing { uid, generation, since }) = standing else {
         return PeerObject { kind, name, withdrawn: true, ..PeerObject::default() };
     };
-    PeerObject { kind, name, withdrawn: false, created_s, generation, since }
+    PeerObject { kind, name, withdrawn: false, uid: uid.to_string(), generation: *generation, since: *since }
 }
 
 fn refusal_out(object: &Object, refused: Option<&Refused>) -> PeerRefusal {

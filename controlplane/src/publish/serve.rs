@@ -5,7 +5,8 @@
 //! need the same change. Each subscriber has one task (`stream`) that carries out what a pure state machine
 //! (`subscriber`) decides: what is sent next, what an answer means, what is held back because it was refused (`poison`).
 //! One change at most is on its way to a subscriber; versions that come meanwhile are skipped. What proxies report of
-//! their load goes into one sum (`load`), of which each gets the others' part, within a budget of bytes (`budget`). What
+//! their load goes into one sum (`load`), of which each gets the others' part, and what engines have cached into a log (`kv`),
+//! both within a budget of bytes (`budget`). What
 //! all have acknowledged is told as a value (`progress`). Who connects (`transport`) is a stranger (`door`) until it is
 //! known who that is (`identify`). Other replicas (`peers`) are let in by the same door.
 
@@ -14,6 +15,7 @@ mod budget;
 mod door;
 mod floor;
 mod identify;
+mod kv;
 mod load;
 mod peers;
 mod poison;
@@ -37,6 +39,7 @@ use tokio::sync::watch;
 
 pub(crate) use identify::Local;
 pub use identify::{Identify, Identity};
+pub use kv::{Counts as KvCounts, Lane, Said, Shelf, Standing};
 pub(crate) use load::Owner;
 pub use load::{Load, Loads};
 pub use progress::{DataPlane, Progress, Refused};
@@ -133,6 +136,7 @@ struct Hub {
     zones: watch::Receiver<Arc<Zones>>,
     registry: Arc<Registry>,
     loads: Arc<Loads>,
+    kv: Arc<Lane>,
     counts: Arc<Counts>,
     closing: watch::Sender<bool>,
     identify: Arc<dyn Identify>,
@@ -156,6 +160,7 @@ impl Server {
             epoch,
             archive: Archive::new(epoch, options.message_bytes, counts.clone()),
             loads: Arc::new(Loads::new(epoch)),
+            kv: Arc::new(Lane::new(epoch)),
             options,
             current: watch::channel(None).0,
             zones: inputs.zones.clone(),
@@ -202,6 +207,11 @@ impl Server {
     /// What the fleet has outstanding.
     pub fn loads(&self) -> Arc<Loads> {
         self.hub.loads.clone()
+    }
+
+    /// What is told of the engines' caches.
+    pub fn kv(&self) -> Arc<Lane> {
+        self.hub.kv.clone()
     }
 
     /// What has been done so far.

@@ -9,13 +9,12 @@ use api::decode::Object;
 use super::desired::Form;
 use super::key::{Key, judged};
 use crate::run::Round;
-use crate::world::Seniority;
 
 /// An object that data planes are to run as it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// Its creationTimestamp, in seconds since 1970.
-    pub created_s: i64,
+    /// Which of all objects that ever had its name.
+    pub uid: Arc<str>,
     /// Its generation.
     pub generation: i64,
     /// The first round that has it in this form.
@@ -39,22 +38,21 @@ impl Forms {
         let since = round.snapshot.version.version;
         let mut known = HashMap::with_capacity(self.known.len());
         let mut news = false;
-        for (key, verdict, seniority) in judged(round) {
-            let Seniority::Created(created_s) = *seniority else { continue };
+        for (key, verdict, (uid, _)) in judged(round) {
             if !verdict.sent() {
                 continue;
             }
             let form = verdict.form();
             let before = self.known.remove(&key);
-            let before = before.filter(|(of, standing)| *of == form && standing.created_s == created_s);
+            let before = before.filter(|(of, standing)| *of == form && standing.uid == *uid);
             news |= before.is_none();
-            let now = (form, Standing { created_s, generation: form.generation, since });
+            let now = (form, Standing { uid: uid.clone(), generation: form.generation, since });
             known.insert(key, before.unwrap_or(now));
         }
         news |= !self.known.is_empty();
         self.known = known;
         if news {
-            let standings = self.known.iter().map(|(key, (_, standing))| (key.object(), *standing));
+            let standings = self.known.iter().map(|(key, (_, standing))| (key.object(), standing.clone()));
             self.standings = Arc::new(standings.collect());
         }
         self.standings.clone()
@@ -66,7 +64,7 @@ mod tests {
     use super::*;
     use crate::publish::{Memory, Settings, build};
     use crate::source::directory::reading_of;
-    use crate::world::World;
+    use crate::world::{Seniority, World};
 
     const SERVER: &str = "kind: ModelServer\nmetadata: {name: s}\nspec: {inferenceEngine: vLLM, workloadPort: {port: 1}, \
                           workloadSelector: {matchLabels: {a: b}}}";
@@ -77,17 +75,24 @@ mod tests {
         )
     }
 
-    /// A cluster's objects, each of its generation and, in hundreds, of its time of creation.
+    /// A cluster's objects, each of its generation and, in hundreds, of its UID. All were created within one second.
     fn world(objects: &[(String, i64)]) -> World {
         let group = "apiVersion: networking.serving.volcano.sh/v1alpha1\n";
         let yaml: Vec<String> = objects.iter().map(|(object, _)| format!("{group}{object}\n")).collect();
         let mut world = reading_of(&[("all.yaml", &yaml.join("---\n"))]).world;
         for (n, (_, generation)) in objects.iter().enumerate() {
-            let held = world.routes.iter_mut().map(|(name, held)| (name, &mut held.generation, &mut held.seniority));
-            let others = world.servers.iter_mut().map(|(name, held)| (name, &mut held.generation, &mut held.seniority));
-            for (name, of, seniority) in held.chain(others) {
+            let held = world
+                .routes
+                .iter_mut()
+                .map(|(name, held)| (name, (&mut held.uid, &mut held.generation, &mut held.seniority)));
+            let others = world
+                .servers
+                .iter_mut()
+                .map(|(name, held)| (name, (&mut held.uid, &mut held.generation, &mut held.seniority)));
+            for (name, (uid, of, seniority)) in held.chain(others) {
                 if objects[n].0.contains(&format!("{{name: {}}}", name.name)) {
-                    (*of, *seniority) = (*generation % 100, Seniority::Created(*generation / 100));
+                    (*of, *seniority) = (*generation % 100, Seniority::Created(1));
+                    *uid = (*generation / 100).to_string().into();
                 }
             }
         }

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use api::decode::Object;
 
 use super::forms::Standing;
-use super::key::Key;
+use super::key::{Key, Which};
 use super::says::Counts;
 use crate::peer::{Others, Part};
 use crate::publish::serve::{Progress, Refused};
-use crate::world::Seniority;
 
 /// All data planes, as one replica knows them.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +48,7 @@ pub(super) enum Reach {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Newest<'a> {
     pub(super) key: &'a Key,
-    pub(super) seniority: &'a Seniority,
+    pub(super) which: Which<'a>,
     pub(super) generation: i64,
     /// Our round that had it first.
     pub(super) since: u64,
@@ -93,8 +92,7 @@ fn of_own(progress: &Progress, since: u64) -> Share<'_> {
 /// A replica that knows another generation, or does not have it sent as it is written, says nothing of this one.
 fn of_other<'a>(part: &'a Part, object: &Object, newest: Newest<'_>) -> Share<'a> {
     let Part { connected, applied, newest: round, reached, stuck, standings, refused } = part;
-    let same =
-        |it: &&Standing| it.generation == newest.generation && Seniority::Created(it.created_s) == *newest.seniority;
+    let same = |it: &&Standing| it.generation == newest.generation && it.uid == *newest.which.0;
     let since = standings.get(object).filter(same).map(|it| it.since);
     Share {
         connected: *connected,

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use api::kv::Update;
 use api::proto::data_plane_client::DataPlaneClient;
 use api::proto::from_data_plane::Message as Said;
 use api::proto::to_data_plane::Message as Told;
-use api::proto::{ConfigAck, ConfigUpdate, FromDataPlane, Subscribe, ToDataPlane, Welcome};
+use api::proto::{ConfigAck, ConfigUpdate, FromDataPlane, KvUpdate, Subscribe, ToDataPlane, Welcome};
 use futures_util::stream;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -28,6 +29,8 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(5);
 /// Messages stay under 1 MiB, but for a single object that is larger.
 const MESSAGE_BYTES: usize = 4 << 20;
+/// Between two looks whether the tables thread has room.
+const ROOM: Duration = Duration::from_millis(1);
 /// Messages that wait to be sent.
 const OUTBOX: usize = 4;
 /// How often the source is said to hold the table still.
@@ -114,6 +117,7 @@ impl Session {
     /// Applies what comes and reports the load, until the stream breaks.
     pub(super) async fn serve(&mut self, agent: &Context) -> End {
         let every = Duration::from_millis(u64::from(self.welcome.load_interval_ms).clamp(5, 10_000));
+        agent.parts.tables.kv_opened(self.welcome.epoch);
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -147,18 +151,20 @@ impl Session {
                 Ok(())
             }
             Some(Told::Welcome(_)) => Err(End("a second welcome".into())),
-            // The KV lane was not asked for; what a later version sends besides is not for this one.
-            Some(Told::Kv(_)) | None => Ok(()),
+            Some(Told::Kv(update)) => blocks(agent, update).await,
+            // What a later version sends besides is not for this one.
+            None => Ok(()),
         }
     }
 
     async fn configure(&mut self, agent: &Context, update: ConfigUpdate) -> Result<(), End> {
-        let held = agent.parts.held.borrow().clone();
+        let (begin, held) = (Instant::now(), agent.parts.held.borrow().clone());
         let Some((nonce, decided)) = self.updates.take(update, &held) else { return Ok(()) };
         let parts = &agent.parts;
         let answer = match decided {
             Decided::Install(new) => {
                 parts.tables.install_new(new.clone());
+                parts.status.applied(new.version, begin.elapsed());
                 if let Some(keep) = &parts.keep {
                     keep.keep(new.clone());
                 }
@@ -193,6 +199,14 @@ impl Session {
 
     fn tick(&mut self, agent: &Context) {
         let shared = &agent.parts.shared;
+        while let Ok(room) = self.outbound.try_reserve()
+            && let Some(digests) = agent.parts.tables.question()
+        {
+            // Of an earlier stream, whose handles this one does not know.
+            if digests.epoch == self.welcome.epoch {
+                room.send(say(Said::Kv(digests.into())));
+            }
+        }
         // While no message can be sent nothing is reported: the next one says it all.
         if let Ok(room) = self.outbound.try_reserve()
             && let Some(report) = self.reporter.next(&shared.table.load(), shared.now_ms())
@@ -207,6 +221,29 @@ impl Session {
             }
         }
     }
+}
+
+/// Hands what is told of blocks to the tables thread. While that has no room nothing more is read from the stream, which
+/// the control plane then sees as a slow one.
+async fn blocks(agent: &Context, update: KvUpdate) -> Result<(), End> {
+    let mut update = match Update::try_from(update) {
+        Ok(update) => Box::new(update),
+        Err(why) => {
+            // What it said is missing now: the next message shows that, and what differs is sent again.
+            agent.parts.status.kv_refused();
+            tracing::warn!(%why, "a message of the KV lane is refused");
+            return Ok(());
+        }
+    };
+    let begun = Instant::now();
+    while let Err(back) = agent.parts.tables.kv(update) {
+        if begun.elapsed() > ANSWER {
+            return Err(End(format!("the tables took no message of the KV lane for {ANSWER:?}")));
+        }
+        update = back;
+        tokio::time::sleep(ROOM).await;
+    }
+    Ok(())
 }
 
 /// A connection, and what proves who we are where that is asked for.
@@ -253,7 +290,7 @@ fn subscription(agent: &Context) -> Subscribe {
         held: version,
         resource_versions: Default::default(),
         load: true,
-        kv: false,
+        kv: true,
         kv_models: Vec::new(),
         instance: agent.parts.instance,
     }

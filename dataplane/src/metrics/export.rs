@@ -7,7 +7,11 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::cells::Buckets;
 use super::series::{Active, Series};
-use super::{Limit, Metrics, StreamOutcome};
+use super::{Limit, Metrics, PromptText, StreamOutcome};
+
+mod kv;
+
+pub use kv::Kv;
 
 /// Numbers that others keep and the scrape shows.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +42,10 @@ pub struct Gauges {
     pub panics: u64,
     /// Endpoints that are ejected now.
     pub ejected: u64,
+    /// Predictions that an engine's event has taken the place of, or should have.
+    pub prefix_marks_expired: u64,
+    /// What engines report that they hold; none without a control plane.
+    pub kv: Option<Kv>,
 }
 
 type LabelSet = Vec<(&'static str, String)>;
@@ -49,6 +57,10 @@ pub fn encode(metrics: &Metrics, gauges: &Gauges) -> Vec<u8> {
     active_families(&metrics.active.list(), &mut families);
     plain_families(metrics, gauges.now_ms, &mut families);
     gauge_families(gauges, &mut families);
+    kv::hits(&metrics.active.list(), &mut families);
+    if let Some(kv) = &gauges.kv {
+        kv::families(kv, &mut families);
+    }
     // The encoder refuses a family without a metric, which is what most are before the first request.
     families.retain(|family| !family.get_metric().is_empty());
     let mut out = Vec::new();
@@ -136,6 +148,10 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     for (outcome, name) in StreamOutcome::ALL {
         streams.add(vec![("outcome", name.into())], sum(&|c| c.streams[outcome as usize].value()));
     }
+    let mut prompts = Sums::<u64>::default();
+    for (text, name) in PromptText::ALL {
+        prompts.add(vec![("text", name.into())], sum(&|c| c.prompts[text as usize].value()));
+    }
     let mut lag = Sums::<Buckets>::default();
     let mut connections = Sums::<u64>::default();
     let mut silent = Sums::<u64>::default();
@@ -164,6 +180,11 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     ));
     out.push(counters("kthena_router_limit_hits_total", "Limits hit, by the setting's name.", limits));
     out.push(counters("kthena_router_streams_total", "Streams, by how they ended.", streams));
+    out.push(counters(
+        "kthena_router_templated_prompts_total",
+        "Prompts of backends with a chat template, by how their text was had.",
+        prompts,
+    ));
     out.push(counters("kthena_router_retries_total", "Attempts beyond the first.", one(sum(&|c| c.retries.value()))));
     out.push(counters(
         "kthena_router_upstream_connects_total",
@@ -212,6 +233,11 @@ fn gauge_families(g: &Gauges, out: &mut Vec<MetricFamily>) {
         "kthena_router_prefix_marks_dropped_total",
         "Marks without room in a ring.",
         total(g.prefix_marks_dropped),
+    ));
+    out.push(counters(
+        "kthena_router_prefix_marks_expired_total",
+        "Marks whose time was over, where engines tell what they hold.",
+        total(g.prefix_marks_expired),
     ));
     out.push(counters("kthena_router_config_rejected_total", "Snapshots refused.", total(g.snapshots_refused)));
 }

@@ -12,7 +12,7 @@ fn route(name: &str) -> Object {
 fn standings(words: &str) -> Arc<Standings> {
     let one = |word: &str| {
         let (name, since) = word.split_once('@').unwrap();
-        (route(name), Standing { created_s: 7, generation: 3, since: since.parse().unwrap() })
+        (route(name), Standing { uid: "u".into(), generation: 3, since: since.parse().unwrap() })
     };
     Arc::new(words.split_whitespace().map(one).collect())
 }

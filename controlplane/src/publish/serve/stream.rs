@@ -18,6 +18,7 @@ use tonic::{Status, Streaming};
 use super::archive::{Published, Update};
 use super::budget::Budget;
 use super::identify::Identity;
+use super::kv::Teller;
 use super::load::Owner;
 use super::progress::{DataPlane, Seat};
 use super::service::Frame;
@@ -29,6 +30,8 @@ use super::{Hub, random};
 const SUBSCRIBE: Duration = Duration::from_secs(10);
 /// After a proof has run out: data planes open the next stream, with a newer proof, somewhat before they are told that this one ends.
 const GRACE: Duration = Duration::from_secs(60);
+/// Between two messages of the KV lane.
+const KV_PAUSE: Duration = Duration::from_millis(5);
 /// To take the last message.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -126,6 +129,9 @@ struct Sending {
     next: usize,
 }
 
+/// What is to be had by all.
+type Newest = watch::Receiver<Option<Arc<Published>>>;
+
 struct Stream {
     hub: Arc<Hub>,
     subscriber: Subscriber,
@@ -141,6 +147,8 @@ struct Stream {
     load_seen: u64,
     load_due: Option<Instant>,
     load_sent: Instant,
+    kv: Option<Teller>,
+    kv_due: Option<Instant>,
 }
 
 /// What the loop waits for.
@@ -150,6 +158,8 @@ enum Event {
     Room,
     LoadChanged,
     LoadDue,
+    KvChanged,
+    KvDue,
     Late,
     Ends,
     Closing,
@@ -162,7 +172,7 @@ impl Stream {
         // Processes name themselves by a random number of 64 bits; a stream without a name has its own small one.
         let owner = Owner::Proxy(if subscribe.instance == 0 { seat.stream() } else { subscribe.instance });
         Self {
-            subscriber: Subscriber::new(subscribe),
+            subscriber: Subscriber::new(subscribe, &hub.archive),
             owner,
             wants_load: subscribe.load,
             sending: None,
@@ -173,6 +183,8 @@ impl Stream {
             load_seen: 0,
             load_due: None,
             load_sent: now,
+            kv: subscribe.kv.then(|| Teller::new(hub.kv.clone(), subscribe, random())),
+            kv_due: None,
             hub,
             seat,
         }
@@ -180,17 +192,19 @@ impl Stream {
 
     async fn run(&mut self, call: &mut Call) -> Result<(), Status> {
         let mut current = self.hub.current.subscribe();
-        let mut loads = self.hub.loads.watch();
+        let (mut loads, mut kv) = (self.hub.loads.watch(), self.hub.kv.watch());
         let mut closing = self.hub.closing.subscribe();
         loop {
             self.decide(&mut current);
-            match self.wait(call, &mut current, &mut loads, &mut closing).await? {
+            match self.wait(call, (&mut current, &mut loads, &mut kv), &mut closing).await? {
                 Event::Said(Some(message)) => self.hear(message)?,
                 Event::Said(None) | Event::Gone | Event::Ends => return Ok(()),
                 Event::Published => {}
                 Event::Room => self.send_next(call).await?,
                 Event::LoadChanged => self.plan_load(),
                 Event::LoadDue => self.send_load(call)?,
+                Event::KvChanged => self.plan_kv(),
+                Event::KvDue => self.send_kv(call),
                 Event::Late => {
                     self.hub.counts.cut_off.fetch_add(1, Relaxed);
                     return Err(Status::deadline_exceeded("a change was not answered in time"));
@@ -201,7 +215,7 @@ impl Stream {
     }
 
     /// Begins the next change where there is one, and the sums once their handles mean something over there.
-    fn decide(&mut self, current: &mut watch::Receiver<Option<Arc<Published>>>) {
+    fn decide(&mut self, current: &mut Newest) {
         if self.sending.is_some() {
             return;
         }
@@ -221,8 +235,7 @@ impl Stream {
     async fn wait(
         &self,
         call: &mut Call,
-        current: &mut watch::Receiver<Option<Arc<Published>>>,
-        loads: &mut watch::Receiver<u64>,
+        (current, loads, kv): (&mut Newest, &mut watch::Receiver<u64>, &mut watch::Receiver<u64>),
         closing: &mut watch::Receiver<bool>,
     ) -> Result<Event, Status> {
         let at = |time: Option<Instant>| sleep_until(time.unwrap_or(self.ends).into());
@@ -233,6 +246,8 @@ impl Stream {
             room = call.outbound.reserve(), if self.sending.is_some() => if room.is_ok() { Event::Room } else { Event::Gone },
             _ = loads.changed(), if self.load_begun && self.load_due.is_none() => Event::LoadChanged,
             () = at(self.load_due), if self.load_due.is_some() && self.sending.is_none() => Event::LoadDue,
+            _ = kv.changed(), if self.kv.is_some() && self.kv_due.is_none() => Event::KvChanged,
+            () = at(self.kv_due), if self.kv_due.is_some() && self.sending.is_none() => Event::KvDue,
             () = at(self.answer_by), if self.answer_by.is_some() => Event::Late,
             () = at(None) => Event::Ends,
             _ = closing.wait_for(|closing| *closing) => Event::Closing,
@@ -270,8 +285,15 @@ impl Stream {
                 Ok(())
             }
             Some(Said::Subscribe(_)) => Err(Status::invalid_argument("a stream is subscribed once")),
-            // The KV lane has no data yet; what a later data plane says besides is not for this control plane.
-            Some(Said::Kv(_)) | None => Ok(()),
+            Some(Said::Kv(digests)) => {
+                if let Some(kv) = &mut self.kv {
+                    kv.hear(digests);
+                    self.plan_kv();
+                }
+                Ok(())
+            }
+            // What a later data plane says besides is not for this control plane.
+            None => Ok(()),
         }
     }
 
@@ -284,7 +306,10 @@ impl Stream {
             return Err(Status::invalid_argument("an answer before all of the change was sent"));
         }
         match self.subscriber.hear(ack, &self.hub.archive) {
-            Heard::Applied => drop(self.hub.counts.applied.fetch_add(1, Relaxed)),
+            Heard::Applied => {
+                self.hub.counts.applied.fetch_add(1, Relaxed);
+                self.begin_kv();
+            }
             Heard::Refused => {
                 self.hub.counts.refused.fetch_add(1, Relaxed);
                 tracing::warn!(reason = said.as_deref(), stream = self.seat.stream(), "a data plane refused a change");
@@ -338,6 +363,40 @@ impl Stream {
             self.plan_load_again(up_to);
         }
         Ok(())
+    }
+
+    /// What the data plane runs now is what the handles of the lane mean something in.
+    fn begin_kv(&mut self) {
+        let Some(held) = self.subscriber.held().filter(|held| held.version.epoch == self.hub.epoch) else { return };
+        let Some(kv) = &mut self.kv else { return };
+        if let Some(snapshot) = self.hub.archive.snapshot(held.content_hash) {
+            kv.runs(held.content_hash, &snapshot, Instant::now());
+            self.plan_kv();
+        }
+    }
+
+    fn plan_kv(&mut self) {
+        let now = Instant::now();
+        self.kv_due = Some(now + self.budget.wait_last(now).max(KV_PAUSE));
+    }
+
+    /// Gives way to all else: where there is no room it comes later, and says what is newest then.
+    fn send_kv(&mut self, call: &Call) {
+        let now = Instant::now();
+        self.kv_due = None;
+        let Some(kv) = &mut self.kv else { return };
+        let Ok(room) = call.outbound.try_reserve() else {
+            self.kv_due = Some(now + KV_PAUSE);
+            return;
+        };
+        match kv.next(now) {
+            Some(frame) => {
+                self.budget.spend(frame.len(), now);
+                room.send(Ok(frame));
+                self.plan_kv();
+            }
+            None => self.kv_due = kv.wakes(now),
+        }
     }
 
     fn plan_load_again(&mut self, up_to: u64) {

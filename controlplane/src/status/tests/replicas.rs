@@ -10,7 +10,7 @@ fn of(acknowledged: usize, connected: usize) -> Option<Counts> {
 
 /// Another replica with two data planes: it has `r0` of this generation since its round 50, and the server from the start.
 fn part(generation: i64, reached: u64) -> Part {
-    let standing = |generation, since| Standing { created_s: 1, generation, since };
+    let standing = |generation, since| Standing { uid: "first".into(), generation, since };
     let (route, server) = (Object::Route("ns/r0".into()), Object::Backend("ns/s".into()));
     Part {
         connected: 2,
@@ -57,7 +57,7 @@ fn one_replica_that_is_behind_holds_it_back() {
     // It has not heard of the object, of this generation, or of the object that has this name now.
     check(&[Part { standings: Arc::default(), ..part(1, 50) }], ("Pending", of(3, 5)));
     check(&[part(2, 50)], ("Pending", of(3, 5)));
-    let anew = Standing { created_s: 2, generation: 1, since: 50 };
+    let anew = Standing { uid: "second".into(), generation: 1, since: 50 };
     let anew = Arc::new([(Object::Route("ns/r0".into()), anew)].into());
     check(&[Part { standings: anew, ..part(1, 50) }], ("Pending", of(3, 5)));
 }

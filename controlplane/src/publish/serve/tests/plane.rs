@@ -11,8 +11,8 @@ use api::proto::from_data_plane::Message as Said;
 use api::proto::refusal::Kind;
 use api::proto::to_data_plane::Message as Told;
 use api::proto::{
-    Applied, ConfigAck, ConfigDelta, EndpointLoad, EngineLoad, FromDataPlane, LoadReport, Refusal, Refused, Resync,
-    Subscribe, ToDataPlane, Version, Welcome,
+    Applied, ConfigAck, ConfigDelta, EndpointLoad, EngineLoad, FromDataPlane, KvDigests, KvUpdate, LoadReport, Refusal,
+    Refused, Resync, Subscribe, ToDataPlane, Version, Welcome,
 };
 use api::snapshot::Snapshot;
 use api::{delta, hash};
@@ -48,6 +48,7 @@ pub(super) struct Site {
     pub(super) progress: watch::Receiver<Arc<Progress>>,
     pub(super) counts: Arc<Counts>,
     pub(super) loads: Arc<Loads>,
+    pub(super) lane: Arc<Lane>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     registry: Arc<Registry>,
     stop: Option<oneshot::Sender<()>>,
@@ -77,6 +78,7 @@ impl Site {
             progress: server.progress(),
             counts: server.counts(),
             loads: server.loads(),
+            lane: server.kv(),
             snapshots,
             registry: server.hub.registry.clone(),
             stop: Some(stop),
@@ -164,6 +166,8 @@ pub(super) struct Plane {
     /// What the others have, by endpoint.
     pub(super) loads: HashMap<u32, (u64, u32)>,
     pub(super) load_bytes: usize,
+    /// What was said of caches.
+    pub(super) kv: Vec<KvUpdate>,
     /// What engines say, by endpoint.
     pub(super) engines: HashMap<u32, EngineLoad>,
     inbound: Streaming<ToDataPlane>,
@@ -198,7 +202,7 @@ impl Plane {
             panic!("the first message is a welcome")
         };
         let (held, loads, engines) = (Snapshot::default(), HashMap::new(), HashMap::new());
-        Ok(Self { welcome, held, instance, loads, load_bytes: 0, engines, inbound, outbound })
+        Ok(Self { welcome, held, instance, loads, load_bytes: 0, kv: Vec::new(), engines, inbound, outbound })
     }
 
     /// Opens a stream and says nothing; ends with what the server says to that.
@@ -225,9 +229,14 @@ impl Plane {
                     self.loads.extend(sum.endpoints.iter().map(of));
                     self.engines.extend(sum.engines.iter().map(|said| (said.handle, *said)));
                 }
+                Some(Told::Kv(update)) => self.kv.push(update),
                 other => return Ok(other),
             }
         }
+    }
+
+    pub(super) async fn digests(&self, digests: KvDigests) {
+        self.outbound.send(FromDataPlane { message: Some(Said::Kv(digests)) }).await.unwrap();
     }
 
     /// Takes what comes for some time, of which nothing may be config.
@@ -268,6 +277,10 @@ impl Plane {
     /// Refuses the next change because of these objects.
     pub(super) async fn refuse(&mut self, objects: &[(Kind, &str)]) {
         let update = self.receive().await;
+        self.refuse_update(update, objects).await;
+    }
+
+    pub(super) async fn refuse_update(&mut self, update: Update, objects: &[(Kind, &str)]) {
         let refusal = |&(kind, name): &(Kind, &str)| Refusal {
             kind: kind.into(),
             name: name.into(),

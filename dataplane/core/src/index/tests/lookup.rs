@@ -5,8 +5,15 @@ use api::id::EndpointKey;
 use super::super::{Config, Event, Matches, Placement, Query, Reader, Seat, Writer};
 use super::hash;
 
-pub(super) const SMALL: Config =
-    Config { max_seats: 256, max_owners: 300, max_marks: 10_000, max_keys: 20_000, max_uses: 10_000, ring: 4_096 };
+pub(super) const SMALL: Config = Config {
+    max_seats: 256,
+    max_owners: 300,
+    max_marks: 10_000,
+    max_keys: 20_000,
+    max_reported: 20_000,
+    max_uses: 10_000,
+    ring: 4_096,
+};
 
 pub(super) fn key(name: &str) -> EndpointKey {
     EndpointKey { uid: name.into(), port: 8000, rank: 0 }

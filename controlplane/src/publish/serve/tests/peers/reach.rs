@@ -62,7 +62,7 @@ async fn each_hears_what_the_others_data_planes_have_in_force() {
     a.hears(1, None).await;
     of_b.apply().await;
     a.hears(1, Some(0)).await;
-    let standing = |since, generation| Standing { created_s: 0, generation, since };
+    let standing = |since, generation| Standing { uid: "u".into(), generation, since };
     assert_eq!(a.other().unwrap().standings.get(&server()), Some(&standing(0, 1)));
     b.edit(7, 2);
     let known = || a.other().unwrap().standings.get(&server()) == Some(&standing(7, 2));
