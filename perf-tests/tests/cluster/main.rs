@@ -16,7 +16,6 @@ mod definitions;
 mod faults;
 mod figures;
 mod fleet;
-mod network;
 #[allow(dead_code, reason = "the tests of the chart ask more of an object")]
 #[path = "../chart/object.rs"]
 mod object;
@@ -25,7 +24,6 @@ mod path;
 mod pods;
 mod program;
 mod replica;
-mod replicas;
 mod source;
 mod status;
 mod tokens;
