@@ -3,6 +3,7 @@
 //! Each replica dials each other one (`dial`) and tells it (`tell`) what its own data planes report and what it asked engines
 //! itself; nothing that was heard is told on. Who is dialled hears it (`hear`): a peer is one more that reports load, and its
 //! facts join ours (`facts`). Handles belong to one process, so endpoints are named by their keys on the way (`names`, `wire`).
+//! What their data planes have in force is told, too (`reach`), and joins what ours have (`others`) where status is written.
 //! Who the others are is a value, [`Members`], that our own Service's EndpointSlices say (`found`); which engines are whose
 //! follows from that and from who is heard (`alive`), so that a replica that has fallen silent is stood in for at once.
 
@@ -12,7 +13,9 @@ mod facts;
 mod found;
 mod hear;
 mod names;
+mod others;
 mod own;
+mod reach;
 mod tell;
 mod wire;
 
@@ -26,12 +29,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::engine::Shard;
-use crate::publish::serve::{Identify, Loads};
+use crate::publish::serve::{Identify, Loads, Local, Progress};
+use crate::run::Round;
+use crate::status::{Forms, Standings};
 use crate::world::Engines;
 
 pub(crate) use found::{Place, follow};
 pub(crate) use hear::Ear;
+pub use others::Others;
 pub(crate) use own::Own;
+pub use reach::Part;
 
 use names::Index;
 
@@ -67,6 +74,13 @@ pub struct Peering {
     pub identify: Arc<dyn Identify>,
 }
 
+impl Peering {
+    /// With replicas of this machine: in plain text, where whoever dials is believed.
+    pub fn on_loopback(members: watch::Receiver<Members>) -> Self {
+        Self { members, way: Way::Plain, identify: Arc::new(Local) }
+    }
+}
+
 /// How peers are dialled.
 #[derive(Debug, Clone)]
 pub enum Way {
@@ -93,8 +107,32 @@ pub(crate) struct Site {
     /// How long what a lost peer said of its load still counts.
     pub(crate) load_kept: Duration,
     pub(crate) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    /// What our own data planes have acknowledged.
+    pub(crate) progress: watch::Receiver<Arc<Progress>>,
+    pub(crate) shared: Shared,
+}
+
+/// What a replica that is alone has of itself, and all have together.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Our builds.
+    pub(crate) rounds: watch::Receiver<Option<Arc<Round>>>,
     /// What is known of engines, by all replicas together.
     pub(crate) engines: watch::Sender<Engines>,
+    /// What the other replicas' data planes have in force.
+    pub(crate) others: watch::Sender<Arc<Others>>,
+}
+
+#[cfg(test)]
+impl Shared {
+    /// Nothing is built, and nobody wants to know.
+    pub(crate) fn of_nobody() -> Self {
+        Self {
+            rounds: watch::channel(None).1,
+            engines: watch::channel(Engines::default()).0,
+            others: watch::channel(Arc::default()).0,
+        }
+    }
 }
 
 /// A replica that has joined the others.
@@ -112,7 +150,8 @@ pub(crate) struct Joined {
 
 /// Joins the others, within a runtime.
 pub(crate) fn join(Peering { members, way, identify }: Peering, site: Site) -> Joined {
-    let Site { epoch, loads, load_interval, load_kept, snapshots, engines } = site;
+    let Site { epoch, loads, load_interval, load_kept, snapshots, progress, shared } = site;
+    let Shared { rounds, engines, others } = shared;
     let (own, said) = watch::channel(Engines::default());
     let index = Arc::new(Index::new(snapshots));
     let ear = Arc::new(Ear::new(hear::Options { epoch, load_kept, identify }, loads.clone(), index.clone()));
@@ -120,7 +159,31 @@ pub(crate) fn join(Peering { members, way, identify }: Peering, site: Site) -> J
     let (shard, standing) = alive::watch(members.clone(), ear.heard());
     tasks.spawn(standing);
     tasks.spawn(facts::pool(said.clone(), ear.heard(), engines));
-    let voice = dial::Voice { epoch, loads, index, load_interval, facts: said };
+    tasks.spawn(others::watch(members.clone(), ear.parts(), others));
+    let (written, standings) = watch::channel(Arc::default());
+    tasks.spawn(forms(rounds, written));
+    let voice = dial::Voice { epoch, loads, index, load_interval, facts: said, standings, progress };
     tasks.spawn(dial::all(members, way, Arc::new(voice)));
     Joined { ear, shard, own, tasks }
+}
+
+/// Follows what our data planes are to run, until there are no builds any more.
+async fn forms(mut rounds: watch::Receiver<Option<Arc<Round>>>, told: watch::Sender<Arc<Standings>>) {
+    let mut forms = Forms::default();
+    loop {
+        let round = rounds.borrow_and_update().clone();
+        if let Some(round) = round {
+            let now = forms.observe(&round);
+            told.send_if_modified(|known| {
+                let news = !Arc::ptr_eq(known, &now);
+                if news {
+                    *known = now;
+                }
+                news
+            });
+        }
+        if rounds.changed().await.is_err() {
+            return;
+        }
+    }
 }

@@ -21,7 +21,7 @@ use crate::engine::Shard;
 use crate::kv::supervise::{Supervision, supervise};
 use crate::kv::vocabulary::Vocabularies;
 use crate::metrics::Builds;
-use crate::peer::{Joined, Peering};
+use crate::peer::{Joined, Others, Peering, Shared};
 use crate::publish::serve::{Identify, ListenError, Listener, Options as Stream, Progress, Server};
 use crate::publish::{Settings, Verdicts};
 use crate::source::kubernetes::Scope;
@@ -104,6 +104,7 @@ pub struct Plane {
     rounds: watch::Receiver<Option<Arc<Round>>>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     engines: watch::Sender<Engines>,
+    others: watch::Sender<Arc<Others>>,
     peering: Option<Peering>,
     hearing: Supervision,
     looking: Looking,
@@ -126,8 +127,8 @@ impl Plane {
         let building = feed.follow(looking.readings.clone(), said).map_err(StartError::Thread)?;
         let server = Server::new(listen.bind().await?, inputs.clone(), Stream::default());
         let hearing = Supervision::new(server.kv(), Vocabularies::default());
-        let snapshots = inputs.snapshots;
-        Ok(Self { server, registry, rounds, snapshots, engines, peering: None, hearing, looking, building })
+        let (snapshots, others, peering) = (inputs.snapshots, watch::channel(Arc::default()).0, None);
+        Ok(Self { server, registry, rounds, snapshots, engines, others, peering, hearing, looking, building })
     }
 
     /// What models' tokens stand for is found in this folder; without one nobody is told what engines have cached.
@@ -158,7 +159,12 @@ impl Plane {
         self.snapshots.clone()
     }
 
-    /// How far the newest of that has come.
+    /// What the data planes of other replicas have; nothing where there are none.
+    pub fn others(&self) -> watch::Receiver<Arc<Others>> {
+        self.others.subscribe()
+    }
+
+    /// How far the newest of that has come with our own data planes.
     pub fn progress(&self) -> watch::Receiver<Arc<Progress>> {
         self.server.progress()
     }
@@ -183,7 +189,8 @@ impl Plane {
     pub async fn serve(mut self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let (shard, engines, _talking) = match self.peering {
             Some(peering) => {
-                let Joined { ear: _, shard, own, tasks } = self.server.join(peering, self.engines);
+                let shared = Shared { rounds: self.rounds.clone(), engines: self.engines, others: self.others.clone() };
+                let Joined { ear: _, shard, own, tasks } = self.server.join(peering, shared);
                 (shard, own, Some(tasks))
             }
             None => (watch::channel(Shard::alone()).1, self.engines, None),

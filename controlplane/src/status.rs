@@ -18,24 +18,31 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::chance::{jittered, random};
 use crate::lease::Leadership;
+use crate::peer::Others;
 use crate::publish::serve::Progress;
 use crate::run::Round;
 
 mod counts;
 mod desired;
 mod events;
+mod forms;
 mod key;
 mod pace;
 mod plan;
+mod reach;
 mod says;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub(crate) use forms::Forms;
+pub use forms::{Standing, Standings};
+
 use counts::Counts;
 use events::Warnings;
 use key::Key;
 use plan::{Next, Outcome, Planner, Task};
+use reach::Fleet;
 use says::Says;
 use write::Statuses;
 
@@ -60,8 +67,10 @@ pub struct Options {
 pub struct Inputs {
     /// The newest build.
     pub rounds: watch::Receiver<Option<Arc<Round>>>,
-    /// What data planes have acknowledged.
+    /// What this replica's data planes have acknowledged.
     pub progress: watch::Receiver<Arc<Progress>>,
+    /// What other replicas' have.
+    pub others: watch::Receiver<Arc<Others>>,
     /// Whether this process is the one that writes.
     pub leadership: watch::Receiver<Leadership>,
 }
@@ -174,10 +183,11 @@ impl Writer {
     }
 
     fn observe(&self, planner: &mut Planner, inputs: &mut Inputs) {
-        let progress = inputs.progress.borrow_and_update().clone();
+        let own = inputs.progress.borrow_and_update().clone();
+        let others = inputs.others.borrow_and_update().clone();
         let round = inputs.rounds.borrow_and_update().clone();
         if let Some(round) = round {
-            planner.observe(&round, &progress, Instant::now());
+            planner.observe(&round, &Fleet { own, others }, Instant::now());
         }
         self.counts.behind(planner.behind());
     }
@@ -238,6 +248,7 @@ async fn changed(inputs: &mut Inputs) -> Result<(), Ended> {
     let changed = tokio::select! {
         changed = inputs.rounds.changed() => changed,
         changed = inputs.progress.changed() => changed,
+        changed = inputs.others.changed() => changed,
         changed = inputs.leadership.changed() => changed,
     };
     changed.map_err(|_| Ended)?;

@@ -19,7 +19,8 @@ use super::names::Index;
 use super::tell::tell;
 use super::{MOST, Member, Members, Way};
 use crate::chance::{jittered, random};
-use crate::publish::serve::Loads;
+use crate::publish::serve::{Loads, Progress};
+use crate::status::Standings;
 use crate::world::Engines;
 
 /// To connect, the handshake included.
@@ -44,6 +45,10 @@ pub(super) struct Voice {
     pub(super) load_interval: Duration,
     /// What our engines said.
     pub(super) facts: watch::Receiver<Engines>,
+    /// What our data planes are to run.
+    pub(super) standings: watch::Receiver<Arc<Standings>>,
+    /// What they have of it.
+    pub(super) progress: watch::Receiver<Arc<Progress>>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! What peers tell us: into the loads, the engines' loads and the facts, for as long as they are heard.
+//! What peers tell us: into the loads, the engines' loads, the facts and what their data planes have, for as long as they are heard.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use api::id::EndpointKey;
 use api::limits::{MAX_ENDPOINTS, MAX_NAME_BYTES};
-use api::proto::{PeerEngine, PeerFacts, PeerLoad, PeerReport};
+use api::proto::{PeerEngine, PeerFacts, PeerLoad, PeerObject, PeerProgress, PeerRefusal, PeerReport};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
 use super::MOST;
 use super::names::{Index, Names};
+use super::others::{self, Parts};
+use super::reach::Part;
 use super::wire::{WireError, engine_in, facts_in, key_in, load_in};
 use crate::publish::serve::{Identify, Load, Loads, Owner};
 use crate::world::Facts;
@@ -64,17 +66,23 @@ pub(crate) struct Ear {
     loads: Arc<Loads>,
     index: Arc<Index>,
     heard: watch::Sender<Heard>,
+    parts: watch::Sender<Parts>,
     streams: AtomicU64,
 }
 
 impl Ear {
     pub(super) fn new(options: Options, loads: Arc<Loads>, index: Arc<Index>) -> Self {
-        let heard = watch::channel(Heard::default()).0;
-        Self { options, loads, index, heard, streams: AtomicU64::new(0) }
+        let (heard, parts) = (watch::channel(Heard::default()).0, watch::channel(Parts::default()).0);
+        Self { options, loads, index, heard, parts, streams: AtomicU64::new(0) }
     }
 
     pub(super) fn heard(&self) -> watch::Receiver<Heard> {
         self.heard.subscribe()
+    }
+
+    /// What the data planes have of those that are heard.
+    pub(super) fn parts(&self) -> watch::Receiver<Parts> {
+        self.parts.subscribe()
     }
 
     /// Finds out who dials.
@@ -106,10 +114,14 @@ impl Ear {
             return Err(Status::resource_exhausted(format!("there are {MOST} other replicas already")));
         }
         let stream = self.next();
-        let peer = Peer { stream, member: member.as_str().into(), facts: BTreeMap::new() };
-        self.heard.send_modify(|heard| drop(heard.0.insert(*epoch, peer)));
+        let (ear, epoch, name) = (self.clone(), *epoch, Arc::<str>::from(member.as_str()));
+        let peer = Peer { stream, member: name.clone(), facts: BTreeMap::new() };
+        self.heard.send_modify(|heard| drop(heard.0.insert(epoch, peer)));
+        let part = first.progress.is_some().then(Part::default);
+        let heard = others::Heard { member: name, stream, part: part.clone().map(Arc::new) };
+        self.parts.send_modify(|parts| drop(parts.insert(epoch, heard)));
         tracing::info!(peer = member, "a replica is heard");
-        Ok(Seat { ear: self.clone(), epoch: *epoch, stream, names: Arc::default(), loads_as: 0, told: HashMap::new() })
+        Ok(Seat { ear, epoch, stream, names: Arc::default(), loads_as: 0, told: HashMap::new(), part })
     }
 
     fn next(&self) -> u64 {
@@ -135,17 +147,46 @@ struct Seat {
     loads_as: u64,
     /// Where its proxies have anything outstanding, whether such an endpoint is known here or not yet.
     told: HashMap<EndpointKey, Load>,
+    /// What its data planes have; none where it does not say.
+    part: Option<Part>,
 }
 
 impl Seat {
     fn take(&mut self, report: PeerReport) -> Result<(), Status> {
-        let PeerReport { epoch, member: _, loads, engines, facts } = report;
+        let PeerReport { epoch, member: _, loads, engines, facts, progress, objects, refusals, shares } = report;
         if epoch != self.epoch {
             return Err(Status::invalid_argument("a stream is of one process"));
         }
+        self.reach(progress, objects, refusals).map_err(nonsense)?;
+        let first = self.loads_as == 0;
         self.loads(&loads).map_err(nonsense)?;
+        if first || !shares.is_empty() {
+            self.ear.loads.peer_shares(self.epoch, first, &shares);
+        }
         self.engines(&engines).map_err(nonsense)?;
         self.facts(&facts).map_err(nonsense)
+    }
+
+    fn reach(
+        &mut self,
+        progress: Option<PeerProgress>,
+        objects: Vec<PeerObject>,
+        refusals: Vec<PeerRefusal>,
+    ) -> Result<(), WireError> {
+        let Some(part) = &mut self.part else { return Ok(()) };
+        if progress.is_none() && objects.is_empty() && refusals.is_empty() {
+            return Ok(());
+        }
+        part.take(objects, refusals)?;
+        if let Some(numbers) = progress {
+            part.count(numbers);
+        }
+        let now = Arc::new(part.clone());
+        self.ear.parts.send_if_modified(|parts| {
+            let ours = parts.get_mut(&self.epoch).filter(|heard| heard.stream == self.stream);
+            ours.map(|heard| heard.part = Some(now)).is_some()
+        });
+        Ok(())
     }
 
     fn loads(&mut self, loads: &[PeerLoad]) -> Result<(), WireError> {
@@ -218,6 +259,10 @@ impl Drop for Seat {
                 tracing::info!(peer = &*peer.member, "a replica is not heard any more");
             }
             ours
+        });
+        ear.parts.send_if_modified(|parts| {
+            let ours = parts.get(&epoch).is_some_and(|heard| heard.stream == self.stream);
+            ours && parts.remove(&epoch).is_some()
         });
         // Without a runtime the process ends.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

@@ -12,13 +12,14 @@ use tokio::time::{sleep, timeout};
 
 use super::dial::Voice;
 use super::names::Names;
+use super::reach::Told;
 use super::wire::{engine_out, facts_out, load_out};
 use crate::world::{Engines, Facts};
 
 /// Who hears nothing for three times this takes us for dead.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 /// Changes in one message, which stays far under what is taken.
-const IN_ONE: usize = 8_192;
+const IN_ONE: usize = 4_096;
 /// Bytes of facts in one message.
 const FACTS_BYTES: usize = 1 << 20;
 /// To take a message. Who does not is dialled again, and told all.
@@ -27,18 +28,17 @@ const TAKEN: Duration = Duration::from_secs(2);
 /// Tells one until it takes no more.
 pub(super) async fn tell(voice: &Voice, me: &str, out: mpsc::Sender<PeerReport>) {
     let (mut changed, mut facts) = (voice.loads.watch(), voice.facts.clone());
+    let (mut standings, mut progress) = (voice.standings.clone(), voice.progress.clone());
     let (mut telling, mut said) = (Telling::default(), None::<Instant>);
     loop {
         let up_to = *changed.borrow_and_update();
-        let mut reports = telling.facts(&facts.borrow_and_update().clone());
-        let loads = telling.loads(voice, Instant::now());
+        let (numbers, reach) = telling.reach.news(&standings.borrow_and_update(), &progress.borrow_and_update());
+        // The first of a stream replaces what an older one said, so it has the loads, and the numbers, which say that they are said.
+        let first = PeerReport { progress: numbers, ..telling.loads(voice, Instant::now()) };
+        let more = telling.facts(&facts.borrow_and_update().clone());
         // What came from a peer is a change, too, and none for another.
-        if !loads.loads.is_empty()
-            || !loads.engines.is_empty()
-            || said.is_none_or(|said| said.elapsed() >= SIGN_OF_LIFE)
-        {
-            reports.push(loads);
-        }
+        let due = said.is_none_or(|said| said.elapsed() >= SIGN_OF_LIFE) || first != PeerReport::default();
+        let reports = due.then_some(first).into_iter().chain(reach).chain(more);
         for report in reports {
             said = Some(Instant::now());
             let report = PeerReport { epoch: voice.epoch, member: me.to_owned(), ..report };
@@ -54,6 +54,8 @@ pub(super) async fn tell(voice: &Voice, me: &str, out: mpsc::Sender<PeerReport>)
         tokio::select! {
             Ok(()) = changed.changed() => {}
             Ok(()) = facts.changed() => {}
+            Ok(()) = standings.changed() => {}
+            Ok(()) = progress.changed() => {}
             () = sleep(quiet) => {}
         }
     }
@@ -62,6 +64,7 @@ pub(super) async fn tell(voice: &Voice, me: &str, out: mpsc::Sender<PeerReport>)
 /// What one has been told.
 #[derive(Debug, Default)]
 struct Telling {
+    reach: Told,
     /// Up to which change.
     seen: u64,
     /// Where our proxies had something. An endpoint may go while requests run there, and that these end is told, too.
@@ -86,7 +89,7 @@ impl Telling {
         }
         let engines = own.engines.into_iter();
         let engines = engines.filter_map(|said| Some(engine_out(names.keys.get(&said.handle)?, said)));
-        PeerReport { loads, engines: engines.collect(), ..PeerReport::default() }
+        PeerReport { loads, engines: engines.collect(), shares: own.shares, ..PeerReport::default() }
     }
 
     fn key(&self, names: &Names, handle: u32) -> Option<EndpointKey> {

@@ -18,6 +18,10 @@ pub(super) enum WireError {
     LongUid,
     #[error("an endpoint's port or rank is beyond 65535")]
     Number,
+    #[error("something is said of what is no object")]
+    NoObject,
+    #[error("an object's name has more than {MAX_NAME_BYTES} bytes")]
+    LongName,
 }
 
 pub(super) fn key_in(key: Option<&PeerKey>) -> Result<EndpointKey, WireError> {

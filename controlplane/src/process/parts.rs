@@ -41,7 +41,8 @@ impl Parts {
         let (written, over) = oneshot::channel();
         let options = lease::Options::new(&home, LEASE, &instance);
         let (leadership, election) = lease::run(client.clone(), options, registry, async { drop(over.await) });
-        let inputs = status::Inputs { rounds: plane.rounds(), progress: plane.progress(), leadership };
+        let (rounds, progress, others) = (plane.rounds(), plane.progress(), plane.others());
+        let inputs = status::Inputs { rounds, progress, others, leadership };
         let (ending, ended) = watch::channel(());
         let options = status::Options { namespaces: typed.namespaces, instance };
         let writer = status::run(client, options, inputs, registry, stopped(ended));

@@ -37,6 +37,7 @@ use std::time::Duration;
 use api::snapshot::Snapshot;
 use tokio::sync::watch;
 
+pub(crate) use identify::Local;
 pub use identify::{Identify, Identity};
 pub use kv::{Counts as KvCounts, Lane, Said, Shelf, Standing};
 pub(crate) use load::Owner;
@@ -44,8 +45,7 @@ pub use load::{Load, Loads};
 pub use progress::{DataPlane, Progress, Refused};
 pub use transport::{ListenError, Listener};
 
-use crate::peer::{self, Ear, Joined, Peering, Site};
-use crate::world::Engines;
+use crate::peer::{self, Ear, Joined, Peering, Shared, Site};
 use archive::{Archive, Published};
 use progress::Registry;
 
@@ -172,12 +172,13 @@ impl Server {
         Self { listener, inputs, hub: Arc::new(hub), ear: None }
     }
 
-    /// Joins other replicas, which find us where data planes do. `engines` gets what all of them know of engines.
-    pub(crate) fn join(&mut self, peering: Peering, engines: watch::Sender<Engines>) -> Joined {
+    /// Joins other replicas, which find us where data planes do. `shared` gets what all of them know together.
+    pub(crate) fn join(&mut self, peering: Peering, shared: Shared) -> Joined {
         let Options { load_interval, load_kept, .. } = self.hub.options;
-        let snapshots = self.inputs.snapshots.clone();
+        let (snapshots, progress) = (self.inputs.snapshots.clone(), self.progress());
         let (epoch, loads) = (self.hub.epoch, self.loads());
-        let joined = peer::join(peering, Site { epoch, loads, load_interval, load_kept, snapshots, engines });
+        let site = Site { epoch, loads, load_interval, load_kept, snapshots, progress, shared };
+        let joined = peer::join(peering, site);
         self.ear = Some(joined.ear.clone());
         joined
     }

@@ -1,8 +1,7 @@
 //! What a status ought to say: pure, from an object's verdict and from how far its newest form has come.
 
-use super::key::Key;
+use super::reach::{Fleet, Newest, Reach, reach};
 use super::says::{Counts, Says, Told};
-use crate::publish::serve::{Progress, Refused};
 use crate::publish::{Condition, ProviderVerdict, Reason, RouteVerdict, ServerVerdict};
 
 /// The verdict on an object of any kind that has a status.
@@ -48,13 +47,17 @@ impl Verdict<'_> {
         }
     }
 
-    /// How far it has come, where data planes are to run it as it is written.
-    pub(super) fn reach(&self, key: &Key, since: u64, progress: &Progress) -> Reach {
+    /// Whether data planes are to run it as it is written.
+    pub(super) fn sent(&self) -> bool {
         match self {
-            Self::Provider(_) => Reach::NotSent,
-            Self::Route(_) | Self::Server(_) if !self.accepted().holds => Reach::NotSent,
-            Self::Route(_) | Self::Server(_) => reach(key, since, progress),
+            Self::Provider(_) => false,
+            Self::Route(_) | Self::Server(_) => self.accepted().holds,
         }
+    }
+
+    /// How far it has come.
+    pub(super) fn reach(&self, newest: Newest<'_>, fleet: &Fleet) -> Reach {
+        if self.sent() { reach(newest, fleet) } else { Reach::NotSent }
     }
 
     /// `said` is what the status says now.
@@ -86,44 +89,6 @@ impl Verdict<'_> {
     }
 }
 
-/// How far an object's newest form has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// Data planes do not get it as it is written.
-    NotSent,
-    /// There is no data plane.
-    Nobody,
-    /// Not all have answered.
-    OnItsWay(Counts),
-    /// Some refuse it.
-    Refused { counts: Counts, reason: String },
-    /// All that are connected have acknowledged it.
-    Everywhere(Counts),
-}
-
-fn reach(key: &Key, since: u64, progress: &Progress) -> Reach {
-    let Progress { version: _, source, connected, applied, reached, refused, stuck } = progress;
-    if *connected == 0 {
-        return Reach::Nobody;
-    }
-    let sent = source.version >= since;
-    // Most of the time nothing is, and nothing need be named.
-    let refused = if sent && !refused.is_empty() { refused.get(&key.object()) } else { None };
-    if let Some(Refused { by, reason }) = refused {
-        let counts = Counts::of(connected.saturating_sub(*by), *connected);
-        return Reach::Refused { counts, reason: reason.clone() };
-    }
-    if reached.is_some_and(|reached| reached.version >= since) {
-        return Reach::Everywhere(Counts::of(*connected, *connected));
-    }
-    let counts = Counts::of(if sent { *applied } else { 0 }, *connected);
-    match stuck.first() {
-        // A data plane that refuses a version as a whole stays with an older one, whatever else there is in the newer.
-        Some(reason) if sent => Reach::Refused { counts, reason: reason.clone() },
-        _ => Reach::OnItsWay(counts),
-    }
-}
-
 fn kept(reach: &Reach, said: &Says) -> Option<(Told, Option<Counts>)> {
     let programmed = said.condition("Programmed").filter(|_| stays(reach, said))?;
     Some((programmed.clone(), said.data_planes))
@@ -136,7 +101,7 @@ pub(super) fn stays(reach: &Reach, said: &Says) -> bool {
         Reach::NotSent | Reach::Refused { .. } => false,
         Reach::Everywhere(_) => programmed.holds,
         Reach::Nobody => true,
-        Reach::OnItsWay(_) => programmed.holds || programmed.reason == REFUSED,
+        Reach::OnItsWay(_) | Reach::Unheard(_) => programmed.holds || programmed.reason == REFUSED,
     }
 }
 
@@ -153,6 +118,14 @@ fn programmed(reach: &Reach, accepted: &Condition) -> (Told, Option<Counts>) {
         Reach::Nobody => (no(PENDING, "no data plane is connected".to_owned()), Some(Counts::of(0, 0))),
         Reach::OnItsWay(counts) => {
             let sentence = format!("{} of {} data planes run it", counts.acknowledged, counts.connected);
+            (no(PENDING, sentence), Some(*counts))
+        }
+        Reach::Unheard(counts) => {
+            let Counts { acknowledged, connected } = counts;
+            let sentence = format!(
+                "{acknowledged} of {connected} data planes run it, and another replica of the control plane that may have \
+                 more is not heard"
+            );
             (no(PENDING, sentence), Some(*counts))
         }
         Reach::Refused { counts, reason } => {

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::desired::{Form, Reach, Verdict, stays};
+use super::desired::{Form, Verdict, stays};
 use super::key::{Key, Which, judged};
 use super::pace::Pace;
+use super::reach::{Fleet, Newest, Reach};
 use super::says::Says;
 use crate::chance::jittered;
-use crate::publish::serve::Progress;
 use crate::run::Round;
 use crate::world::Seniority;
 
@@ -97,7 +97,7 @@ struct Known {
 #[derive(Debug)]
 struct Sight<'a> {
     round: &'a Round,
-    progress: &'a Progress,
+    fleet: &'a Fleet,
     now: Instant,
 }
 
@@ -111,7 +111,7 @@ impl Sight<'_> {
 #[derive(Debug)]
 pub(super) struct Planner {
     round: Option<Arc<Round>>,
-    progress: Arc<Progress>,
+    fleet: Fleet,
     /// What was found before there was a round.
     listed: HashMap<Key, Says>,
     objects: HashMap<Key, Known>,
@@ -124,8 +124,8 @@ pub(super) struct Planner {
 impl Planner {
     /// `listed` is what all statuses say.
     pub(super) fn new(listed: HashMap<Key, Says>, now: Instant) -> Self {
-        let (objects, progress) = (HashMap::new(), Arc::default());
-        Self { round: None, progress, listed, objects, next: now, in_flight: 0, vain: 0 }
+        let (objects, fleet) = (HashMap::new(), Fleet::default());
+        Self { round: None, fleet, listed, objects, next: now, in_flight: 0, vain: 0 }
     }
 
     /// All statuses were looked at again.
@@ -143,12 +143,12 @@ impl Planner {
     }
 
     /// There is another round, or data planes have acknowledged something.
-    pub(super) fn observe(&mut self, round: &Arc<Round>, progress: &Arc<Progress>, now: Instant) {
-        let same_progress = Arc::ptr_eq(&self.progress, progress);
-        self.progress = progress.clone();
-        let sight = Sight { round, progress, now };
+    pub(super) fn observe(&mut self, round: &Arc<Round>, fleet: &Fleet, now: Instant) {
+        let same_fleet = self.fleet.same(fleet);
+        self.fleet = fleet.clone();
+        let sight = Sight { round, fleet, now };
         match self.round.replace(round.clone()) {
-            Some(known) if Arc::ptr_eq(&known, round) && same_progress => {}
+            Some(known) if Arc::ptr_eq(&known, round) && same_fleet => {}
             Some(known) if Arc::ptr_eq(&known, round) => self.progressed(&sight),
             known => self.judged(&sight, known.as_deref()),
         }
@@ -244,13 +244,19 @@ impl Planner {
 impl Known {
     fn new(key: &Key, verdict: Verdict<'_>, which: Which<'_>, said: Option<Says>, sight: &Sight<'_>) -> Self {
         let (since, since_at) = (sight.version(), sight.now);
-        let reach = verdict.reach(key, since, sight.progress);
+        let form = verdict.form();
+        let reach = verdict.reach(Newest { key, which, generation: form.generation, since }, sight.fleet);
         let wanted = verdict.desired(&reach, said.as_ref());
-        let (form, due, pace, in_flight) = (verdict.form(), None, Pace::new(sight.now), false);
+        let (due, pace, in_flight) = (None, Pace::new(sight.now), false);
         let which = (which.0.clone(), which.1.clone());
         let mut known = Self { which, form, since, since_at, reach, said, wanted, due, pace, in_flight };
         known.decide(verdict);
         known
+    }
+
+    fn newest<'a>(&'a self, key: &'a Key) -> Newest<'a> {
+        let which = (&self.which.0, &self.which.1);
+        Newest { key, which, generation: self.form.generation, since: self.since }
     }
 
     /// There is another verdict.
@@ -264,13 +270,13 @@ impl Known {
             }
             self.pace.anew(sight.now);
         }
-        self.reach = verdict.reach(key, self.since, sight.progress);
+        self.reach = verdict.reach(self.newest(key), sight.fleet);
         self.decide(verdict);
     }
 
     /// The verdict is as it was.
     fn progressed(&mut self, key: &Key, verdict: Verdict<'_>, sight: &Sight<'_>) {
-        let reach = verdict.reach(key, self.since, sight.progress);
+        let reach = verdict.reach(self.newest(key), sight.fleet);
         if reach == self.reach {
             return;
         }

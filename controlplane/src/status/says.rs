@@ -26,7 +26,7 @@ pub(super) struct Told {
 }
 
 /// Data planes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {
     pub(super) acknowledged: usize,
     pub(super) connected: usize,

@@ -11,9 +11,11 @@ use tokio::time::Instant;
 
 use super::key::Key;
 use super::plan::{Next, Outcome, Planner, Task};
+use super::reach::Fleet;
 use super::says::{Counts, Says};
 use crate::crd::{ModelRouteSpec, ModelServerSpec};
 use crate::object::Kind;
+use crate::peer::Others;
 use crate::publish::serve::{Progress, Refused};
 use crate::publish::{Memory, Settings, build};
 use crate::run::Round;
@@ -21,6 +23,7 @@ use crate::world::{Held, Life, ObjectName, Pod, Seniority, World};
 
 mod desired;
 mod fleet;
+mod replicas;
 mod storms;
 
 fn name(name: &str) -> ObjectName {
@@ -47,6 +50,7 @@ struct Site {
     version: u64,
     round: Option<Arc<Round>>,
     progress: Arc<Progress>,
+    others: Arc<Others>,
     planner: Planner,
     /// What the API server has.
     statuses: HashMap<Key, Says>,
@@ -67,6 +71,7 @@ impl Site {
             version: 0,
             round: None,
             progress: Arc::default(),
+            others: Arc::default(),
             planner: Planner::new(HashMap::new(), now),
             statuses: HashMap::new(),
             attempts: Vec::new(),
@@ -150,7 +155,8 @@ impl Site {
         let end = self.now + time;
         loop {
             if let Some(round) = &self.round {
-                self.planner.observe(round, &self.progress, self.now);
+                let fleet = Fleet { own: self.progress.clone(), others: self.others.clone() };
+                self.planner.observe(round, &fleet, self.now);
             }
             let until = match self.planner.next(self.now) {
                 Next::Write(task) => {

@@ -83,7 +83,9 @@ impl Replica {
             let stopping = async { drop(lease_stopped.await) };
             let (leadership, standing) = lease::run(client.clone(), options, &metrics, stopping);
             told.send(leadership.clone()).unwrap();
-            let inputs = status::Inputs { rounds: newest, progress: acknowledged, leadership };
+            // There is no other replica that has data planes.
+            let (_alone, others) = watch::channel(Arc::default());
+            let inputs = status::Inputs { rounds: newest, progress: acknowledged, others, leadership };
             let options = status::Options { namespaces: vec![identity.namespace], instance: identity.user };
             let freezing = async move {
                 while let Some(thawed) = frozen.recv().await {

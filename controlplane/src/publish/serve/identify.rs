@@ -36,7 +36,7 @@ pub trait Identify: fmt::Debug + Send + Sync + 'static {
 
 /// On loopback whoever can connect runs on this machine, and is believed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Local;
+pub(crate) struct Local;
 
 impl Identify for Local {
     fn identify<'a>(&'a self, _: &'a MetadataMap, subscribe: &'a Subscribe) -> BoxFuture<'a, Result<Identity, Status>> {

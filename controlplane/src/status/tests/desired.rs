@@ -3,7 +3,8 @@
 use super::*;
 use crate::publish::{ProviderVerdict, Verdicts};
 use crate::source::directory::reading_of;
-use crate::status::desired::{Reach, Verdict};
+use crate::status::desired::Verdict;
+use crate::status::reach::Reach;
 
 /// `Accepted Programmed=Refused: sentence …`, after a build of YAML.
 fn said(kind: Kind, yaml: &str, reach: &Reach) -> String {

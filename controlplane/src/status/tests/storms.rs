@@ -159,7 +159,8 @@ fn of_slow_writes_ten_are_under_way_at_most() {
     let mut site = Site::with_routes(50);
     site.build();
     site.all_have_it(1);
-    site.planner.observe(site.round.as_ref().unwrap(), &site.progress, site.now);
+    let fleet = Fleet { own: site.progress.clone(), others: site.others.clone() };
+    site.planner.observe(site.round.as_ref().unwrap(), &fleet, site.now);
     let mut under_way = Vec::new();
     for n in 1..100 {
         if let Next::Write(task) = site.planner.next(site.now + seconds(n)) {

@@ -1,9 +1,10 @@
 //! The part of the load that is for other replicas: what our own proxies have, and what we asked engines ourselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
-use api::proto::EngineLoad;
+use api::limits::MAX_BACKENDS;
+use api::proto::{BackendShare, EngineLoad};
 
 use super::engines::Read;
 use super::{Load, Loads, Owner};
@@ -14,6 +15,8 @@ pub(crate) struct Own {
     /// What our proxies have together, by handle.
     pub(crate) loads: Vec<(u32, Load)>,
     pub(crate) engines: Vec<EngineLoad>,
+    /// What our proxies decide for backends together, and how many they are.
+    pub(crate) shares: Vec<BackendShare>,
     /// Up to which change that is.
     pub(crate) up_to: u64,
 }
@@ -22,17 +25,19 @@ impl Loads {
     /// What changed here since the change `seen`, at most so much of it. It is to be asked again while `up_to` is not the last change.
     pub(crate) fn own(&self, seen: u64, most: usize, now: Instant) -> Own {
         let book = self.book();
-        // Both are by their changes, so what is cut off is what comes last.
+        // All are by their changes, so what is cut off is what comes last.
         let loads = book.order_here.range(seen + 1..).map(|(change, handle)| (*change, *handle));
         let loads: BTreeMap<u64, u32> = loads.take(most + 1).collect();
         let engines: BTreeMap<u64, EngineLoad> = book.engines.own_since(seen, now).take(most + 1).collect();
-        let mut changes: Vec<u64> = loads.keys().chain(engines.keys()).copied().collect();
+        let shares: BTreeMap<u64, BackendShare> = book.shares.own_since(seen, most + 1).collect();
+        let mut changes: Vec<u64> = loads.keys().chain(engines.keys()).chain(shares.keys()).copied().collect();
         changes.sort_unstable();
         let up_to = changes.get(most).map_or(book.change, |first_not| first_not - 1);
         let own = |(_, handle): (&u64, &u32)| (*handle, book.own(*handle));
         Own {
             loads: loads.range(..=up_to).map(own).collect(),
             engines: engines.range(..=up_to).map(|(_, said)| *said).collect(),
+            shares: shares.range(..=up_to).map(|(_, share)| share.clone()).collect(),
             up_to,
         }
     }
@@ -41,6 +46,17 @@ impl Loads {
     pub(crate) fn peer(&self, epoch: u64, stream: u64, loads: &[(u32, Load)]) {
         let mut book = self.book();
         book.take(Owner::Peer(epoch), stream, loads.iter().copied());
+        self.tell(&book);
+    }
+
+    /// What a peer's proxies decide for these backends; with the first of a stream nothing for all others.
+    pub(crate) fn peer_shares(&self, epoch: u64, first: bool, shares: &[BackendShare]) {
+        let (mut book, owner) = (self.book(), Owner::Peer(epoch));
+        if first {
+            let told: HashSet<&str> = shares.iter().map(|share| &*share.backend).collect();
+            book.end_shares(owner, |backend| !told.contains(backend));
+        }
+        shares.iter().take(MAX_BACKENDS).for_each(|share| book.share(owner, share));
         self.tell(&book);
     }
 

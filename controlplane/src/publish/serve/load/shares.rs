@@ -16,6 +16,8 @@ pub(super) struct Shares {
     backends: HashMap<Arc<str>, Backend>,
     /// Backends by the change that is to be told.
     order: BTreeMap<u64, Arc<str>>,
+    /// Those that our own proxies changed, by their last change of it.
+    order_here: BTreeMap<u64, Arc<str>>,
     /// For which each proxy decides.
     of: HashMap<Owner, HashSet<Arc<str>>>,
     /// How many of the backends nobody decides for.
@@ -24,11 +26,20 @@ pub(super) struct Shares {
 
 #[derive(Debug, Default)]
 struct Backend {
-    /// Tokens per second of those who decide any.
-    rates: HashMap<Owner, f64>,
+    /// Of those who decide any.
+    rates: HashMap<Owner, Rate>,
     /// When it last changed and by whom, and when by anyone but that one.
     changed: (u64, Owner),
     changed_by_others: u64,
+    /// When it last changed by one of our own proxies.
+    changed_here: u64,
+}
+
+/// What one decides, or the proxies of a peer together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Rate {
+    tokens_per_s: f64,
+    proxies: u32,
 }
 
 impl Backend {
@@ -38,8 +49,14 @@ impl Backend {
 
     /// Without what the proxy itself decides.
     fn share(&self, name: &str, owner: Owner) -> BackendShare {
-        let others = self.rates.iter().filter(|(other, _)| **other != owner);
-        let (proxies, token_rate) = others.fold((0, 0.0), |(count, sum), (_, rate)| (count + 1, sum + rate));
+        self.sum(name, |other| other != owner)
+    }
+
+    fn sum(&self, name: &str, counts: impl Fn(Owner) -> bool) -> BackendShare {
+        let rates = self.rates.iter().filter(|(owner, _)| counts(**owner));
+        let (proxies, token_rate) = rates.fold((0_u32, 0.0), |(count, sum), (_, rate)| {
+            (count.saturating_add(rate.proxies), sum + rate.tokens_per_s)
+        });
         BackendShare { backend: name.to_owned(), token_rate, age_ms: 0, proxies }
     }
 }
@@ -47,12 +64,14 @@ impl Backend {
 impl Shares {
     /// Takes in what a proxy decides for a backend, as this change if that is one. What makes no sense is zero.
     pub(super) fn set(&mut self, owner: Owner, share: &BackendShare, change: u64) -> bool {
-        let BackendShare { backend: name, token_rate, age_ms: _, proxies: _ } = share;
+        let BackendShare { backend: name, token_rate, age_ms: _, proxies } = share;
         // No sum of what an f32 can hold is infinite.
         if !(*token_rate > 0.0 && *token_rate <= f64::from(f32::MAX)) {
             return self.end(owner, name, change);
         }
-        self.admit(owner, name).is_some_and(|name| self.put(owner, &name, *token_rate, change))
+        let proxies = if matches!(owner, Owner::Peer(_)) { (*proxies).max(1) } else { 1 };
+        let rate = Rate { tokens_per_s: *token_rate, proxies };
+        self.admit(owner, name).is_some_and(|name| self.put(owner, &name, rate, change))
     }
 
     /// The name as it is kept; none where it is too long, or there are too many.
@@ -71,12 +90,12 @@ impl Shares {
         (self.backends.len() < MOST).then(|| name.into())
     }
 
-    fn put(&mut self, owner: Owner, name: &Arc<str>, token_rate: f64, change: u64) -> bool {
+    fn put(&mut self, owner: Owner, name: &Arc<str>, rate: Rate, change: u64) -> bool {
         let revived = self.backends.get(name).is_some_and(|backend| backend.rates.is_empty());
         self.idle -= usize::from(revived);
         self.of.entry(owner).or_default().insert(name.clone());
-        let old = self.backends.entry(name.clone()).or_default().rates.insert(owner, token_rate);
-        old != Some(token_rate) && self.mark(name, owner, change)
+        let old = self.backends.entry(name.clone()).or_default().rates.insert(owner, rate);
+        old != Some(rate) && self.mark(name, owner, change)
     }
 
     /// A proxy decides nothing more for a backend.
@@ -109,6 +128,13 @@ impl Shares {
         self.backends[name].share(name, owner)
     }
 
+    /// What our own proxies decide together, where they changed it after `seen`; the first `most`, by their changes.
+    pub(super) fn own_since(&self, seen: u64, most: usize) -> impl Iterator<Item = (u64, BackendShare)> {
+        let own = |owner| matches!(owner, Owner::Proxy(_));
+        let changed = self.order_here.range(seen + 1..).take(most);
+        changed.map(move |(change, name)| (*change, self.backends[name].sum(name, own)))
+    }
+
     fn mark(&mut self, name: &Arc<str>, owner: Owner, change: u64) -> bool {
         let Some(backend) = self.backends.get_mut(name) else { return false };
         self.order.remove(&backend.changed.0);
@@ -116,6 +142,11 @@ impl Shares {
             backend.changed_by_others = backend.changed.0;
         }
         backend.changed = (change, owner);
+        if matches!(owner, Owner::Proxy(_)) {
+            self.order_here.remove(&backend.changed_here);
+            backend.changed_here = change;
+            self.order_here.insert(change, name.clone());
+        }
         self.order.insert(change, name.clone());
         true
     }
@@ -132,7 +163,8 @@ impl Shares {
         self.idle -= spare.len();
         for (change, name) in spare {
             self.order.remove(&change);
-            self.backends.remove(&name);
+            let gone = self.backends.remove(&name);
+            self.order_here.remove(&gone.unwrap_or_default().changed_here);
         }
     }
 }

@@ -18,12 +18,13 @@ use tokio::time::timeout;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::super::identify::Local;
 use super::*;
 use crate::engine::Shard;
-use crate::peer::{Member, Members, Peering, Way};
+use crate::peer::{Member, Members, Others, Peering, Shared};
 use crate::run::{self, Listen, Round, Source};
 use crate::world::Engines;
+
+mod reach;
 
 const VLLM: &str = include_str!("../../../../tests/recorded/vllm-0.32.0.prom");
 const MODELS: &str = include_str!("../../../../tests/recorded/vllm-0.32.0-models.json");
@@ -36,6 +37,7 @@ struct Replica {
     me: Member,
     rounds: watch::Sender<Option<Arc<Round>>>,
     engines: watch::Receiver<Engines>,
+    others: watch::Receiver<Arc<Others>>,
     _tasks: JoinSet<()>,
 }
 
@@ -44,19 +46,21 @@ impl Replica {
         let listener = Listener::plain("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let me = Member { name: name.into(), address: listener.address() };
         let members = watch::Sender::new(Members { me: me.name.clone(), all: Vec::new() });
-        let peering = Peering { members: members.subscribe(), way: Way::Plain, identify: Arc::new(Local) };
+        let peering = Peering::on_loopback(members.subscribe());
         let (known, engines) = watch::channel(Engines::default());
+        let (tell_others, others) = watch::channel(Arc::default());
         let (round, rounds) = (renumbered(round, handles_from), watch::Sender::new(None));
         let mut tasks = JoinSet::new();
         let mut shards = watch::channel(Shard::alone()).1;
         let site = Site::of(listener, Options::default(), |server| {
-            let Joined { ear: _, shard, own, tasks: talking } = server.join(peering, known);
+            let Joined { ear: _, shard, own, tasks: talking } =
+                server.join(peering, Shared { rounds: rounds.subscribe(), engines: known, others: tell_others });
             (tasks, shards) = (talking, shard.clone());
             tasks.spawn(crate::engine::watch(rounds.subscribe(), shard, server.loads(), own));
         });
         site.send(Snapshot::clone(&round.snapshot));
         rounds.send_replace(Some(round));
-        Self { site, shard: shards, members, me, rounds, engines, _tasks: tasks }
+        Self { site, shard: shards, members, me, rounds, engines, others, _tasks: tasks }
     }
 
     fn knows(&self, others: &[&Self]) {
@@ -301,7 +305,7 @@ async fn whole_control_planes_join_each_other() {
         let plane = run::Plane::start(options).await.unwrap();
         let (tell, members) = watch::channel(Members { me: name.into(), all: Vec::new() });
         let member = Member { name: name.into(), address: plane.address() };
-        planes.push(plane.with_peers(Peering { members, way: Way::Plain, identify: Arc::new(Local) }));
+        planes.push(plane.with_peers(Peering::on_loopback(members)));
         tellers.push((tell, member));
     }
     let all: Vec<Member> = tellers.iter().map(|(_, member)| member.clone()).collect();

@@ -22,7 +22,7 @@ use crate::certificates::testing::{Made, made};
 use crate::engine::Shard;
 use crate::identity::testing::{Signer, claims, known, options};
 use crate::identity::{self, Accounts, Asked, Known, Proofs};
-use crate::peer::{Member, Members, Peering, Way};
+use crate::peer::{Member, Members, Peering, Shared, Way};
 
 /// A server by TLS, and what it proves who it is and finds out who others are by.
 struct Secure {
@@ -171,7 +171,7 @@ async fn with_peers() -> (Secure, watch::Receiver<Shard>, JoinSet<()>) {
     let (mut tasks, mut shard) = (JoinSet::new(), watch::channel(Shard::alone()).1);
     let site = Site::of(listener, Options::default(), |server| {
         let peering = Peering { members, way: Way::Plain, identify };
-        let joined = server.join(peering, watch::channel(Engines::default()).0);
+        let joined = server.join(peering, Shared::of_nobody());
         (tasks, shard) = (joined.tasks, joined.shard);
     });
     (Secure { site, bundle, certificates, signer, _asked: asked }, shard, tasks)
@@ -201,7 +201,7 @@ async fn c16_a_replica_is_let_in_with_the_token_of_its_pod_and_reads_it_from_its
     let peering = Peering { members: members.1, way, identify: Arc::new(Local) };
     let mut talking = JoinSet::new();
     let a = Site::of(Listener::plain("127.0.0.1:0".parse().unwrap()).await.unwrap(), Options::default(), |server| {
-        talking = server.join(peering, watch::channel(Engines::default()).0).tasks;
+        talking = server.join(peering, Shared::of_nobody()).tasks;
     });
     a.publish("a");
     assert_eq!(b_shares.borrow().members.len(), 1, "nothing is trusted before there is a CA");

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use api::proto::LoadReport;
+
 use super::super::tests::report;
 use super::*;
 
@@ -79,4 +81,46 @@ fn an_engines_newest_reading_counts_and_only_our_own_are_told() {
     let mut told: Vec<_> = sum.engines.iter().map(|e| (e.handle, e.running)).collect();
     told.sort_unstable();
     assert_eq!(told, [(7, 5), (8, 2)], "what is older does not come back");
+}
+
+#[test]
+fn what_the_proxies_of_a_peer_decide_counts_as_theirs_and_is_not_told_on() {
+    let share =
+        |backend: &str, token_rate, proxies| BackendShare { backend: backend.into(), token_rate, age_ms: 0, proxies };
+    let with = |shares| LoadReport { epoch: 1, shares, ..LoadReport::default() };
+    let loads = Loads::new(1);
+    loads.report(Owner::Proxy(1), 1, &with(vec![share("d/a", 100.0, 0)]));
+    loads.report(Owner::Proxy(2), 2, &with(vec![share("d/a", 20.0, 9), share("d/b", 1.0, 0)]));
+    let own = loads.own(0, MOST, Instant::now());
+    assert_eq!(own.shares, [share("d/a", 120.0, 2), share("d/b", 1.0, 1)]);
+    loads.peer(5, 1, &[]);
+    loads.peer_shares(5, true, &[share("d/a", 3.0, 2), share("d/c", 4.0, 1)]);
+    let seen = own.up_to;
+    assert_eq!(loads.own(seen, MOST, Instant::now()).shares, [], "what a peer says is no news for peers");
+    let of_first = loads.sum(Owner::Proxy(1), seen, Instant::now()).0.shares;
+    assert_eq!(of_first, [share("d/a", 23.0, 3), share("d/c", 4.0, 1)]);
+    // One goes; a new stream says all anew; the peer goes.
+    loads.forget(Owner::Proxy(2), 2);
+    let mut own = loads.own(seen, MOST, Instant::now());
+    own.shares.sort_by(|a, b| a.backend.cmp(&b.backend));
+    assert_eq!(own.shares, [share("d/a", 100.0, 1), share("d/b", 0.0, 0)]);
+    loads.peer_shares(5, true, &[share("d/c", 5.0, 1)]);
+    let (sum, up_to) = loads.sum(Owner::Proxy(1), own.up_to, Instant::now());
+    assert_eq!(sum.shares, [share("d/a", 0.0, 0), share("d/c", 5.0, 1)]);
+    loads.forget(Owner::Peer(5), 1);
+    assert_eq!(loads.sum(Owner::Proxy(1), up_to, Instant::now()).0.shares, [share("d/c", 0.0, 0)]);
+}
+
+#[test]
+fn shares_beyond_what_one_message_takes_come_in_the_next() {
+    let shares =
+        (0..25).map(|n| BackendShare { backend: format!("d/{n}"), token_rate: 1.0, ..BackendShare::default() });
+    let loads = Loads::new(1);
+    loads.report(Owner::Proxy(1), 1, &LoadReport { epoch: 1, shares: shares.collect(), ..LoadReport::default() });
+    let (mut seen, mut parts) = (0, Vec::new());
+    while seen < *loads.watch().borrow() {
+        let own = loads.own(seen, MOST, Instant::now());
+        (seen, _) = (own.up_to, parts.push(own.shares.len()));
+    }
+    assert_eq!(parts, [10, 10, 5]);
 }

@@ -109,8 +109,9 @@ fn what_is_kept_is_bounded_and_idle_backends_make_room() {
     flood(&loads, 2, MAX_BACKENDS..2 * MAX_BACKENDS, 0.0);
     flood(&loads, 3, 2 * MAX_BACKENDS..2 * MAX_BACKENDS + 10, 1.0);
     let book = loads.book();
-    let Shares { backends, order, of, idle } = &book.shares;
+    let Shares { backends, order, order_here, of, idle } = &book.shares;
     assert_eq!(of[&Owner::Proxy(3)].len(), 10, "idle ones make room");
+    assert_eq!(order_here.len(), order.len(), "all of them are of our own proxies");
     assert_eq!((order.len(), *idle), (backends.len(), backends.values().filter(|b| b.rates.is_empty()).count()));
 }
 
