@@ -10,8 +10,10 @@ pub mod hash;
 pub mod id;
 pub mod json;
 pub mod limits;
+pub mod predictions;
 pub mod prefix;
 pub mod proto;
 #[cfg(any(test, feature = "testing"))]
 pub mod sample;
 pub mod snapshot;
+pub mod uses;

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::engine::Shard;
-use crate::publish::serve::{Identify, Loads};
+use crate::publish::serve::{Identify, Loads, Predictions};
 use crate::world::Engines;
 
 pub(crate) use found::{Place, follow};
@@ -88,6 +88,7 @@ pub enum Way {
 pub(crate) struct Site {
     pub(crate) epoch: u64,
     pub(crate) loads: Arc<Loads>,
+    pub(crate) predictions: Arc<Predictions>,
     /// Between two reports while load changes.
     pub(crate) load_interval: Duration,
     /// How long what a lost peer said of its load still counts.
@@ -112,15 +113,16 @@ pub(crate) struct Joined {
 
 /// Joins the others, within a runtime.
 pub(crate) fn join(Peering { members, way, identify }: Peering, site: Site) -> Joined {
-    let Site { epoch, loads, load_interval, load_kept, snapshots, engines } = site;
+    let Site { epoch, loads, predictions, load_interval, load_kept, snapshots, engines } = site;
     let (own, said) = watch::channel(Engines::default());
     let index = Arc::new(Index::new(snapshots));
-    let ear = Arc::new(Ear::new(hear::Options { epoch, load_kept, identify }, loads.clone(), index.clone()));
+    let shared = hear::Shared { loads: loads.clone(), predictions: predictions.clone(), index: index.clone() };
+    let ear = Arc::new(Ear::new(hear::Options { epoch, load_kept, identify }, shared));
     let mut tasks = JoinSet::new();
     let (shard, standing) = alive::watch(members.clone(), ear.heard());
     tasks.spawn(standing);
     tasks.spawn(facts::pool(said.clone(), ear.heard(), engines));
-    let voice = dial::Voice { epoch, loads, index, load_interval, facts: said };
+    let voice = dial::Voice { epoch, loads, predictions, index, load_interval, facts: said };
     tasks.spawn(dial::all(members, way, Arc::new(voice)));
     Joined { ear, shard, own, tasks }
 }

@@ -124,6 +124,8 @@ pub struct PlainCells {
     pub streams: [Counter; StreamOutcome::ALL.len()],
     /// Attempts beyond the first.
     pub retries: Counter,
+    /// Blocks of prompts that another endpoint held and the chosen one did not.
+    pub locality_given_up: Counter,
     /// Engine connections made.
     pub connects: Counter,
     /// Engine connections found dead when they were to be used again.
@@ -146,6 +148,7 @@ impl Default for PlainCells {
             limits: Default::default(),
             streams: Default::default(),
             retries: Counter::default(),
+            locality_given_up: Counter::default(),
             connects: Counter::default(),
             stale: Counter::default(),
             heartbeat_ms: Heartbeat::default(),

@@ -1,6 +1,8 @@
 //! The tables thread: the one writer of the prefix table, and the place where snapshots become tables. Cores only read;
 //! what they decide reaches this thread through rings that it empties each millisecond while there is traffic.
 
+mod fleet;
+
 use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire};
@@ -17,6 +19,9 @@ use dataplane_core::table::Table;
 
 use crate::process::vital;
 use crate::shared::Shared;
+use fleet::{Fleet, Inbox};
+
+pub use fleet::{Heard, News};
 
 /// Between two looks at the rings: while marks come, and while none do.
 const BUSY: Duration = Duration::from_millis(1);
@@ -40,6 +45,7 @@ pub struct Tables {
     installs: Sender<Install>,
     thread: OnceLock<Thread>,
     stats: Mutex<Stats>,
+    fleet: Fleet,
 }
 
 impl Tables {
@@ -50,11 +56,15 @@ impl Tables {
         stop: Arc<AtomicBool>,
     ) -> io::Result<(Arc<Self>, Vec<Reader>, JoinHandle<()>)> {
         let mut writer = Writer::new(Config::default());
+        if shared.agent.is_some() {
+            writer.tell();
+        }
         let readers = shared.cores.iter().map(|_| writer.reader()).collect();
         let (installs, queue) = bounded(1);
-        let tables = Arc::new(Self { shared, installs, thread: OnceLock::new(), stats: Mutex::default() });
+        let (fleet, inbox) = Fleet::new();
+        let tables = Arc::new(Self { shared, installs, thread: OnceLock::new(), stats: Mutex::default(), fleet });
         let (known, limited, held) = (HashSet::new(), 0, None);
-        let state = State { tables: tables.clone(), writer, registry, known, limited, held, queue, stop };
+        let state = State { tables: tables.clone(), writer, registry, known, limited, held, queue, inbox, stop };
         let thread = vital("tables".into(), move || run(state))?;
         // It was unset until now.
         let _ = tables.thread.set(thread.thread().clone());
@@ -94,6 +104,21 @@ impl Tables {
         self.shared.confirm();
     }
 
+    /// What is new here since this was last asked and answered.
+    pub fn take_news(&self) -> News {
+        self.fleet.take()
+    }
+
+    /// What others say. What the thread has no time for is forgotten.
+    pub fn hear(&self, heard: Heard) {
+        self.fleet.hear(heard);
+    }
+
+    /// Messages of the fleet that were forgotten.
+    pub fn fleet_lost(&self) -> u64 {
+        self.fleet.lost()
+    }
+
     /// The prefix table's, at most a second old.
     pub fn index_stats(&self) -> Stats {
         *self.stats.lock().expect("no thread panics while it holds the statistics")
@@ -110,6 +135,7 @@ struct State {
     /// Version and content of the snapshot in force: saving a file anew is no change.
     held: Option<(Version, u64)>,
     queue: Receiver<Install>,
+    inbox: Inbox,
     stop: Arc<AtomicBool>,
 }
 
@@ -118,6 +144,7 @@ fn run(mut state: State) {
     while !state.stop.load(Acquire) {
         let now_ms = state.tables.shared.now_ms();
         let drained = state.writer.drain(now_ms);
+        let hears = state.inbox.exchange(&state.tables.fleet, &mut state.writer, now_ms);
         if refreshed.elapsed() >= REFRESH {
             refreshed = Instant::now();
             state.refresh(now_ms);
@@ -125,7 +152,7 @@ fn run(mut state: State) {
         match state.queue.try_recv() {
             Ok(install) => state.install(&install),
             // Parked rather than waiting in the channel, which would spin before each of a thousand waits a second.
-            Err(_) => std::thread::park_timeout(if drained > 0 { BUSY } else { IDLE }),
+            Err(_) => std::thread::park_timeout(if drained > 0 || hears { BUSY } else { IDLE }),
         }
     }
 }

@@ -15,8 +15,8 @@ use tonic::{Status, Streaming};
 
 use super::MOST;
 use super::names::{Index, Names};
-use super::wire::{WireError, engine_in, facts_in, key_in, load_in};
-use crate::publish::serve::{Identify, Load, Loads, Owner};
+use super::wire::{WireError, engine_in, facts_in, key_in, load_in, predictions_in};
+use crate::publish::serve::{Identify, Load, Loads, Owner, Predictions};
 use crate::world::Facts;
 
 /// Of a peer that is alive something is heard three times in this time.
@@ -57,20 +57,29 @@ pub(super) struct Options {
     pub(super) identify: Arc<dyn Identify>,
 }
 
+/// What of this replica peers change, and what endpoints are called.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) loads: Arc<Loads>,
+    pub(super) predictions: Arc<Predictions>,
+    pub(super) index: Arc<Index>,
+}
+
 /// Where all peers are heard.
 #[derive(Debug)]
 pub(crate) struct Ear {
     options: Options,
     loads: Arc<Loads>,
+    predictions: Arc<Predictions>,
     index: Arc<Index>,
     heard: watch::Sender<Heard>,
     streams: AtomicU64,
 }
 
 impl Ear {
-    pub(super) fn new(options: Options, loads: Arc<Loads>, index: Arc<Index>) -> Self {
+    pub(super) fn new(options: Options, Shared { loads, predictions, index }: Shared) -> Self {
         let heard = watch::channel(Heard::default()).0;
-        Self { options, loads, index, heard, streams: AtomicU64::new(0) }
+        Self { options, loads, predictions, index, heard, streams: AtomicU64::new(0) }
     }
 
     pub(super) fn heard(&self) -> watch::Receiver<Heard> {
@@ -139,12 +148,19 @@ struct Seat {
 
 impl Seat {
     fn take(&mut self, report: PeerReport) -> Result<(), Status> {
-        let PeerReport { epoch, member: _, loads, engines, facts } = report;
+        let PeerReport { epoch, member: _, loads, engines, facts, uses, predictions } = report;
         if epoch != self.epoch {
             return Err(Status::invalid_argument("a stream is of one process"));
         }
         self.loads(&loads).map_err(nonsense)?;
         self.engines(&engines).map_err(nonsense)?;
+        if !uses.is_empty() {
+            self.ear.loads.uses_of_peer(self.epoch, &uses);
+        }
+        if let Some(said) = predictions {
+            let marks = predictions_in(&said, &self.names.handles).map_err(nonsense)?;
+            self.ear.predictions.take(Owner::Peer(self.epoch), marks.into_iter());
+        }
         self.facts(&facts).map_err(nonsense)
     }
 

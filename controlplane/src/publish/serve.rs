@@ -5,7 +5,8 @@
 //! need the same change. Each subscriber has one task (`stream`) that carries out what a pure state machine
 //! (`subscriber`) decides: what is sent next, what an answer means, what is held back because it was refused (`poison`).
 //! One change at most is on its way to a subscriber; versions that come meanwhile are skipped. What proxies report of
-//! their load goes into one sum (`load`), of which each gets the others' part, within a budget of bytes (`budget`). What
+//! their load goes into one sum (`load`), of which each gets the others' part, within a budget of bytes (`budget`); what they
+//! predict that engines hold goes to all others (`predictions`). What
 //! all have acknowledged is told as a value (`progress`). Who connects (`transport`) is a stranger (`door`) until it is
 //! known who that is (`identify`). Other replicas (`peers`) are let in by the same door.
 
@@ -17,6 +18,7 @@ mod identify;
 mod load;
 mod peers;
 mod poison;
+mod predictions;
 mod progress;
 mod publisher;
 mod service;
@@ -38,6 +40,7 @@ use tokio::sync::watch;
 pub use identify::{Identify, Identity};
 pub(crate) use load::Owner;
 pub use load::{Load, Loads};
+pub(crate) use predictions::{Feed, Listener as Hearer, Predictions};
 pub use progress::{DataPlane, Progress, Refused};
 pub use transport::{ListenError, Listener};
 
@@ -133,6 +136,7 @@ struct Hub {
     zones: watch::Receiver<Arc<Zones>>,
     registry: Arc<Registry>,
     loads: Arc<Loads>,
+    predictions: Arc<Predictions>,
     counts: Arc<Counts>,
     closing: watch::Sender<bool>,
     identify: Arc<dyn Identify>,
@@ -156,6 +160,7 @@ impl Server {
             epoch,
             archive: Archive::new(epoch, options.message_bytes, counts.clone()),
             loads: Arc::new(Loads::new(epoch)),
+            predictions: Arc::new(Predictions::new()),
             options,
             current: watch::channel(None).0,
             zones: inputs.zones.clone(),
@@ -172,7 +177,9 @@ impl Server {
         let Options { load_interval, load_kept, .. } = self.hub.options;
         let snapshots = self.inputs.snapshots.clone();
         let (epoch, loads) = (self.hub.epoch, self.loads());
-        let joined = peer::join(peering, Site { epoch, loads, load_interval, load_kept, snapshots, engines });
+        let predictions = self.hub.predictions.clone();
+        let site = Site { epoch, loads, predictions, load_interval, load_kept, snapshots, engines };
+        let joined = peer::join(peering, site);
         self.ear = Some(joined.ear.clone());
         joined
     }

@@ -18,6 +18,7 @@ mod link;
 mod map;
 mod overlay;
 mod owners;
+mod predicted;
 mod reader;
 mod recency;
 mod search;
@@ -33,5 +34,5 @@ mod tests;
 
 pub use owners::OwnerView;
 pub use reader::Reader;
-pub use types::{Config, Event, Match, Matches, OwnerId, Placement, Query, Seat, Stats, UseSample};
+pub use types::{Config, Event, Match, Matches, OwnerId, Placement, Predicted, Query, Seat, Stats, UseSample};
 pub use writer::Writer;

@@ -30,6 +30,12 @@ pub struct Gauges {
     pub prefix_evictions: u64,
     /// Marks that found no room in a core's ring.
     pub prefix_marks_dropped: u64,
+    /// Marks whose uses are counted.
+    pub prefix_uses: u64,
+    /// Messages of the fleet that the tables thread had no time for.
+    pub fleet_lost: u64,
+    /// Events of decisions that the fleet was not told of.
+    pub fleet_untold: u64,
     /// Bytes of bodies held now.
     pub buffered_bytes: u64,
     /// The process's clock.
@@ -166,6 +172,11 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     out.push(counters("kthena_router_streams_total", "Streams, by how they ended.", streams));
     out.push(counters("kthena_router_retries_total", "Attempts beyond the first.", one(sum(&|c| c.retries.value()))));
     out.push(counters(
+        "kthena_router_locality_given_up_blocks_total",
+        "Prompt blocks that another endpoint held and the chosen one did not.",
+        one(sum(&|c| c.locality_given_up.value())),
+    ));
+    out.push(counters(
         "kthena_router_upstream_connects_total",
         "Engine connections made.",
         one(sum(&|c| c.connects.value())),
@@ -213,6 +224,9 @@ fn gauge_families(g: &Gauges, out: &mut Vec<MetricFamily>) {
         "Marks without room in a ring.",
         total(g.prefix_marks_dropped),
     ));
+    out.push(gauge("kthena_router_prefix_uses", "Marks whose uses are counted.", g.prefix_uses as f64));
+    out.push(counters("kthena_router_fleet_lost_total", "Fleet messages without room.", total(g.fleet_lost)));
+    out.push(counters("kthena_router_fleet_untold_total", "Marks nobody was told of.", total(g.fleet_untold)));
     out.push(counters("kthena_router_config_rejected_total", "Snapshots refused.", total(g.snapshots_refused)));
 }
 

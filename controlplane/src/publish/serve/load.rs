@@ -5,23 +5,29 @@
 mod engines;
 mod own;
 mod shares;
+mod uses;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use api::limits::{MAX_BACKENDS, MAX_ENDPOINTS};
-use api::proto::{BackendShare, EndpointLoad, EngineLoad, LoadReport, LoadSum};
+use api::proto::{BackendShare, EndpointLoad, EngineLoad, LoadReport, LoadSum, UseCounts};
+use api::uses::UseCount;
 use tokio::sync::watch;
 
 use engines::{Engines, Read};
 use shares::Shares;
+use uses::Uses;
 
 /// Endpoints in one sum, and engines in it, which stays under 1 MiB.
 const IN_ONE: usize = 16_384;
 
 /// Backends in one sum.
 const SHARES_IN_ONE: usize = 1_024;
+
+/// Blocks in one sum, and of one report that are looked at: 64 KiB.
+const USES_IN_ONE: usize = 4_096;
 
 /// Endpoints that are known at once, idle ones included.
 const MOST: usize = 2 * MAX_ENDPOINTS;
@@ -89,6 +95,7 @@ struct Book {
     order_here: BTreeMap<u64, u32>,
     engines: Engines,
     shares: Shares,
+    uses: Uses,
 }
 
 /// The fleet's load.
@@ -146,6 +153,11 @@ impl Loads {
         for share in report.shares.iter().take(MAX_BACKENDS) {
             book.share(owner, share);
         }
+        let now = Instant::now();
+        for count in counts(&report.uses).take(USES_IN_ONE) {
+            let change = book.change + 1;
+            book.change += u64::from(book.uses.add(owner, count, change, now));
+        }
         self.tell(&book);
     }
 
@@ -188,7 +200,8 @@ impl Loads {
         let own = book.proxies.get(&owner);
         let (engines, cut_engines) = book.engines.since(seen, IN_ONE, now);
         let (shares, cut_shares) = book.shares.since(owner, seen, SHARES_IN_ONE);
-        let cut = cut_engines.into_iter().chain(cut_shares).min();
+        let (uses, cut_uses) = book.uses.since(owner, seen, USES_IN_ONE, now);
+        let cut = cut_engines.into_iter().chain(cut_shares).chain(cut_uses).min();
         let (mut endpoints, mut up_to) = (Vec::new(), cut.unwrap_or(book.change));
         for (change, handle) in
             book.order.range(seen + 1..).take_while(|(change, _)| cut.is_none_or(|cut| **change <= cut))
@@ -211,8 +224,9 @@ impl Loads {
         }
         let engines = engines.into_iter().filter(|(change, _)| *change <= up_to).map(|(_, said)| said).collect();
         let shares = shares.into_iter().filter(|(change, _)| *change <= up_to).map(|(_, share)| share).collect();
+        let uses = packed(uses.into_iter().filter(|(change, _)| *change <= up_to).map(|(_, count)| count));
         let sequence_seen = own.map_or(0, |own| own.sequence);
-        (LoadSum { epoch: self.epoch, sequence_seen, endpoints, shares, engines, ..LoadSum::default() }, up_to)
+        (LoadSum { epoch: self.epoch, sequence_seen, endpoints, shares, uses, engines }, up_to)
     }
 
     fn tell(&self, book: &Book) {
@@ -222,6 +236,16 @@ impl Loads {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().expect("no thread panics while it holds the loads")
     }
+}
+
+/// Whatever models they are of; what is malformed is left out.
+fn counts(uses: &[UseCounts]) -> impl Iterator<Item = UseCount> {
+    uses.iter().filter_map(|uses| api::uses::unpack(&uses.entries).ok()).flatten()
+}
+
+fn packed(uses: impl Iterator<Item = UseCount>) -> Vec<UseCounts> {
+    let entries = api::uses::pack(uses);
+    if entries.is_empty() { Vec::new() } else { vec![UseCounts { model: String::new(), entries }] }
 }
 
 impl Book {

@@ -9,7 +9,7 @@ use api::limits::MAX_NAME_BYTES;
 use api::proto::config_ack::Result as Answer;
 use api::proto::from_data_plane::Message as Said;
 use api::proto::to_data_plane::Message as Told;
-use api::proto::{ConfigAck, FromDataPlane, Subscribe, ToDataPlane, Welcome};
+use api::proto::{ConfigAck, FromDataPlane, LoadSum, Predictions, Subscribe, ToDataPlane, Welcome};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use tonic::metadata::MetadataMap;
@@ -19,6 +19,7 @@ use super::archive::{Published, Update};
 use super::budget::Budget;
 use super::identify::Identity;
 use super::load::Owner;
+use super::predictions::{Feed, Listener};
 use super::progress::{DataPlane, Seat};
 use super::service::Frame;
 use super::subscriber::{Heard, Subscriber};
@@ -141,6 +142,10 @@ struct Stream {
     load_seen: u64,
     load_due: Option<Instant>,
     load_sent: Instant,
+    wants_kv: bool,
+    feed: Feed,
+    /// The feed has begun: handles mean something over there.
+    feeding: bool,
 }
 
 /// What the loop waits for.
@@ -150,6 +155,7 @@ enum Event {
     Room,
     LoadChanged,
     LoadDue,
+    Predicted,
     Late,
     Ends,
     Closing,
@@ -173,6 +179,9 @@ impl Stream {
             load_seen: 0,
             load_due: None,
             load_sent: now,
+            wants_kv: subscribe.kv,
+            feed: Feed::new(Listener::Proxy(owner), hub.options.bytes_per_second, now),
+            feeding: false,
             hub,
             seat,
         }
@@ -181,16 +190,24 @@ impl Stream {
     async fn run(&mut self, call: &mut Call) -> Result<(), Status> {
         let mut current = self.hub.current.subscribe();
         let mut loads = self.hub.loads.watch();
+        let mut predicted = self.hub.predictions.watch();
         let mut closing = self.hub.closing.subscribe();
         loop {
             self.decide(&mut current);
-            match self.wait(call, &mut current, &mut loads, &mut closing).await? {
+            self.feeding |= self.wants_kv && self.may_load();
+            let wait = self.wait(call, &mut current, &mut loads, &mut closing);
+            let event = tokio::select! {
+                event = wait => event?,
+                () = self.predicted(&mut predicted), if self.feeding && self.sending.is_none() => Event::Predicted,
+            };
+            match event {
                 Event::Said(Some(message)) => self.hear(message)?,
                 Event::Said(None) | Event::Gone | Event::Ends => return Ok(()),
                 Event::Published => {}
                 Event::Room => self.send_next(call).await?,
                 Event::LoadChanged => self.plan_load(),
                 Event::LoadDue => self.send_load(call)?,
+                Event::Predicted => self.send_predictions(call),
                 Event::Late => {
                     self.hub.counts.cut_off.fetch_add(1, Relaxed);
                     return Err(Status::deadline_exceeded("a change was not answered in time"));
@@ -269,6 +286,12 @@ impl Stream {
                 self.hub.loads.report(self.owner, self.seat.stream(), &report);
                 Ok(())
             }
+            Some(Said::Predictions(said)) => {
+                if let (true, Ok(marks)) = (said.epoch == self.hub.epoch, api::predictions::unpack(&said.entries)) {
+                    self.hub.predictions.take(self.owner, marks);
+                }
+                Ok(())
+            }
             Some(Said::Subscribe(_)) => Err(Status::invalid_argument("a stream is subscribed once")),
             // The KV lane has no data yet; what a later data plane says besides is not for this control plane.
             Some(Said::Kv(_)) | None => Ok(()),
@@ -329,7 +352,8 @@ impl Stream {
         let (sum, up_to) = self.hub.loads.sum(self.owner, self.load_seen, now);
         self.load_seen = up_to;
         let first = !std::mem::replace(&mut self.load_begun, true);
-        if !sum.endpoints.is_empty() || !sum.shares.is_empty() || !sum.engines.is_empty() || first {
+        let LoadSum { epoch: _, sequence_seen: _, endpoints, shares, uses, engines } = &sum;
+        if !endpoints.is_empty() || !shares.is_empty() || !uses.is_empty() || !engines.is_empty() || first {
             let frame = own(Told::Load(sum));
             self.budget.spend(frame.len(), now);
             self.load_sent = now;
@@ -338,6 +362,33 @@ impl Stream {
             self.plan_load_again(up_to);
         }
         Ok(())
+    }
+
+    /// Until there is something to tell of predictions, and the time for it has come.
+    async fn predicted(&self, predicted: &mut watch::Receiver<u64>) {
+        // An error means that the hub is gone, and with it the stream.
+        let _ = predicted.wait_for(|logged| self.feed.is_behind(*logged)).await;
+        sleep_until(self.feed.due().into()).await;
+    }
+
+    /// Where the data plane does not read they wait; once they are behind the log, it is told all again.
+    fn send_predictions(&mut self, call: &Call) {
+        let now = Instant::now();
+        let Ok(room) = call.outbound.try_reserve() else {
+            return self.feed.postpone(now + self.hub.options.load_interval);
+        };
+        let warming = self.feed.is_warming();
+        let marks = self.feed.next(&self.hub.predictions, now);
+        if marks.is_empty() {
+            return;
+        }
+        let entries = api::predictions::pack(marks);
+        let frame = own(Told::Predictions(Predictions { epoch: self.hub.epoch, entries }));
+        if !warming {
+            self.budget.spend(frame.len(), now);
+            self.feed.postpone(now + self.budget.wait(now));
+        }
+        room.send(Ok(frame));
     }
 
     fn plan_load_again(&mut self, up_to: u64) {

@@ -11,14 +11,17 @@ use super::holders::{Holders, Inserted};
 use super::link::Link;
 use super::map::{Cursor, SEGMENT_BITS};
 use super::owners::{OwnerView, Owners};
+use super::predicted::News;
 use super::reader::{Parts, Reader};
 use super::recency::Recency;
 use super::sync::{AtomicU64, Ordering};
-use super::types::{Config, Event, OwnerId, Seat, Stats};
+use super::types::{Config, Event, OwnerId, Predicted, Seat, Stats};
 use super::uses::Uses;
 
 /// Events that are taken from a ring at once.
 const BATCH: usize = 64;
+/// What a mark of another proxy's weighs in a cache, where a token has 4 bytes.
+const MARK_TOKENS: u32 = (api::limits::MARK_EVERY_BLOCKS * api::limits::BLOCK_BYTES / 4) as u32;
 
 /// See the module.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub struct Writer {
     cursor: Cursor,
     /// Events on their way from a ring; empty between two calls.
     batch: Vec<Event>,
+    /// What others are to be told.
+    news: News,
     evictions: u64,
     refused: u64,
     /// Of readers that are gone.
@@ -58,6 +63,7 @@ impl Writer {
             turn: Arc::new(AtomicU64::new(1)),
             cursor: Cursor::default(),
             batch: Vec::with_capacity(BATCH),
+            news: News::default(),
             evictions: 0,
             refused: 0,
             overflow: 0,
@@ -130,7 +136,10 @@ impl Writer {
                 self.warm(&batch);
                 left -= batch.len();
                 drained += batch.len();
-                batch.drain(..).for_each(|event| self.apply(event, now_ms));
+                for event in batch.drain(..) {
+                    self.news.note(&event);
+                    self.apply(event, now_ms);
+                }
             }
             link.add_applied((link.capacity() - left) as u64);
         }
@@ -197,6 +206,48 @@ impl Writer {
         self.holders.remove(key, owner)
     }
 
+    /// From now on what the cores decide is noted, for [`Self::take_uses`] and [`Self::take_predicted`].
+    pub fn tell(&mut self) {
+        self.uses.tell();
+        self.news.turn_on();
+    }
+
+    /// What the cores' decisions left at endpoints since the last time.
+    pub fn take_predicted(&mut self) -> Vec<Predicted> {
+        self.news.take(self.owners.view())
+    }
+
+    /// Takes in what other proxies' decisions left at endpoints. Their uses are told apart: see [`Self::raise_use`].
+    pub fn hear(&mut self, marks: &[Predicted]) {
+        let mut before: Option<Predicted> = None;
+        for (at, mark) in marks.iter().enumerate() {
+            let follows = |one: &Predicted, other: &Predicted| {
+                one.seat == other.seat && Some(one.position) == other.position.checked_add(1)
+            };
+            let parent = before.filter(|before| follows(mark, before)).map_or(0, |before| before.key);
+            before = Some(*mark);
+            let Some(owner) = self.owners.view().owner(mark.seat) else { continue };
+            self.mark(owner, (mark.key.max(1), parent), MARK_TOKENS);
+            // At a run's end all of its chain was asked for.
+            if !marks.get(at + 1).is_some_and(|next| follows(next, mark))
+                && let Some(recency) = self.recency.get_mut(&owner)
+            {
+                recency.touch(mark.key.max(1), |_| {});
+            }
+            self.evict(owner);
+        }
+    }
+
+    /// How often marks were asked for here since the last time: of at most so many, those used most.
+    pub fn take_uses(&mut self, most: usize) -> Vec<(u64, f32)> {
+        self.uses.take_news(most)
+    }
+
+    /// A mark's use count is at least this: what the whole fleet has counted.
+    pub fn raise_use(&mut self, key: u64, count: f32, now_ms: u64) {
+        self.uses.raise(key, count, now_ms);
+    }
+
     /// A slice of the standing work: drops old use counts, takes ended owners out of the cells, and frees their ids.
     /// Looks at up to `budget` cells of each table; a few thousand take some ten microseconds.
     pub fn sweep_slice(&mut self, budget: usize, now_ms: u64) {
@@ -223,6 +274,7 @@ impl Writer {
             evictions: self.evictions,
             overflow: self.overflow + self.links.iter().map(|link| link.overflow()).sum::<u64>(),
             refused: self.refused + self.uses.refused(),
+            untold: self.news.lost(),
             rebuilds: self.holders.rebuilds() + self.uses.rebuilds(),
             retiring: self.owners.retiring(),
         }

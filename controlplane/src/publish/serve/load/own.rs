@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use api::proto::EngineLoad;
+use api::proto::{EngineLoad, UseCounts};
+use api::uses::UseCount;
 
 use super::engines::Read;
 use super::{Load, Loads, Owner};
@@ -14,6 +15,8 @@ pub(crate) struct Own {
     /// What our proxies have together, by handle.
     pub(crate) loads: Vec<(u32, Load)>,
     pub(crate) engines: Vec<EngineLoad>,
+    /// How often they ask for blocks.
+    pub(crate) uses: Vec<UseCounts>,
     /// Up to which change that is.
     pub(crate) up_to: u64,
 }
@@ -26,13 +29,15 @@ impl Loads {
         let loads = book.order_here.range(seen + 1..).map(|(change, handle)| (*change, *handle));
         let loads: BTreeMap<u64, u32> = loads.take(most + 1).collect();
         let engines: BTreeMap<u64, EngineLoad> = book.engines.own_since(seen, now).take(most + 1).collect();
-        let mut changes: Vec<u64> = loads.keys().chain(engines.keys()).copied().collect();
+        let uses: BTreeMap<u64, UseCount> = book.uses.own_since(seen, now).take(most + 1).collect();
+        let mut changes: Vec<u64> = loads.keys().chain(engines.keys()).chain(uses.keys()).copied().collect();
         changes.sort_unstable();
         let up_to = changes.get(most).map_or(book.change, |first_not| first_not - 1);
         let own = |(_, handle): (&u64, &u32)| (*handle, book.own(*handle));
         Own {
             loads: loads.range(..=up_to).map(own).collect(),
             engines: engines.range(..=up_to).map(|(_, said)| *said).collect(),
+            uses: super::packed(uses.range(..=up_to).map(|(_, count)| *count)),
             up_to,
         }
     }
@@ -41,6 +46,17 @@ impl Loads {
     pub(crate) fn peer(&self, epoch: u64, stream: u64, loads: &[(u32, Load)]) {
         let mut book = self.book();
         book.take(Owner::Peer(epoch), stream, loads.iter().copied());
+        self.tell(&book);
+    }
+
+    /// How often a peer's proxies ask for blocks.
+    pub(crate) fn uses_of_peer(&self, epoch: u64, uses: &[UseCounts]) {
+        let (mut book, now) = (self.book(), Instant::now());
+        // There are no more in a message of a peer's.
+        for count in super::counts(uses).take(2 * super::IN_ONE) {
+            let change = book.change + 1;
+            book.change += u64::from(book.uses.hear(epoch, count, change, now));
+        }
         self.tell(&book);
     }
 
