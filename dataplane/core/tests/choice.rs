@@ -1,6 +1,6 @@
 //! What a choice costs among ten thousand endpoints, beside the chained hash of a 64 KB prompt as a yardstick. Nothing here
 //! runs with the other tests: a time says something in a release build on a quiet machine only, `cargo test --release -p
-//! dataplane-core --test choice -- --ignored --nocapture`. For instructions, see `bench/results/2026-11-26-choice.md`.
+//! dataplane-core --test choice -- --ignored --nocapture`. For instructions, run its binary under callgrind with `--toggle-collect=*choose*`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::hint::black_box;
