@@ -16,11 +16,12 @@ mod problem;
 mod profile;
 mod rate;
 mod route;
+mod template;
 #[cfg(test)]
 mod tests;
 mod whole;
 
-pub(crate) use backend::backend;
+pub(crate) use backend::{backend, more_endpoints};
 pub(crate) use endpoint::endpoint;
 pub use kthena::{KthenaProfile, kthena_profile};
 pub use pattern::compile;

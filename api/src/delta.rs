@@ -1,16 +1,17 @@
 //! One state as a change to another; `proto/config.proto` says how it is applied.
 
-use crate::decode::path::{Path, Problems};
-use crate::decode::{self, Problem, Reason};
-use crate::snapshot::{Backend, Profile, Route, Snapshot, Version};
+use crate::decode::Problem;
+use crate::snapshot::{Snapshot, Version};
 use crate::{encode, proto};
 
 mod endpoints;
+mod incoming;
 mod list;
 mod parts;
 #[cfg(test)]
 mod tests;
 
+pub use incoming::Incoming;
 pub use parts::{Parts, split};
 
 /// Why a delta was not applied.
@@ -41,28 +42,9 @@ pub fn full(new: &Snapshot) -> proto::ConfigDelta {
 
 /// `held` after the change. A delta without a base replaces everything.
 pub fn apply(held: &Snapshot, delta: proto::ConfigDelta) -> Result<Snapshot, ApplyError> {
-    let nothing = Snapshot::default();
-    let base = match delta.base {
-        None => &nothing,
-        Some(wire) if domain_version(wire) == held.version => held,
-        Some(wire) => return Err(ApplyError::Base { held: held.version, wanted: domain_version(wire) }),
-    };
-    let mut problems = Problems::default();
-    if delta.version.is_none() {
-        problems.add(&Path::root().field("version"), Reason::Missing("a delta says what version it leads to"));
-    }
-    let placed = delta.backend_upserts.iter().filter_map(|u| Some(u.backend.as_ref()?.name.as_str().into())).collect();
-    let mut backends = backends(&mut problems, &base.backends, delta.backend_upserts, delta.backend_removals);
-    endpoints::apply(&mut problems, &mut backends, delta.endpoint_edits, placed);
-    let mut snapshot = Snapshot {
-        version: delta.version.map(domain_version).unwrap_or_default(),
-        fleet_seed: delta.fleet_seed,
-        routes: routes(&mut problems, &base.routes, delta.route_upserts, delta.route_removals),
-        backends,
-        profiles: profiles(&mut problems, &base.profiles, delta.profile_upserts, delta.profile_removals),
-    };
-    decode::whole(&mut problems, &mut snapshot);
-    problems.finish(snapshot).map_err(ApplyError::Refused)
+    let mut incoming = Incoming::default();
+    incoming.take(delta);
+    incoming.apply(held)
 }
 
 fn change(old: &Snapshot, new: &Snapshot) -> proto::ConfigDelta {
@@ -87,54 +69,6 @@ fn change(old: &Snapshot, new: &Snapshot) -> proto::ConfigDelta {
             .filter_map(|(old, new)| endpoints::edit(old, new))
             .collect(),
     }
-}
-
-fn routes(
-    problems: &mut Problems,
-    held: &[Route],
-    upserts: Vec<proto::RouteUpsert>,
-    removals: Vec<String>,
-) -> Vec<Route> {
-    let root = Path::root();
-    let mut decoded = Vec::new();
-    for proto::RouteUpsert { position, route } in upserts {
-        let at = root.item("routes", position as usize);
-        decoded.push((position, decode::route(problems, &at, route.unwrap_or_default())));
-    }
-    let edit = list::Edit { upserts: decoded, removals: removals.into_iter().map(Into::into).collect() };
-    edit.apply(problems, &root.field("routes"), held)
-}
-
-fn backends(
-    problems: &mut Problems,
-    held: &[Backend],
-    upserts: Vec<proto::BackendUpsert>,
-    removals: Vec<String>,
-) -> Vec<Backend> {
-    let root = Path::root();
-    let mut decoded = Vec::new();
-    for proto::BackendUpsert { position, backend } in upserts {
-        let at = root.item("backends", position as usize);
-        decoded.push((position, decode::backend(problems, &at, backend.unwrap_or_default())));
-    }
-    let edit = list::Edit { upserts: decoded, removals: removals.into_iter().map(Into::into).collect() };
-    edit.apply(problems, &root.field("backends"), held)
-}
-
-fn profiles(
-    problems: &mut Problems,
-    held: &[Profile],
-    upserts: Vec<proto::ProfileUpsert>,
-    removals: Vec<String>,
-) -> Vec<Profile> {
-    let root = Path::root();
-    let mut decoded = Vec::new();
-    for proto::ProfileUpsert { position, profile } in upserts {
-        let at = root.item("profiles", position as usize);
-        decoded.push((position, decode::profile(problems, &at, profile.unwrap_or_default())));
-    }
-    let edit = list::Edit { upserts: decoded, removals: removals.into_iter().map(Into::into).collect() };
-    edit.apply(problems, &root.field("profiles"), held)
 }
 
 fn wire_version(version: Version) -> proto::Version {

@@ -7,6 +7,7 @@ use crate::decode::{Object, Problem};
 use crate::{proto, snapshot};
 
 mod profile;
+mod template;
 
 pub(crate) use profile::profile;
 
@@ -114,6 +115,7 @@ pub(crate) fn backend(backend: &snapshot::Backend) -> proto::Backend {
         max_in_flight,
         usage,
         credentials,
+        chat_template,
     } = backend;
     let engine = match engine {
         snapshot::Engine::Vllm => wire::Engine::Vllm,
@@ -142,6 +144,7 @@ pub(crate) fn backend(backend: &snapshot::Backend) -> proto::Backend {
         max_in_flight: Some(*max_in_flight),
         usage: usage.into(),
         credentials: credentials.into(),
+        chat_template: chat_template.as_deref().map(template::chat_template),
     }
 }
 

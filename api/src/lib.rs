@@ -9,6 +9,7 @@ pub mod encode;
 pub mod hash;
 pub mod id;
 pub mod json;
+pub mod kv;
 pub mod limits;
 pub mod predictions;
 pub mod prefix;
@@ -16,4 +17,5 @@ pub mod proto;
 #[cfg(any(test, feature = "testing"))]
 pub mod sample;
 pub mod snapshot;
+pub mod template;
 pub mod uses;

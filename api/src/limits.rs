@@ -99,5 +99,24 @@ pub const SESSION_HEADER: &str = "x-session-id";
 pub const MAX_SESSION_HEADER_BYTES: usize = 128;
 /// Most endpoints that can be given a prefix-cache score.
 pub const MAX_PREFIX_TOP_K: u32 = 1_000;
+/// Bytes of a chat template.
+pub const MAX_TEMPLATE_BYTES: usize = 128 << 10;
+/// Variables that a chat template is given besides the conversation.
+pub const MAX_TEMPLATE_TOKENS: usize = 64;
+/// Bytes of one of them, and of what a tokenizer puts before a prompt.
+pub const MAX_TOKEN_BYTES: usize = 1_024;
 /// Problems that one refusal lists.
 pub const MAX_PROBLEMS: usize = 1_000;
+
+/// The highest sampling level of the KV lane: one block of a whole prompt.
+pub const MAX_KV_LEVEL: u8 = 16;
+/// Entries of one message of the KV lane, which stays under 1 MiB.
+pub const MAX_KV_ENTRIES: usize = 65_536;
+/// Endpoints whose trust one message of the KV lane tells.
+pub const MAX_KV_RANKS: usize = 65_536;
+/// Digests of one message of the KV lane.
+pub const MAX_KV_DIGESTS: usize = 32_768;
+/// Models that the KV lane tells of at once.
+pub const MAX_KV_MODELS: usize = 1_024;
+/// How long a data plane's predictions for an endpoint live while that is trusted: an event takes their place by then.
+pub const PREDICTION_UNDER_EVENTS: Duration = Duration::from_secs(5);

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use crate::id::{EndpointKey, ModelName, ProfileName};
 use crate::snapshot::*;
+use crate::template::{Apart, Change, ChatTemplate, ContentForm, ContentKey, GapKey, Piece, Segments};
 
 /// Any valid snapshot of a few routes, backends and profiles.
 pub fn snapshot() -> impl Strategy<Value = Snapshot> {
@@ -169,8 +170,9 @@ fn backend() -> impl Strategy<Value = Backend> {
     );
     let retry = (0u8..=5, wait(60), 0u8..=100);
     let retry = retry.prop_map(|(attempts, interval, budget_percent)| Retry { attempts, interval, budget_percent });
-    (kinds, option::of(model()), timeouts(), retry, ejection(), 1u32..=1_000_000).prop_map(
-        |((engine, usage, credentials), model, timeouts, retry, ejection, max_in_flight)| Backend {
+    let models = (option::of(model()), option::of(chat_template().prop_map(Arc::new)));
+    (kinds, models, timeouts(), retry, ejection(), 1u32..=1_000_000).prop_map(
+        |((engine, usage, credentials), (model, chat_template), timeouts, retry, ejection, max_in_flight)| Backend {
             name: "filled/in".into(),
             engine,
             model,
@@ -182,8 +184,44 @@ fn backend() -> impl Strategy<Value = Backend> {
             max_in_flight,
             usage,
             credentials,
+            chat_template,
         },
     )
+}
+
+fn chat_template() -> impl Strategy<Value = ChatTemplate> {
+    let tokens = btree_map("[a-z]{1,4}_token", "[<>a-z|]{0,6}", 0..3);
+    let content = prop::sample::select(vec![ContentForm::Text, ContentForm::Parts]);
+    ("[a-z{}% \n]{1,30}", tokens, "[<>a-z]{0,4}", content, option::of(segments())).prop_map(
+        |(source, tokens, bos, content, segments)| ChatTemplate {
+            source: source.into(),
+            tokens,
+            bos: bos.into(),
+            content,
+            segments,
+        },
+    )
+}
+
+fn segments() -> impl Strategy<Value = Segments> {
+    let piece = prop_oneof![
+        "[a-z<|>\n]{1,8}".prop_map(|text| Piece::Text(text.into())),
+        "%[dYb]".prop_map(|format| Piece::Date(format.into())),
+    ];
+    let texts = vec(vec(piece, 0..3), 1..4);
+    let picks = vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..12);
+    (texts, picks, 0u8..64).prop_map(|(texts, picks, apart)| {
+        let (gaps, contents): (Vec<_>, Vec<_>) = (GapKey::all().collect(), ContentKey::all().collect());
+        let changes: Vec<_> = Change::all().collect();
+        let gap = |(key, text): &(prop::sample::Index, prop::sample::Index)| {
+            (gaps[key.index(gaps.len())], Box::from(texts[text.index(texts.len())].clone()))
+        };
+        let content = |(key, change): &(prop::sample::Index, prop::sample::Index)| {
+            (contents[key.index(contents.len())], changes[change.index(changes.len())])
+        };
+        let apart = Apart::from_bits(apart).unwrap_or_default();
+        Segments::new(&picks.iter().map(gap).collect(), &picks.iter().map(content).collect(), apart)
+    })
 }
 
 fn wait(most_secs: u64) -> impl Strategy<Value = Duration> {

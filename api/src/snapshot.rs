@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{BackendName, EndpointKey, ModelName, ProfileName, RouteName};
+use crate::template::ChatTemplate;
 
 /// Which state this is. Versions count within an epoch; an epoch is one serving process of the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -202,6 +203,8 @@ pub struct Backend {
     pub usage: UsageInjection,
     /// Whether the client's credentials reach the engine.
     pub credentials: Credentials,
+    /// How its engines write a conversation, where known.
+    pub chat_template: Option<Arc<ChatTemplate>>,
 }
 
 /// What an endpoint does where prefill and decode are apart.

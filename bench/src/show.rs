@@ -5,11 +5,16 @@ pub mod abort;
 pub mod client;
 pub mod drain;
 pub mod edits;
+pub mod fleet;
 pub mod held;
 pub mod kill;
+pub mod manifests;
 pub mod outcome;
 pub mod prefix;
+pub mod scale;
 pub mod site;
+pub mod subscribers;
+pub mod tables;
 
 pub use outcome::{Bound, Check, Outcome};
 pub use site::Site;

@@ -3,8 +3,15 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 /// A number from 0 to 1, of the system's: each hasher has keys of its own.
 pub(crate) fn random() -> f64 {
+    #[cfg(test)]
+    if let Some(fixed) = testing::fixed() {
+        return fixed;
+    }
     f64::from(u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
 }
 

@@ -19,6 +19,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// See [`crate::publish::Settings::fleet_seed`]; none where it is to be found out.
     pub fleet_seed: Option<u64>,
+    /// Where models' vocabularies are; none where engines' caches are not heard.
+    pub vocabularies: Option<PathBuf>,
     /// Where operators and probes look.
     pub admin: admin::Options,
     /// How logs are written.

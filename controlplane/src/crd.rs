@@ -45,8 +45,8 @@ pub use model_route::{
     RouteRule, TargetModel,
 };
 pub use model_server::{
-    InferenceEngine, KvConnector, KvConnectorType, MetricsEndpoint, ModelServer, ModelServerSpec, ModelServerStatus,
-    PdGroup, PortProtocol, RetryPolicy, TrafficPolicy, WorkloadPort, WorkloadSelector,
+    ChatTemplate, InferenceEngine, KvConnector, KvConnectorType, MetricsEndpoint, ModelServer, ModelServerSpec,
+    ModelServerStatus, PdGroup, PortProtocol, RetryPolicy, TrafficPolicy, WorkloadPort, WorkloadSelector,
 };
 pub use model_serving::{
     GangPolicy, GroupTopology, ModelServing, ModelServingSpec, ModelServingStatus, NetworkTopology, Plugin,

@@ -11,5 +11,8 @@ pub mod endpoint;
 pub mod event;
 pub mod store;
 pub mod subscribe;
+pub mod supervise;
+pub mod text;
 pub mod trust;
+pub mod vocabulary;
 pub mod zmtp;

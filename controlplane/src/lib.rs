@@ -5,6 +5,7 @@
 //! own `validate`. All problems are said at once.
 
 pub mod admin;
+mod api_server;
 pub mod autoscaling_policy;
 pub mod autoscaling_policy_binding;
 pub mod certificates;
@@ -30,6 +31,7 @@ pub mod peer;
 pub mod problem;
 pub mod process;
 pub mod publish;
+mod quarantine;
 mod refusal;
 mod report;
 pub mod run;

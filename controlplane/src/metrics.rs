@@ -1,6 +1,8 @@
 //! What is measured. Parts that count for themselves register in a registry that they are given; the rest is read at
 //! each scrape from values that are there anyway, so that nothing is counted twice or forgotten.
 
+mod kv;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -50,6 +52,7 @@ pub struct Watches {
     lists: IntCounterVec,
     failures: IntCounterVec,
     older: IntCounterVec,
+    failing: IntGaugeVec,
 }
 
 impl Watches {
@@ -61,7 +64,12 @@ impl Watches {
             registry.register(Box::new(counter.clone())).expect("a registry takes one of these");
             counter
         };
+        let help = "Lists that could not be read or followed at the last attempt: what is known of them grows old.";
+        let failing = IntGaugeVec::new(Opts::new("kthena_controlplane_watches_failing", help), &["kind"]);
+        let failing = failing.expect("the name and the label are valid");
+        registry.register(Box::new(failing.clone())).expect("a registry takes one of these");
         Self {
+            failing,
             lists: counter("kthena_controlplane_lists_total", "Lists read from the API server, as a whole."),
             failures: counter("kthena_controlplane_watch_failures_total", "Lists and watches that failed."),
             older: counter("kthena_controlplane_older_lists_total", "Lists refused: older than what was read before."),
@@ -78,6 +86,11 @@ impl Watches {
         self.failures.with_label_values(&[kind]).inc();
     }
 
+    /// One has begun to fail, or is well again.
+    pub fn failing(&self, kind: &str, fails: bool) {
+        self.failing.with_label_values(&[kind]).add(if fails { 1 } else { -1 });
+    }
+
     /// One was of the past.
     pub fn older(&self, kind: &str) {
         self.older.with_label_values(&[kind]).inc();
@@ -90,6 +103,7 @@ pub fn encode(registry: &Registry, look: &Look) -> prometheus::Result<String> {
     families.extend(of_build(look));
     families.extend(of_stream(look));
     families.extend(of_counts(&look.counts));
+    families.extend(kv::families(look));
     families.extend(look.reviews.iter().flat_map(|reviews| of_reviews(reviews)));
     TextEncoder::new().encode_to_string(&families)
 }

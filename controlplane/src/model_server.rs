@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use api::id::ModelName;
 use api::snapshot::Engine;
+use api::template::ChatTemplate;
 
 use crate::crd::KvConnectorType;
 
@@ -36,6 +37,8 @@ pub struct ValidServer {
     pub first_byte: Option<Duration>,
     /// When a failed attempt is repeated; none is the data plane's default.
     pub retry: Option<ValidRetry>,
+    /// How its engines write a conversation; not probed yet.
+    pub chat_template: Option<ChatTemplate>,
 }
 
 /// How prefill and decode pods are told apart, paired and connected.

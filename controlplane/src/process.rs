@@ -56,7 +56,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
 }
 
 async fn serve(config: Config, ended: watch::Receiver<()>) -> Result<(), Failure> {
-    let Config { source, listen, fleet_seed, admin, log: _ } = config;
+    let Config { source, listen, fleet_seed, vocabularies, admin, log: _ } = config;
     let (options, mut member) = match source {
         Source::Directory(root) => {
             let fleet_seed = fleet_seed.map_or_else(seed::of_machine, Ok);
@@ -74,6 +74,9 @@ async fn serve(config: Config, ended: watch::Receiver<()>) -> Result<(), Failure
         }
     };
     let mut plane = Plane::start(options).await?;
+    if let Some(folder) = vocabularies {
+        plane = plane.with_vocabularies(folder);
+    }
     if let Some(peering) = member.as_mut().map(|member| member.peering(plane.address())).transpose()?.flatten() {
         plane = plane.with_peers(peering);
     }

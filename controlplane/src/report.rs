@@ -18,12 +18,15 @@ impl Report {
     pub(crate) fn of(reading: &Reading, verdicts: &Verdicts) -> Self {
         let mut report = Self { errors: reading.faults.iter().map(ToString::to_string).collect(), ..Self::default() };
         let world = &reading.world;
-        for (name, verdict) in &verdicts.routes {
+        // Of thousands nothing is wrong with most, and each build is reported.
+        let routes = verdicts.routes.iter().filter(|(_, of)| !(of.accepted.holds && of.resolved_refs.holds));
+        for (name, verdict) in routes {
             let at = place("ModelRoute", name, &world.routes);
             report.condition(&at, &verdict.accepted, readable(name, &world.routes));
             report.condition(&at, &verdict.resolved_refs, true);
         }
-        for (name, verdict) in &verdicts.servers {
+        let servers = verdicts.servers.iter();
+        for (name, verdict) in servers.filter(|(_, of)| !(of.accepted.holds && of.ready.holds && of.notes.is_empty())) {
             let at = place("ModelServer", name, &world.servers);
             report.condition(&at, &verdict.accepted, readable(name, &world.servers));
             if verdict.accepted.holds {

@@ -18,6 +18,8 @@ use tokio::sync::watch;
 
 use crate::admin::View;
 use crate::engine::Shard;
+use crate::kv::supervise::{Supervision, supervise};
+use crate::kv::vocabulary::Vocabularies;
 use crate::metrics::Builds;
 use crate::peer::{Joined, Peering};
 use crate::publish::serve::{Identify, ListenError, Listener, Options as Stream, Progress, Server};
@@ -103,6 +105,7 @@ pub struct Plane {
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     engines: watch::Sender<Engines>,
     peering: Option<Peering>,
+    hearing: Supervision,
     looking: Looking,
     building: JoinHandle<()>,
 }
@@ -122,7 +125,16 @@ impl Plane {
         let (engines, said) = watch::channel(Engines::default());
         let building = feed.follow(looking.readings.clone(), said).map_err(StartError::Thread)?;
         let server = Server::new(listen.bind().await?, inputs.clone(), Stream::default());
-        Ok(Self { server, registry, rounds, snapshots: inputs.snapshots, engines, peering: None, looking, building })
+        let hearing = Supervision::new(server.kv(), Vocabularies::default());
+        let snapshots = inputs.snapshots;
+        Ok(Self { server, registry, rounds, snapshots, engines, peering: None, hearing, looking, building })
+    }
+
+    /// What models' tokens stand for is found in this folder; without one nobody is told what engines have cached.
+    #[must_use]
+    pub fn with_vocabularies(self, folder: PathBuf) -> Self {
+        let hearing = Supervision::new(self.server.kv(), Vocabularies::new(Some(folder)));
+        Self { hearing, ..self }
     }
 
     /// One of several replicas, once it serves.
@@ -162,6 +174,8 @@ impl Plane {
             registry: self.registry.clone(),
             waiting: vec![Box::new(move || waiting.borrow().clone())],
             reviews: None,
+            board: self.hearing.board.clone(),
+            lane: self.server.kv(),
         }
     }
 
@@ -174,7 +188,8 @@ impl Plane {
             }
             None => (watch::channel(Shard::alone()).1, self.engines, None),
         };
-        // It ends with the source.
+        // These end with the source.
+        tokio::spawn(supervise(self.hearing, self.rounds.clone()));
         tokio::spawn(crate::engine::watch(self.rounds, shard, self.server.loads(), engines));
         let mut snapshots = self.snapshots;
         // The thread that makes them holds the sender.

@@ -43,6 +43,8 @@ pub type Kind<T> = BTreeMap<ObjectName, Held<T>>;
 /// One custom resource as its source last said it.
 #[derive(Debug)]
 pub struct Held<T> {
+    /// Which of all that ever had its name it is; empty where the source does not say.
+    pub uid: Arc<str>,
     /// Counts the edits of its spec; 0 where the source does not count.
     pub generation: i64,
     /// Who was there first.
@@ -53,14 +55,15 @@ pub struct Held<T> {
 
 impl<T: PartialEq> PartialEq for Held<T> {
     fn eq(&self, other: &Self) -> bool {
-        let Self { generation, seniority, spec } = self;
-        (generation, seniority, spec) == (&other.generation, &other.seniority, &other.spec)
+        let Self { uid, generation, seniority, spec } = self;
+        (uid, generation, seniority, spec) == (&other.uid, &other.generation, &other.seniority, &other.spec)
     }
 }
 
 impl<T> Clone for Held<T> {
     fn clone(&self) -> Self {
-        Self { generation: self.generation, seniority: self.seniority.clone(), spec: self.spec.clone() }
+        let Self { uid, generation, seniority, spec } = self;
+        Self { uid: uid.clone(), generation: *generation, seniority: seniority.clone(), spec: spec.clone() }
     }
 }
 

@@ -151,6 +151,7 @@ async fn run(agent: &Context, mut stopped: watch::Receiver<bool>) {
             let session = connect(agent, &mut backoff).await;
             let begun = Instant::now();
             let End(why) = hold(agent, session).await;
+            agent.parts.tables.kv_lost();
             tracing::warn!(%why, "the stream to the control plane ended; serving on");
             agent.parts.status.failed(why);
             tokio::time::sleep(backoff.after(begun.elapsed(), agent.jitter())).await;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use cells::{Counter, Heartbeat, Histogram, Level};
-pub use export::{Gauges, encode};
+pub use export::{Gauges, Kv, encode};
 pub use series::{Active, ActiveLabels, All, Labels, OfCore, Series};
 
 /// A bound that was hit, by the name of its setting.
@@ -96,6 +96,24 @@ impl StreamOutcome {
     ];
 }
 
+/// How the text of a prompt was had, where a backend's chat template is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum PromptText {
+    /// By the template's segments, on the core.
+    Segments,
+    /// By the template itself, on a helper thread.
+    Template,
+    /// In the plain form: the template refused it, or took too long.
+    Plain,
+}
+
+impl PromptText {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::Segments, "segments"), (Self::Template, "template"), (Self::Plain, "plain")];
+}
+
 /// The cells of one core.
 #[derive(Debug)]
 pub struct CoreMetrics {
@@ -122,6 +140,8 @@ pub struct PlainCells {
     pub limits: [Counter; Limit::ALL.len()],
     /// Streams, by [`StreamOutcome`].
     pub streams: [Counter; StreamOutcome::ALL.len()],
+    /// Prompts of backends with a chat template, by [`PromptText`].
+    pub prompts: [Counter; PromptText::ALL.len()],
     /// Attempts beyond the first.
     pub retries: Counter,
     /// Blocks of prompts that another endpoint held and the chosen one did not.
@@ -147,6 +167,7 @@ impl Default for PlainCells {
             handed_off: Counter::default(),
             limits: Default::default(),
             streams: Default::default(),
+            prompts: Default::default(),
             retries: Counter::default(),
             locality_given_up: Counter::default(),
             connects: Counter::default(),
@@ -167,6 +188,11 @@ impl CoreMetrics {
     /// Counts a stream's end.
     pub fn stream(&self, outcome: StreamOutcome) {
         self.plain.streams[outcome as usize].add(1);
+    }
+
+    /// Counts a prompt.
+    pub fn prompt(&self, text: PromptText) {
+        self.plain.prompts[text as usize].add(1);
     }
 
     /// Counts how late the sweep was.

@@ -46,6 +46,19 @@ impl Offload {
         self.jobs.try_send(job).map_err(|_| Busy)?;
         Ok(Pending(inbox))
     }
+
+    /// The same for what can be left undone: only while no more than a job for each thread waits, so that such work never
+    /// takes the room of what has to be done.
+    pub fn run_if_quiet<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Pending<T>, Busy> {
+        let room = self.jobs.capacity().unwrap_or(usize::MAX);
+        if self.jobs.len().saturating_mul(QUEUE) > room {
+            return Err(Busy);
+        }
+        self.run(job)
+    }
 }
 
 /// A job on its way.
@@ -62,5 +75,22 @@ impl<T> Pending<T> {
 fn work(queue: &Receiver<Job>) {
     while let Ok(job) = queue.recv() {
         job();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_left_undone_leaves_room_for_what_cannot() {
+        let (offload, _) = Offload::start(1).unwrap();
+        let ((begun, began), (go, wait)) = (bounded::<()>(1), bounded::<()>(1));
+        let busy = offload.run(move || begun.send(()).is_ok() && wait.recv().is_ok());
+        began.recv().unwrap();
+        assert!(busy.is_ok() && offload.run_if_quiet(|| ()).is_ok() && offload.run_if_quiet(|| ()).is_ok());
+        assert!(matches!(offload.run_if_quiet(|| ()), Err(Busy)), "two jobs wait for one thread");
+        assert!(offload.run(|| ()).is_ok());
+        go.send(()).unwrap();
     }
 }

@@ -9,6 +9,7 @@ mod finish;
 mod forward;
 mod id;
 mod local;
+mod prompt;
 mod read;
 mod relay;
 

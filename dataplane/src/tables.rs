@@ -1,7 +1,9 @@
-//! The tables thread: the one writer of the prefix table, and the place where snapshots become tables. Cores only read;
-//! what they decide reaches this thread through rings that it empties each millisecond while there is traffic.
+//! The tables thread: the one writer of the prefix tables, and the place where snapshots become tables. Cores only read;
+//! what they decide reaches this thread through rings that it empties each millisecond while there is traffic. What the
+//! control plane tells of engines' caches comes by the same queue as snapshots, in the order of the stream.
 
 mod fleet;
+mod kv;
 
 use std::collections::HashSet;
 use std::io;
@@ -11,9 +13,11 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use api::id::EndpointKey;
+use api::kv::Digests;
 use api::snapshot::{Snapshot, Version};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use dataplane_core::index::{Config, Reader, Stats, Writer};
+use dataplane_core::kv::Lane;
 use dataplane_core::load::LiveRegistry;
 use dataplane_core::table::Table;
 
@@ -22,14 +26,27 @@ use crate::shared::Shared;
 use fleet::{Fleet, Inbox};
 
 pub use fleet::{Heard, News};
+pub use kv::KvStats;
 
 /// Between two looks at the rings: while marks come, and while none do.
 const BUSY: Duration = Duration::from_millis(1);
 const IDLE: Duration = Duration::from_millis(20);
 /// Between two refreshes of medians and statistics.
 const REFRESH: Duration = Duration::from_secs(1);
+/// Between two looks at what has waited, or lived, too long.
+const TICK: Duration = Duration::from_millis(250);
 /// Cells that are swept at a time, some tens of microseconds.
 const SLICE: usize = 4_096;
+/// What waits for this thread.
+const QUEUE: usize = 4;
+/// Questions that wait for the agent.
+const QUESTIONS: usize = 1_024;
+
+/// What this thread is asked to do.
+enum Work {
+    Install(Install),
+    Kv(kv::Told),
+}
 
 struct Install {
     snapshot: Arc<Snapshot>,
@@ -42,10 +59,12 @@ struct Install {
 #[derive(Debug)]
 pub struct Tables {
     shared: Arc<Shared>,
-    installs: Sender<Install>,
+    work: Sender<Work>,
+    questions: Receiver<Digests>,
     thread: OnceLock<Thread>,
     stats: Mutex<Stats>,
     fleet: Fleet,
+    kv: Mutex<Arc<KvStats>>,
 }
 
 impl Tables {
@@ -57,14 +76,16 @@ impl Tables {
     ) -> io::Result<(Arc<Self>, Vec<Reader>, JoinHandle<()>)> {
         let mut writer = Writer::new(Config::default());
         if shared.agent.is_some() {
-            writer.tell();
+            writer.note_news();
         }
         let readers = shared.cores.iter().map(|_| writer.reader()).collect();
-        let (installs, queue) = bounded(1);
+        let ((work, queue), (ask, questions)) = (bounded(QUEUE), bounded(QUESTIONS));
         let (fleet, inbox) = Fleet::new();
-        let tables = Arc::new(Self { shared, installs, thread: OnceLock::new(), stats: Mutex::default(), fleet });
-        let (known, limited, held) = (HashSet::new(), 0, None);
-        let state = State { tables: tables.clone(), writer, registry, known, limited, held, queue, inbox, stop };
+        let (thread, stats, kv) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        let tables = Arc::new(Self { shared, work, questions, thread, stats, fleet, kv });
+        let (known, limited, held, lane) = (HashSet::new(), 0, None, Lane::default());
+        let state =
+            State { tables: tables.clone(), writer, lane, registry, known, limited, held, queue, inbox, ask, stop };
         let thread = vital("tables".into(), move || run(state))?;
         // It was unset until now.
         let _ = tables.thread.set(thread.thread().clone());
@@ -84,12 +105,16 @@ impl Tables {
 
     fn send(&self, snapshot: Arc<Snapshot>, content_hash: Option<u64>) {
         let (done, waiting) = bounded(1);
-        if self.installs.send(Install { snapshot, content_hash, done }).is_ok() {
-            if let Some(thread) = self.thread.get() {
-                thread.unpark();
-            }
+        if self.work.send(Work::Install(Install { snapshot, content_hash, done })).is_ok() {
+            self.wake();
             // An error means that the thread ended meanwhile, and the process with it.
             let _ = waiting.recv();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
         }
     }
 
@@ -128,31 +153,40 @@ impl Tables {
 struct State {
     tables: Arc<Tables>,
     writer: Writer,
+    lane: Lane,
     registry: LiveRegistry,
     known: HashSet<EndpointKey>,
     /// Routes with a rate limit.
     limited: usize,
     /// Version and content of the snapshot in force: saving a file anew is no change.
     held: Option<(Version, u64)>,
-    queue: Receiver<Install>,
+    queue: Receiver<Work>,
     inbox: Inbox,
+    ask: Sender<Digests>,
     stop: Arc<AtomicBool>,
 }
 
 fn run(mut state: State) {
     let mut refreshed = Instant::now();
+    let mut ticked = Instant::now();
     while !state.stop.load(Acquire) {
         let now_ms = state.tables.shared.now_ms();
         let drained = state.writer.drain(now_ms);
         let hears = state.inbox.exchange(&state.tables.fleet, &mut state.writer, now_ms);
+        if ticked.elapsed() >= TICK {
+            ticked = Instant::now();
+            state.tick(now_ms);
+        }
         if refreshed.elapsed() >= REFRESH {
             refreshed = Instant::now();
             state.refresh(now_ms);
         }
+        let retiring = state.writer.retire_slice(SLICE, now_ms);
         match state.queue.try_recv() {
-            Ok(install) => state.install(&install),
+            Ok(Work::Install(install)) => state.install(&install),
+            Ok(Work::Kv(told)) => state.hear(told, now_ms),
             // Parked rather than waiting in the channel, which would spin before each of a thousand waits a second.
-            Err(_) => std::thread::park_timeout(if drained > 0 || hears { BUSY } else { IDLE }),
+            Err(_) => std::thread::park_timeout(if drained > 0 || hears || retiring { BUSY } else { IDLE }),
         }
     }
 }
@@ -180,6 +214,9 @@ impl State {
             }
         }
         self.known = now;
+        // Before the table is in force: seats of endpoints that left are others' then.
+        let digests = self.lane.seated(&install.snapshot, self.tables.shared.now_ms(), &mut self.writer);
+        self.say(digests);
         let shared = &self.tables.shared;
         table.refresh(shared.now_ms());
         tracing::info!(version = table.version().version, endpoints = self.known.len(), "table in force");
@@ -196,5 +233,6 @@ impl State {
         self.tables.shared.table.load().refresh(now_ms);
         self.writer.sweep_slice(SLICE, now_ms);
         *self.tables.stats.lock().expect("no thread panics while it holds the statistics") = self.writer.stats();
+        self.show();
     }
 }

@@ -76,15 +76,17 @@ impl Proxy {
 
     /// Ends every connection that there is, in the midst of whatever it does.
     pub fn cut_all(&self) {
-        self.state.cut.send_modify(|cuts| *cuts += 1);
+        self.state.cut_all();
     }
 
     /// While it is away connections end as they begin.
     pub fn set_away(&self, away: bool) {
-        self.state.away.send_replace(away);
-        if away {
-            self.cut_all();
-        }
+        self.state.set_away(away);
+    }
+
+    /// Whether it is away, by a test or by [`Fault::LastAnswer`].
+    pub fn is_away(&self) -> bool {
+        *self.state.away.borrow()
     }
 
     /// Forgets the lists that [`Fault::OlderList`] replays: those that are answered from now on will be.
@@ -141,6 +143,17 @@ impl State {
 
     fn rules(&self) -> MutexGuard<'_, Rules> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cut_all(&self) {
+        self.cut.send_modify(|cuts| *cuts += 1);
+    }
+
+    fn set_away(&self, away: bool) {
+        self.away.send_replace(away);
+        if away {
+            self.cut_all();
+        }
     }
 
     fn history(&self) -> MutexGuard<'_, History> {

@@ -7,8 +7,9 @@ use super::Object;
 use super::endpoint::endpoint;
 use super::field::{choice, duration, name, namespaced, narrow, number, object, optional_model, wait};
 use super::path::{Path, Problems};
+use super::template::chat_template;
 use crate::proto::backend as wire_enum;
-use crate::snapshot::{Backend, Credentials, Ejection, Engine, Retry, Timeouts, UsageInjection};
+use crate::snapshot::{Backend, Credentials, Ejection, Endpoint, Engine, Retry, Timeouts, UsageInjection};
 use crate::{limits, proto};
 
 pub(crate) fn backend(problems: &mut Problems, at: &Path<'_>, wire: proto::Backend) -> Backend {
@@ -21,9 +22,7 @@ pub(crate) fn backend(problems: &mut Problems, at: &Path<'_>, wire: proto::Backe
     let backend = Backend {
         engine: engine(problems, at, wire.engine),
         model: optional_model(problems, &at.field("model"), wire.model),
-        endpoints: (wire.endpoints.into_iter().enumerate())
-            .map(|(i, wire)| Arc::new(endpoint(problems, &at.item("endpoints", i), wire)))
-            .collect(),
+        endpoints: endpoints(problems, at, 0, wire.endpoints),
         profile: (!wire.profile.is_empty()).then(|| wire.profile.into()),
         timeouts: timeouts(problems, &at.field("timeouts"), wire.timeouts.unwrap_or_default()),
         retry: retry(problems, &at.field("retry"), wire.retry.unwrap_or_default()),
@@ -31,10 +30,30 @@ pub(crate) fn backend(problems: &mut Problems, at: &Path<'_>, wire: proto::Backe
         max_in_flight: number(problems, &at.field("maxInFlight"), wire.max_in_flight, in_flight),
         usage: usage(problems, at, wire.usage),
         credentials: credentials(problems, at, wire.credentials),
+        chat_template: (wire.chat_template)
+            .map(|wire| Arc::new(chat_template(problems, &at.field("chatTemplate"), wire))),
         name: wire.name.into(),
     };
     problems.object = None;
     backend
+}
+
+/// Further members of a backend.
+pub(crate) fn more_endpoints(
+    problems: &mut Problems,
+    at: &Path<'_>,
+    backend: &mut Backend,
+    wire: Vec<proto::Endpoint>,
+) {
+    problems.object = object(backend.name.as_str(), Object::Backend);
+    let more = endpoints(problems, at, backend.endpoints.len(), wire);
+    backend.endpoints.extend(more);
+    problems.object = None;
+}
+
+fn endpoints(problems: &mut Problems, at: &Path<'_>, first: usize, wire: Vec<proto::Endpoint>) -> Vec<Arc<Endpoint>> {
+    let one = |(place, wire)| Arc::new(endpoint(problems, &at.item("endpoints", place), wire));
+    (first..).zip(wire).map(one).collect()
 }
 
 fn engine(problems: &mut Problems, at: &Path<'_>, wire: i32) -> Engine {

@@ -20,7 +20,8 @@ type Place = (usize, usize);
 /// Gives handles to endpoints that have none, then checks that handle and key name the same endpoint everywhere.
 pub(super) fn members(problems: &mut Problems, backends: &mut [Backend]) {
     give_handles(backends);
-    let (mut handles, mut keys) = (HashMap::new(), HashMap::new());
+    let all = backends.iter().map(|backend| backend.endpoints.len()).sum();
+    let (mut handles, mut keys) = (HashMap::with_capacity(all), HashMap::with_capacity(all));
     for (i, backend) in backends.iter().enumerate() {
         for (j, endpoint) in backend.endpoints.iter().enumerate() {
             let (key, place) = (&endpoint.key, (i, j));

@@ -3,7 +3,7 @@ use prost::Message as _;
 
 use super::*;
 use crate::json::snapshot_from_json;
-use crate::{encode, sample};
+use crate::{encode, limits, sample};
 
 /// The problems of a snapshot file, one a line.
 fn check(json: &str, expected: &str) {
@@ -354,4 +354,55 @@ proptest! {
             prop_assert_eq!(snapshot(encode::snapshot(&decoded)).unwrap(), decoded);
         }
     }
+}
+
+fn template_with(rest: &str) -> String {
+    backend_with(&format!(r#""chatTemplate": {{"source": "x", {rest}}}"#))
+}
+
+fn segments_with(rest: &str) -> String {
+    template_with(&format!(r#""segments": {{"texts": [{{"pieces": [{{"text": "a"}}]}}], {rest}}}"#))
+}
+
+#[test]
+fn chat_templates() {
+    const AT: &str = "backends[0].chatTemplate";
+    check(&template_with(r#""bos": "\u0000<s>", "tokens": {"bos_token": "<s>"}, "content": "PARTS""#), "");
+    check(
+        &backend_with(r#""chatTemplate": {"bos": "x"}"#),
+        &format!("{AT}.source: is missing: give the Jinja program"),
+    );
+    let long = "x".repeat(limits::MAX_TEMPLATE_BYTES + 1);
+    check(
+        &backend_with(&format!(r#""chatTemplate": {{"source": "{long}"}}"#)),
+        &format!("{AT}.source: 131073 bytes long, at most 131072 are allowed"),
+    );
+    let tokens: Vec<String> = (0..65).map(|n| format!(r#""t{n}": "x""#)).collect();
+    check(
+        &template_with(&format!(r#""tokens": {{{}}}"#, tokens.join(","))),
+        &format!("{AT}.tokens: 65 tokens, at most 64 are allowed"),
+    );
+    check(&segments_with(r#""gaps": [{"before": "USER", "index": 2, "left": 1, "users": 1}], "apart": 63"#), "");
+    check(
+        &segments_with(r#""gaps": [{"text": 1}]"#),
+        &format!("{AT}.segments.gaps[0].text: 1 is out of range, use 0 to 0"),
+    );
+    check(
+        &segments_with(r#""gaps": [{"index": 3}]"#),
+        &format!("{AT}.segments.gaps[0].index: 3 is out of range, use 0 to 2"),
+    );
+    check(
+        &segments_with(r#""contents": [{"strip": "BOTH"}]"#),
+        &format!("{AT}.segments.contents[0].speaker: is missing: say whose content it is"),
+    );
+    check(
+        &segments_with(r#""apart": 64"#),
+        &format!(
+            "{AT}.segments.apart: 64 is not a value that this version knows: use one of 1, 2, 4, 8, 16, 32 and their sums"
+        ),
+    );
+    check(
+        &template_with(r#""segments": {"texts": [{"pieces": [{}]}]}"#),
+        &format!("{AT}.segments.texts[0].pieces[0]: is missing: a piece is a text or a date"),
+    );
 }

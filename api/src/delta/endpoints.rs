@@ -49,10 +49,11 @@ fn same_but_endpoints(old: &Backend, new: &Backend) -> bool {
         max_in_flight,
         usage,
         credentials,
+        chat_template,
     } = old;
     (name, engine, model, profile, timeouts) == (&new.name, &new.engine, &new.model, &new.profile, &new.timeouts)
         && (retry, ejection, max_in_flight) == (&new.retry, &new.ejection, &new.max_in_flight)
-        && (usage, credentials) == (&new.usage, &new.credentials)
+        && (usage, credentials, chat_template) == (&new.usage, &new.credentials, &new.chat_template)
 }
 
 /// Carries edits out on backends that are in their new order; `placed` are those that came whole.

@@ -113,6 +113,12 @@ pub(super) struct Edit<T: Keyed> {
     pub(super) removals: Vec<T::Key>,
 }
 
+impl<T: Keyed> Default for Edit<T> {
+    fn default() -> Self {
+        Self { upserts: Vec::new(), removals: Vec::new() }
+    }
+}
+
 impl<T: Clone + Keyed> Edit<T> {
     /// `held` after the edit. Whatever does not fit is reported.
     pub(super) fn apply(self, problems: &mut Problems, at: &Path<'_>, held: &[T]) -> Vec<T> {

@@ -83,8 +83,8 @@ fn pieces(upsert: BackendUpsert, max_bytes: usize) -> Vec<BackendUpsert> {
     let mut head = backend.unwrap_or_default();
     let endpoints = std::mem::take(&mut head.endpoints);
     let name = head.name.clone();
+    let mut bytes = head.encoded_len();
     let mut pieces = vec![BackendUpsert { position, backend: Some(head) }];
-    let mut bytes = 0;
     for endpoint in endpoints {
         let size = endpoint.encoded_len();
         if bytes > 0 && bytes + size > max_bytes {

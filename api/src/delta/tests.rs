@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
-use crate::sample;
-use crate::snapshot::{Rule, Target};
+use crate::snapshot::{Route, Rule, Target};
+use crate::{decode, sample};
 
 fn route(name: &str, model: &str) -> Route {
     let targets = vec![Target { backend: "d/b".into(), weight: 1 }];

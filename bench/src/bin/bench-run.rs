@@ -66,6 +66,9 @@ struct Args {
     /// A further flag of our proxy, `{port}`, `{admin_port}`, `{debug_port}` and `{dir}` replaced; repeat for more.
     #[arg(long = "ours-arg", allow_hyphen_values = true)]
     ours_args: Vec<String>,
+    /// `NAME=PROGRAM`, another build of our proxy that takes part on io_uring: two revisions beside each other. Repeat for more.
+    #[arg(long, value_parser = named_program)]
+    also: Vec<(String, PathBuf)>,
     /// A snapshot for our proxy, `{engine0}`, `{engine1}` and `{model}` replaced; made where it is not given.
     #[arg(long)]
     snapshot: Option<PathBuf>,
@@ -116,6 +119,11 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+fn named_program(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, program) = text.split_once('=').ok_or("NAME=PROGRAM is wanted")?;
+    Ok((name.to_owned(), PathBuf::from(program)))
+}
+
 /// Takes all descriptors that this process may have; children inherit them.
 fn raise_descriptors() -> anyhow::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
@@ -144,6 +152,11 @@ fn contenders(args: &Args, bin_dir: &Path) -> anyhow::Result<Vec<Contender>> {
             optional.push((program, named(&format!("ours-{driver}{suffix}"), kind)));
         }
     }
+    for (name, program) in &args.also {
+        let (profile, ours_args) = (Profile::Locality, vec!["--io-driver".to_owned(), "uring".to_owned()]);
+        let kind = Kind::Ours { program: program.clone(), snapshot: args.snapshot.clone(), profile, args: ours_args };
+        optional.push((program.clone(), named(name, kind)));
+    }
     for (name, kind) in [("haproxy", Kind::Haproxy as fn(PathBuf) -> Kind), ("nginx", Kind::Nginx)] {
         let places =
             ["/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/bin"].map(|place| Path::new(place).join(name));
@@ -151,7 +164,8 @@ fn contenders(args: &Args, bin_dir: &Path) -> anyhow::Result<Vec<Contender>> {
         optional.push((program.clone(), named(name, kind(program))));
     }
     for (program, contender) in optional {
-        let wanted = args.only.is_empty() || args.only.contains(&contender.name);
+        let also = args.also.iter().any(|(name, _)| *name == contender.name);
+        let wanted = also || args.only.is_empty() || args.only.contains(&contender.name);
         match (wanted, program.exists()) {
             (true, true) => list.push(contender),
             (true, false) => eprintln!("left out: {} ({} is missing)", contender.name, program.display()),

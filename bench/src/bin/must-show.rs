@@ -10,9 +10,10 @@ use bench::load::hold::Hold;
 use bench::load::{self, process};
 use bench::show::client::Question;
 use bench::show::held::{self, Subject};
+use bench::show::manifests::{Manifests, Size};
 use bench::show::prefix::{self, Hits};
 use bench::show::site::{self, Child, MODEL, locality};
-use bench::show::{Bound, Check, Outcome, Site, abort, client, drain, edits, kill};
+use bench::show::{Bound, Check, Outcome, Site, abort, client, drain, edits, fleet, kill, scale, tables};
 use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -49,6 +50,12 @@ enum Run {
     Prefix,
     /// Edits of manifests, until all cores of four data planes see them.
     Edits,
+    /// 500 subscribers come, hear of a change, and lose their control plane.
+    Fleet,
+    /// 10,000 endpoints and 2,000 routes, beside a tenth of that.
+    Scale,
+    /// The table of what engines report: memory, updates, look-ups beside them.
+    Tables,
 }
 
 impl Run {
@@ -61,6 +68,9 @@ impl Run {
             Self::Abort => ("abort", runtime()?.block_on(leave(site))?),
             Self::Prefix => ("prefix", prefixes(site)?),
             Self::Edits => ("edits", runtime()?.block_on(edit(site))?),
+            Self::Fleet => ("fleet", runtime()?.block_on(subscribe(site))?),
+            Self::Scale => ("scale", runtime()?.block_on(grow(site))?),
+            Self::Tables => ("tables", reported()?),
         };
         Ok(Outcome::new(name, checks, numbers))
     }
@@ -280,10 +290,28 @@ fn prefixes(site: &Site) -> Shown {
     Ok((checks, numbers))
 }
 
+fn reported() -> Shown {
+    let plan = tables::Plan { blocks: 10_000_000, looks: 40_000 };
+    let seen = tables::run(plan)?;
+    let mb = |at: usize| seen.memory.get(at).map_or(f64::NAN, |(_, bytes)| *bytes as f64 / 1e6);
+    let over = |at: usize| seen.beside[at].median_us / seen.beside[0].median_us;
+    let checks = vec![
+        Check::new("MB for 10 M blocks", mb(2), Bound::AtMost(320.0)),
+        Check::new("bytes for a block, at any fill from 100,000 on", seen.worst_bytes_per_block, Bound::AtMost(32.0)),
+        Check::new("µs of an update while it grows", seen.grow_ns / 1e3, Bound::AtMost(1.0)),
+        Check::new("µs of an update at 10 M blocks", seen.churn_ns / 1e3, Bound::AtMost(1.0)),
+        Check::new("µs of a look-up of 100,000 tokens, cold", seen.look_cold_us, Bound::AtMost(100.0)),
+        Check::new("median look-up at 100,000 updates/s, over idle", over(1), Bound::AtMost(1.25)),
+        Check::new("updates/s beside look-ups", seen.beside[2].written_per_s, Bound::AtLeast(950_000.0)),
+        Check::new("median look-up at 1 M updates/s, over idle", over(2), Bound::AtMost(1.25)),
+    ];
+    Ok((checks, json!({"plan": plan, "seen": seen})))
+}
+
 async fn edit(site: &Site) -> Shown {
     let engines = Engines::start(site, 1, &["--fast"])?;
     let folder = site.folder("manifests");
-    let manifests = edits::Manifests::new(&folder, engines.addresses[0])?;
+    let manifests = Manifests::new(&folder, engines.addresses[0])?;
     let control = site.control(&folder)?;
     let proxies = (0..4).map(|_| site.programmed(&control)).collect::<anyhow::Result<Vec<_>>>()?;
     let listen: Vec<_> = proxies.iter().map(|proxy| proxy.listen).collect();
@@ -298,4 +326,38 @@ async fn edit(site: &Site) -> Shown {
         Check::new("failed requests", failed, Bound::AtMost(0.0)),
     ];
     Ok((checks, json!({"plan": plan, "seen": seen})))
+}
+
+const LARGE: Size = Size { endpoints: 10_000, routes: 2_000 };
+const MIB_512: f64 = 512.0 * 1024.0;
+
+async fn subscribe(site: &Site) -> Shown {
+    let plan = fleet::Plan { subscribers: 500, size: LARGE };
+    let seen = fleet::run(plan, site).await?;
+    let checks = vec![
+        Check::new("full states encoded for 500 subscribers", seen.encoded_for_all, Bound::AtMost(1.0)),
+        Check::new("changes encoded for them", seen.encoded_for_change, Bound::AtMost(1.0)),
+        Check::new("full states encoded after a restart", seen.encoded_for_return, Bound::AtMost(1.0)),
+        Check::new("ms from the restart until all are in sync", seen.back_ms, Bound::AtMost(15_000.0)),
+        Check::new("KiB of the control plane, the most", seen.peak_kib as f64, Bound::AtMost(MIB_512)),
+    ];
+    Ok((checks, json!({"plan": plan, "seen": seen})))
+}
+
+async fn grow(site: &Site) -> Shown {
+    let plan = |size| scale::Plan { size, starts: 7, changes: 30 };
+    let small = scale::run(plan(Size { endpoints: 1_000, routes: 200 }), site).await?;
+    let large = scale::run(plan(LARGE), site).await?;
+    let mut effective = large.effective_ms.clone();
+    effective.sort_by(f64::total_cmp);
+    let growth = large.bytes_per_change - small.bytes_per_change;
+    let checks = vec![
+        Check::new("ms until a data plane serves 10,000 endpoints", large.sync_ms, Bound::AtMost(10_000.0)),
+        Check::new("ms from the last byte until it is in force, median", effective[3], Bound::AtMost(10.0)),
+        Check::new("KiB of the control plane, the most", large.control_peak_kib as f64, Bound::AtMost(MIB_512)),
+        Check::new("bytes for one endpoint's change", large.bytes_per_change, Bound::AtMost(1_000.0)),
+        // Numbers with more digits.
+        Check::new("of these, more than at 1,000 endpoints", growth, Bound::AtMost(16.0)),
+    ];
+    Ok((checks, json!({"plan": plan(LARGE), "small": small, "large": large})))
 }

@@ -1,14 +1,11 @@
-//! From an edited file to every core of four data planes: at rest, and while somebody edits a thousand times a second.
+//! From an edit to every core of four data planes: at rest, and while somebody edits all the time.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use serde::Serialize;
-use serde_json::{Value, json};
 use tokio::time::{sleep, sleep_until};
 
 use super::client::{self, Counts, Kept, Question};
@@ -18,7 +15,13 @@ use super::site::MODEL;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections to each data plane: so many that every core has some.
 const CONNECTIONS: usize = 8;
-const GROUP: &str = "networking.serving.volcano.sh/v1alpha1";
+const PUBLISHED: &str = "kthena_controlplane_published_total";
+
+/// Where routes are edited.
+pub trait Edited {
+    /// Makes the route of this name one for this model, to a server that serves any model; done once the edit is taken.
+    fn route(&self, name: &str, model: &str) -> impl Future<Output = anyhow::Result<()>>;
+}
 
 /// How much of it.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -62,7 +65,8 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(mut times: Vec<Duration>) -> Self {
+    /// Of these.
+    pub fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
         let at = |share: f64| {
             let last = times.len().saturating_sub(1);
@@ -75,46 +79,10 @@ impl Spread {
     }
 }
 
-/// A directory of manifests that is edited as careful editors do: what is read is always whole.
-#[derive(Debug)]
-pub struct Manifests(PathBuf);
-
-impl Manifests {
-    /// One engine and a route to it.
-    pub fn new(folder: &Path, engine: SocketAddr) -> anyhow::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let manifests = Self(folder.to_owned());
-        let server = json!({"apiVersion": GROUP, "kind": "ModelServer", "metadata": {"name": "s"}, "spec": {
-            "inferenceEngine": "vLLM", "workloadPort": {"port": engine.port()},
-            "workloadSelector": {"matchLabels": {"app": "s"}},
-        }});
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "e", "labels": {"app": "s"}},
-            "status": {"podIP": engine.ip().to_string()}});
-        manifests.write("server.json", &server)?;
-        manifests.write("pod.json", &pod)?;
-        manifests.route("first", MODEL)?;
-        Ok(manifests)
-    }
-
-    /// Makes the route of this name one for this model.
-    fn route(&self, name: &str, model: &str) -> anyhow::Result<()> {
-        let rules = json!([{"targetModels": [{"modelServerName": "s"}]}]);
-        let route = json!({"apiVersion": GROUP, "kind": "ModelRoute", "metadata": {"name": name},
-            "spec": {"modelName": model, "rules": rules}});
-        self.write(&format!("{name}.json"), &route)
-    }
-
-    fn write(&self, name: &str, object: &Value) -> anyhow::Result<()> {
-        let next = self.0.join(format!(".{name}"));
-        fs::write(&next, object.to_string())?;
-        Ok(fs::rename(next, self.0.join(name))?)
-    }
-}
-
 /// Edits and asks; `control` is where the control plane's metrics are.
 pub async fn run(
     plan: Plan,
-    manifests: &Manifests,
+    edited: &impl Edited,
     proxies: &[SocketAddr],
     control: SocketAddr,
 ) -> anyhow::Result<Seen> {
@@ -128,32 +96,32 @@ pub async fn run(
     for n in 0..plan.edits {
         // Edits of people come at any time of the publisher's interval.
         sleep(Duration::from_millis(150 + 7 * (n as u64 % 11))).await;
-        at_rest.push(edit(manifests, &format!("rest-{n}"), &mut connections).await?);
+        at_rest.push(edit(edited, &format!("rest-{n}"), &mut connections).await?);
     }
     let (over, stormed) = (AtomicBool::new(false), Instant::now());
-    let published = published(control).await?;
-    let storm = storm(plan, manifests, &over);
+    let published = metric(control, PUBLISHED).await?;
+    let storm = storm(plan, edited, &over);
     let question =
         Question { target: proxies[0], model: MODEL.to_owned(), stream: false, max_tokens: 1, limit: PATIENCE };
     let requests = client::open_loop(&question, plan.requests, || over.load(Relaxed));
     let probes = async {
         let mut times = Vec::new();
         while !over.load(Relaxed) {
-            times.push(edit(manifests, &format!("storm-{}", times.len()), &mut connections).await?);
+            times.push(edit(edited, &format!("storm-{}", times.len()), &mut connections).await?);
             sleep(Duration::from_millis(250)).await;
         }
         anyhow::Ok(times)
     };
     let (storm_edits, requests, in_storm) = tokio::join!(storm, requests, probes);
     let time = stormed.elapsed().as_secs_f64();
-    let published_per_s = (self::published(control).await? - published) / time;
+    let published_per_s = (metric(control, PUBLISHED).await? - published) / time;
     let (at_rest, in_storm) = (Spread::of(at_rest), Spread::of(in_storm?));
     Ok(Seen { at_rest, in_storm, storm_edits: storm_edits?, published_per_s, requests })
 }
 
 /// How long it takes until a request on each connection sees an edit.
-async fn edit(manifests: &Manifests, model: &str, connections: &mut [Kept]) -> anyhow::Result<Duration> {
-    manifests.route("probe", model)?;
+async fn edit(edited: &impl Edited, model: &str, connections: &mut [Kept]) -> anyhow::Result<Duration> {
+    edited.route("probe", model).await?;
     let (begin, path) = (Instant::now(), format!("/v1/models/{model}"));
     for connection in connections {
         while connection.get(&path).await?.0 != 200 {
@@ -163,13 +131,13 @@ async fn edit(manifests: &Manifests, model: &str, connections: &mut [Kept]) -> a
     Ok(begin.elapsed())
 }
 
-async fn storm(plan: Plan, manifests: &Manifests, over: &AtomicBool) -> anyhow::Result<u64> {
+async fn storm(plan: Plan, edited: &impl Edited, over: &AtomicBool) -> anyhow::Result<u64> {
     let (begin, mut edits) = (Instant::now(), 0_u64);
     let ended = loop {
         if begin.elapsed() >= plan.storm_time {
             break Ok(edits);
         }
-        if let Err(error) = manifests.route("stormy", &format!("stormy-{edits}")) {
+        if let Err(error) = edited.route("stormy", &format!("stormy-{edits}")).await {
             break Err(error);
         }
         edits += 1;
@@ -179,12 +147,12 @@ async fn storm(plan: Plan, manifests: &Manifests, over: &AtomicBool) -> anyhow::
     ended
 }
 
-/// Snapshots that were published so far.
-async fn published(control: SocketAddr) -> anyhow::Result<f64> {
+/// A metric without labels of a control plane.
+pub async fn metric(control: SocketAddr, name: &str) -> anyhow::Result<f64> {
     let (_, body) = client::get(control, "/metrics").await?;
     let text = String::from_utf8_lossy(&body);
-    let line = text.lines().find_map(|line| line.strip_prefix("kthena_controlplane_published_total "));
-    Ok(line.context("a control plane counts what it publishes")?.parse()?)
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(line.with_context(|| format!("a control plane says {name}"))?.parse()?)
 }
 
 #[cfg(test)]

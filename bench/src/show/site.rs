@@ -5,13 +5,14 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
-const READY: Duration = Duration::from_secs(20);
+const READY: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 
 /// The model of backend 0, which is what most runs need.
@@ -28,8 +29,15 @@ impl Site {
     /// Programs are those beside this one.
     pub fn new() -> anyhow::Result<Self> {
         let me = std::env::current_exe()?;
-        let programs = me.parent().context("a program lies in a folder")?.to_path_buf();
-        let dir = std::env::temp_dir().join(format!("must-show-{}", std::process::id()));
+        Self::of(me.parent().context("a program lies in a folder")?)
+    }
+
+    /// With programs from this folder.
+    pub fn of(programs: &Path) -> anyhow::Result<Self> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let programs = programs.to_path_buf();
+        let name = format!("must-show-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
+        let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir)?;
         Ok(Self { programs, dir })
     }
@@ -70,10 +78,26 @@ impl Site {
 
     /// Starts a control plane over a directory and waits until it is ready.
     pub fn control(&self, manifests: &Path) -> anyhow::Result<Control> {
+        self.control_with(&["serve", &manifests.display().to_string()])
+    }
+
+    /// Starts a control plane by these arguments and waits until it is ready.
+    pub fn control_with(&self, args: &[&str]) -> anyhow::Result<Control> {
         let (stream, metrics) = (free(Ipv4Addr::LOCALHOST)?, free(Ipv4Addr::LOCALHOST)?);
-        let (manifests, addresses) = (manifests.display().to_string(), [stream, metrics].map(|a| a.to_string()));
-        let args = ["serve", &manifests, "--listen", &addresses[0], "--metrics-address", &addresses[1]];
-        let child = self.start("kthena-controlplane", args.into_iter().chain(["--debug-port", "0"]), "control")?;
+        self.control_at(args, stream, metrics)
+    }
+
+    /// Kills it and starts it again where it was; waits until it is ready.
+    pub fn restart(&self, control: Control, args: &[&str]) -> anyhow::Result<Control> {
+        let Control { child, stream, metrics } = control;
+        drop(child);
+        self.control_at(args, stream, metrics)
+    }
+
+    fn control_at(&self, args: &[&str], stream: SocketAddr, metrics: SocketAddr) -> anyhow::Result<Control> {
+        let addresses = [stream, metrics].map(|address| address.to_string());
+        let own = ["--listen", &addresses[0], "--metrics-address", &addresses[1], "--debug-port", "0"];
+        let child = self.start("kthena-controlplane", args.iter().copied().chain(own), "control")?;
         child.wait_listening(metrics)?;
         wait_ready(metrics)?;
         Ok(Control { child, stream, metrics })

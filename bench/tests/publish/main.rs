@@ -43,7 +43,7 @@ fn edits_take_effect_while_streams_run_on() {
 }
 
 #[test]
-fn nothing_flaps_when_the_control_plane_dies_and_comes_back() {
+fn c01_nothing_flaps_when_the_control_plane_dies_and_comes_back() {
     let stage = Stage::start(1);
     let control = Control::start(None);
     control.publish(stage.snapshot(&["m"]));
@@ -77,7 +77,7 @@ fn nothing_flaps_when_the_control_plane_dies_and_comes_back() {
 }
 
 #[test]
-fn a_data_plane_starts_from_disk_while_the_control_plane_is_away() {
+fn c14_a_data_plane_starts_from_disk_while_the_control_plane_is_away() {
     let stage = Stage::start(1);
     let control = Control::start(None);
     control.publish(stage.snapshot(&["m"]));
@@ -111,7 +111,7 @@ fn a_data_plane_starts_from_disk_while_the_control_plane_is_away() {
 }
 
 #[test]
-fn a_damaged_snapshot_on_disk_is_no_reason_to_fall() {
+fn c14_a_damaged_snapshot_on_disk_is_no_reason_to_fall() {
     let stage = Stage::start(1);
     let folder = stage.folder("state");
     std::fs::write(folder.join("snapshot.bin"), b"kthena-snapshot\x01 but not a whole one").unwrap();
@@ -140,7 +140,7 @@ fn poisoned(mut snapshot: Snapshot, route: usize) -> Snapshot {
 }
 
 #[test]
-fn a_poison_route_leaves_the_rest_flowing() {
+fn c13_a_poison_route_leaves_the_rest_flowing() {
     let stage = Stage::start(2);
     let control = Control::start(None);
     control.publish(stage.snapshot(&["m", "old"]));
@@ -169,6 +169,37 @@ fn a_poison_route_leaves_the_rest_flowing() {
     // Mended, it is taken.
     control.publish(stage.snapshot(&["m", "old", "n"]));
     until("nothing is refused", || control.complete(1).refused.is_empty());
+}
+
+#[test]
+fn c15_an_endpoint_that_flaps_ends_what_it_began_and_is_asked_nothing_a_second_after_it_went() {
+    let stage = Stage::start(2);
+    let control = Control::start(None);
+    control.publish(stage.snapshot_on(&["m"], 1));
+    let plane = Plane::start(&control, None);
+    until("it is ready", || plane.ready());
+    // 8 s of tokens, of the one that flaps.
+    let stream = stage.stream(&plane, "m", 400);
+    let mut connection = Connection::open(plane.listen());
+    for n in 0..30 {
+        let next = Instant::now() + Duration::from_millis(100);
+        control.publish(stage.snapshot_of(&["m"], if n % 2 == 0 { &[0, 1] } else { &[0] }));
+        while Instant::now() < next {
+            assert_eq!(connection.chat("m"), 200);
+        }
+    }
+    let gone = Instant::now();
+    while gone.elapsed() < Duration::from_secs(1) {
+        assert_eq!(connection.chat("m"), 200);
+    }
+    let before = stage.engines[1].stats().requests;
+    assert!(before > 1, "it was asked while it was there");
+    for _ in 0..50 {
+        assert_eq!(connection.chat("m"), 200);
+    }
+    assert_eq!(stage.engines[1].stats().requests, before);
+    assert!(!stream.is_finished(), "the stream outlasts the flapping");
+    assert_eq!(stage.runtime.block_on(stream).unwrap(), End::Whole);
 }
 
 #[test]
@@ -279,7 +310,7 @@ fn from_the_edit_to_all_cores_of_four_data_planes() {
 }
 
 #[test]
-fn a_storm_of_edits_is_coalesced_and_costs_no_request() {
+fn c12_a_storm_of_edits_is_coalesced_and_costs_no_request() {
     const TIME: Duration = Duration::from_secs(2);
     let stage = Stage::start(1);
     let control = Control::start(None);

@@ -60,11 +60,18 @@ impl Stage {
 
     /// A route to this engine for each model.
     pub(crate) fn snapshot_on(&self, models: &[&str], engine: usize) -> Snapshot {
+        self.snapshot_of(models, &[engine])
+    }
+
+    /// A route to these engines for each model.
+    pub(crate) fn snapshot_of(&self, models: &[&str], engines: &[usize]) -> Snapshot {
         let route = |model: &&str| json!({"name": format!("t/{model}"), "model": model, "rules": [{"targets": [{"backend": "t/b"}]}]});
-        let endpoint = json!({
-            "handle": engine + 1, "name": format!("t/e{engine}"), "address": self.engines[engine].addr.to_string(),
-        });
-        let backend = json!({"name": "t/b", "model": "sim", "endpoints": [endpoint]});
+        let endpoint = |engine: &usize| {
+            let address = self.engines[*engine].addr.to_string();
+            json!({"handle": engine + 1, "name": format!("t/e{engine}"), "address": address})
+        };
+        let endpoints: Vec<_> = engines.iter().map(endpoint).collect();
+        let backend = json!({"name": "t/b", "model": "sim", "endpoints": endpoints});
         let routes: Vec<_> = models.iter().map(route).collect();
         let text = json!({"fleetSeed": "7", "routes": routes, "backends": [backend]}).to_string();
         api::json::snapshot_from_json(text.as_bytes()).unwrap()

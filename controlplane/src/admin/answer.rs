@@ -28,15 +28,17 @@ pub(super) enum Page {
     ConfigDump,
     Objects,
     DataPlanes,
+    Kv,
 }
 
-const PAGES: [(&str, Page); 6] = [
+const PAGES: [(&str, Page); 7] = [
     ("/healthz", Page::Health),
     ("/readyz", Page::Ready),
     ("/metrics", Page::Metrics),
     ("/debug/config_dump", Page::ConfigDump),
     ("/debug/objects", Page::Objects),
     ("/debug/dataplanes", Page::DataPlanes),
+    ("/debug/kv", Page::Kv),
 ];
 /// The first so many are on both listeners.
 const ON_BOTH: usize = 3;
@@ -104,6 +106,7 @@ pub(super) fn render(page: Page, look: &Look, registry: &Registry) -> Reply {
             Err(error) => Reply::failed(&error.to_string()),
         },
         Page::DataPlanes => Reply::json(StatusCode::OK, &pages::data_planes(look)),
+        Page::Kv => Reply::json(StatusCode::OK, &pages::kv(look)),
         Page::ConfigDump | Page::Objects => {
             let Some(round) = &look.round else {
                 return Reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": NOT_BUILT}));

@@ -5,6 +5,7 @@ use api::snapshot::{Snapshot, Version};
 use serde_json::{Value, json};
 
 use super::view::Look;
+use crate::kv::supervise::Row;
 use crate::publish::serve::DataPlane;
 use crate::publish::{Condition, ProviderVerdict, RouteVerdict, SchedulerVerdict, ServerVerdict};
 use crate::run::Round;
@@ -113,6 +114,31 @@ fn data_plane(row: &DataPlane, newest: Version) -> Value {
         "refused": refused.collect::<Vec<_>>(),
         "stuck": row.stuck,
     })
+}
+
+/// Which engines' caches are heard, how far each may be believed, and why others are not.
+pub(super) fn kv(look: &Look) -> Value {
+    let level = |model: &str| look.lane.as_ref().map(|lane| lane.level(model));
+    let row = |row: &Row| {
+        let ranks = row.ranks.iter().map(|status| {
+            json!({"trust": format!("{:?}", status.trust), "messages": status.counts.applied, "gaps": status.counts.gaps,
+                "restarts": status.counts.restarts, "connections": status.connections, "fault": status.fault})
+        });
+        json!({
+            "uid": &*row.key.uid,
+            "port": row.key.port,
+            "model": row.model,
+            "level": level(&row.model),
+            "state": row.state.word(),
+            "reason": row.state.reason(),
+            "trust": format!("{:?}", row.trust),
+            "token_blocks": row.held.blocks,
+            "text_blocks": row.held.told,
+            "bytes": row.held.bytes,
+            "ranks": ranks.collect::<Vec<_>>(),
+        })
+    };
+    json!({"endpoints": look.heard.iter().map(row).collect::<Vec<_>>()})
 }
 
 fn version(version: Version) -> Value {

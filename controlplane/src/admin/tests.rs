@@ -202,7 +202,12 @@ async fn a_running_plane_answers_on_both_listeners() {
     assert!(get(metrics, "/healthz").await.starts_with("HTTP/1.1 200"));
     assert!(get(metrics, "/metrics").await.contains("kthena_controlplane_builds_total 1\n"));
     assert!(get(metrics, "/debug/config_dump").await.starts_with("HTTP/1.1 404"));
-    for (path, word) in [("config_dump", "default/good"), ("objects", "left_out"), ("dataplanes", "source_version")] {
+    for (path, word) in [
+        ("config_dump", "default/good"),
+        ("objects", "left_out"),
+        ("dataplanes", "source_version"),
+        ("kv", "endpoints"),
+    ] {
         let answer = get(debug, &format!("/debug/{path}?x=y")).await;
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(word), "{answer}");
     }

@@ -7,7 +7,8 @@ use api::snapshot::Version;
 use prometheus::Registry;
 use tokio::sync::watch;
 
-use crate::publish::serve::{Counts, DataPlane, Progress};
+use crate::kv::supervise::{Board, Row, Sums};
+use crate::publish::serve::{Counts, DataPlane, Lane, Progress};
 use crate::run::Round;
 use crate::webhook;
 
@@ -27,18 +28,28 @@ pub struct View {
     pub waiting: Vec<Box<dyn Fn() -> Vec<String> + Send + Sync>>,
     /// What the webhook was asked, where there is one.
     pub reviews: Option<Arc<webhook::Counts>>,
+    /// How the hearing of engines' caches fares.
+    pub board: Arc<Board>,
+    /// What is told of them.
+    pub lane: Arc<Lane>,
 }
 
 impl View {
     /// Everything at one moment.
     pub fn look(&self) -> Look {
+        // Let go of before anything else is asked for: whoever tells of progress holds what `data_planes` waits for.
+        let round = self.rounds.borrow().clone();
+        let progress = self.progress.borrow().clone();
         Look {
-            round: self.rounds.borrow().clone(),
-            progress: self.progress.borrow().clone(),
+            round,
+            progress,
             data_planes: (self.data_planes)(),
             counts: self.counts.clone(),
             waiting: self.waiting.iter().flat_map(|ask| ask()).collect(),
             reviews: self.reviews.clone(),
+            heard: self.board.rows(),
+            sums: self.board.sums(),
+            lane: Some(self.lane.clone()),
         }
     }
 }
@@ -64,6 +75,12 @@ pub struct Look {
     pub waiting: Vec<String>,
     /// What the webhook was asked, where there is one.
     pub reviews: Option<Arc<webhook::Counts>>,
+    /// Endpoints whose caches are heard, or why not.
+    pub heard: Vec<Row>,
+    /// What has happened to these in all.
+    pub sums: Sums,
+    /// What is told of them.
+    pub lane: Option<Arc<Lane>>,
 }
 
 impl Look {
@@ -75,5 +92,38 @@ impl Look {
     /// Something is published, and nothing is waited for.
     pub fn ready(&self) -> bool {
         self.published() && self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn whoever_tells_of_progress_does_not_wait_for_a_look() {
+        let (progress, told) = watch::channel(Arc::default());
+        let progress = Arc::new(progress);
+        let data_planes = move || {
+            let (done, waits) = mpsc::channel();
+            let progress = progress.clone();
+            std::thread::spawn(move || done.send(progress.send_replace(Arc::default())));
+            waits.recv_timeout(Duration::from_secs(10)).expect("progress is told while data planes are asked for");
+            Vec::new()
+        };
+        let view = View {
+            rounds: watch::channel(None).1,
+            progress: told,
+            data_planes: Box::new(data_planes),
+            counts: Arc::default(),
+            registry: Registry::new(),
+            waiting: Vec::new(),
+            reviews: None,
+            board: Arc::default(),
+            lane: Arc::new(Lane::new(1)),
+        };
+        assert!(view.look().data_planes.is_empty());
     }
 }

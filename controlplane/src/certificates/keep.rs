@@ -14,11 +14,11 @@ use rustls::ServerConfig;
 use rustls::sign::CertifiedKey;
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::held::Held;
 use super::issue::{IssueError, issue};
-use super::plan::{Step, due};
+use super::plan::{Step, Stood, due};
 use super::publish::{MANAGER, Places};
 use super::tls::{certified, server_config};
 use super::{Contents, Issuer, Options};
@@ -68,6 +68,7 @@ pub fn keep(client: Client, mut options: Options) -> (Certificates, impl Future<
         trusted,
         bundle: String::new(),
         published: None,
+        leaf: (String::new(), Instant::now()),
     };
     (Certificates { newest, bundle }, keeper.run())
 }
@@ -104,7 +105,9 @@ struct Keeper {
     /// What the Secret had as the bundle at the last look.
     bundle: String,
     /// Since when all places have had it, as far as was seen.
-    published: Option<Timestamp>,
+    published: Option<Instant>,
+    /// The chain that the Secret had at the last look, and since when, as far as was seen.
+    leaf: (String, Instant),
 }
 
 /// What a look came to.
@@ -151,20 +154,24 @@ impl Keeper {
             (self.bundle, self.published) = (contents.bundle.clone(), None);
             self.trusted.send_replace(contents.bundle.as_str().into());
         }
+        if self.leaf.0 != contents.chain {
+            self.leaf = (contents.chain.clone(), Instant::now());
+        }
         let served = self.serve(&contents);
         if self.options.issuer == Issuer::Other {
             return served.map(|()| Looked::Settled).map_err(|sentence| LookError::Unusable(name, sentence));
         }
         let held = Held::read(&contents);
         let now = Timestamp::now();
-        if let Some(step) = due(&held, self.published, &self.options.hosts, now) {
+        let stood = Stood { bundle: self.published.map(|since| since.elapsed()), leaf: self.leaf.1.elapsed() };
+        if let Some(step) = due(&held, stood, &self.options.hosts, now) {
             let next = issue(step, &contents, &held, &self.options.hosts, now)?;
             return self.write(&secret, step, next).await;
         }
         // Everyone else gets to know of a bundle only once it is in the Secret.
         let lacked = self.places.bring(&contents.bundle).await;
         if lacked.map_err(|(place, error)| LookError::Publish(place, sentence(&error)))? || self.published.is_none() {
-            self.published = Some(now);
+            self.published = Some(Instant::now());
         }
         Ok(Looked::Settled)
     }

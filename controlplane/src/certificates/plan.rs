@@ -1,6 +1,7 @@
 //! What is due, from what is held. Pure.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,7 +9,7 @@ use super::held::{Held, Leaf, Life};
 
 /// What follows a change gets this long before the next one relies on it: replicas look at the Secret every half minute, and a kubelet
 /// brings a ConfigMap to its pods within two.
-pub(super) const SETTLE: SignedDuration = SignedDuration::from_mins(10);
+pub(super) const SETTLE: Duration = Duration::from_secs(600);
 
 /// Certificates begin so long before they are made: the clocks of others may be slow.
 pub(super) const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
@@ -26,9 +27,18 @@ pub(super) enum Step {
     DropOldCa,
 }
 
-/// What is to be done about what is held. None where nothing is due: look again later. `published` is since when everyone who
-/// gets the bundle is known to have been given it as it is now.
-pub(super) fn due(held: &Held, published: Option<Timestamp>, hosts: &BTreeSet<String>, now: Timestamp) -> Option<Step> {
+/// For how long things have been as they are, by a clock that never jumps: were it the wall clock, one that is set forward by an hour would
+/// have nobody wait for anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Stood {
+    /// Everyone who gets the bundle is known to have been given it as it is now. None where not everyone is.
+    pub(super) bundle: Option<Duration>,
+    /// The Secret has had this leaf.
+    pub(super) leaf: Duration,
+}
+
+/// What is to be done about what is held. None where nothing is due: look again later.
+pub(super) fn due(held: &Held, stood: Stood, hosts: &BTreeSet<String>, now: Timestamp) -> Option<Step> {
     let leaf = held.leaf.as_ref().filter(|leaf| now < leaf.life.until);
     let signer = held.signer.filter(|signer| !is_old(held.cas[*signer].life, now));
     let (leaf, signer) = match (leaf, signer) {
@@ -40,15 +50,14 @@ pub(super) fn due(held: &Held, published: Option<Timestamp>, hosts: &BTreeSet<St
     };
     if leaf.issuer != signer {
         // Clients that do not know the new CA yet would refuse the leaf.
-        let known = published.is_some_and(|since| now.duration_since(since) >= SETTLE);
+        let known = stood.bundle.is_some_and(|time| time >= SETTLE);
         return known.then_some(Step::MakeLeaf);
     }
     if is_old(leaf.life, now) || !leaf.hosts.is_superset(hosts) {
         return Some(Step::MakeLeaf);
     }
     // A replica that has not seen the new leaf yet serves the old one.
-    let followed = now.duration_since(leaf.life.from) >= BACKDATED + SETTLE;
-    (held.cas.len() > 1 && followed).then_some(Step::DropOldCa)
+    (held.cas.len() > 1 && stood.leaf >= SETTLE).then_some(Step::DropOldCa)
 }
 
 /// The names of the next leaf. Between renewals it keeps those of the last one: two replicas that differ about the names, as

@@ -2,17 +2,19 @@
 
 mod fleet;
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::held::Held;
 use super::issue::issue;
-use super::plan::{SETTLE, Step, due};
+use super::plan::{SETTLE, Step, Stood, due};
 use super::*;
-use fleet::{CLIENT_LAG, Event, Fleet};
+use fleet::{Event, Fleet};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
-const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn start() -> Timestamp {
     "2026-11-26T12:00:00Z".parse().unwrap()
@@ -30,15 +32,20 @@ fn after(steps: &[Step], now: Timestamp) -> Contents {
 }
 
 #[track_caller]
-fn check(contents: &Contents, published: Option<Timestamp>, now: Timestamp, expected: Option<Step>) {
-    assert_eq!(due(&Held::read(contents), published, &hosts(), now), expected);
+fn check(contents: &Contents, stood: Stood, now: Timestamp, expected: Option<Step>) {
+    assert_eq!(due(&Held::read(contents), stood, &hosts(), now), expected);
+}
+
+/// All has been as it is for so long.
+fn stood(time: Duration) -> Stood {
+    Stood { bundle: Some(time), leaf: time }
 }
 
 #[test]
 fn an_empty_secret_is_filled_once() {
-    check(&Contents::default(), None, start(), Some(Step::BeginAnew));
+    check(&Contents::default(), Stood::default(), start(), Some(Step::BeginAnew));
     let made = after(&[Step::BeginAnew], start());
-    check(&made, None, start(), None);
+    check(&made, Stood::default(), start(), None);
     let held = Held::read(&made);
     assert_eq!((held.cas.len(), held.signer), (1, Some(0)));
     let leaf = held.leaf.unwrap();
@@ -48,10 +55,10 @@ fn an_empty_secret_is_filled_once() {
 #[test]
 fn a_leaf_is_renewed_after_two_thirds_of_its_90_days() {
     let made = after(&[Step::BeginAnew], start());
-    check(&made, None, start() + DAY * 59, None);
-    check(&made, None, start() + DAY * 60, Some(Step::MakeLeaf));
+    check(&made, Stood::default(), start() + DAY * 59, None);
+    check(&made, Stood::default(), start() + DAY * 60, Some(Step::MakeLeaf));
     let renewed = issue(Step::MakeLeaf, &made, &Held::read(&made), &hosts(), start() + DAY * 60).unwrap();
-    check(&renewed, None, start() + DAY * 61, None);
+    check(&renewed, Stood::default(), start() + DAY * 61, None);
     assert_eq!(renewed.bundle, made.bundle, "clients have nothing to learn");
 }
 
@@ -60,30 +67,42 @@ fn a_ca_is_replaced_in_three_steps_and_each_gives_others_time() {
     let now = start() + DAY * 2434;
     let old = after(&[Step::BeginAnew], start());
     let old = issue(Step::MakeLeaf, &old, &Held::read(&old), &hosts(), now).unwrap();
-    check(&old, None, now - DAY * 2, None);
-    check(&old, None, now, Some(Step::AddCa));
+    check(&old, Stood::default(), now - DAY * 2, None);
+    check(&old, Stood::default(), now, Some(Step::AddCa));
 
     let both = issue(Step::AddCa, &old, &Held::read(&old), &hosts(), now).unwrap();
     assert_eq!((Held::read(&both).cas.len(), &both.chain), (2, &old.chain));
-    check(&both, None, now + DAY, None);
-    check(&both, Some(now), now + SETTLE - MINUTE, None);
-    check(&both, Some(now), now + SETTLE, Some(Step::MakeLeaf));
+    check(&both, Stood::default(), now + DAY, None);
+    check(&both, stood(SETTLE - MINUTE), now, None);
+    check(&both, stood(SETTLE), now, Some(Step::MakeLeaf));
 
     let switched = issue(Step::MakeLeaf, &both, &Held::read(&both), &hosts(), now).unwrap();
     assert_eq!((Held::read(&switched).leaf.unwrap().issuer, &switched.bundle), (1, &both.bundle));
-    check(&switched, Some(now), now + SETTLE - MINUTE, None);
-    check(&switched, Some(now), now + SETTLE, Some(Step::DropOldCa));
+    check(&switched, stood(SETTLE - MINUTE), now, None);
+    check(&switched, stood(SETTLE), now, Some(Step::DropOldCa));
 
     let done = issue(Step::DropOldCa, &switched, &Held::read(&switched), &hosts(), now).unwrap();
     assert_eq!((Held::read(&done).cas.len(), &done.chain), (1, &switched.chain));
-    check(&done, Some(now), now + DAY, None);
+    check(&done, stood(SETTLE * 10), now + DAY, None);
+}
+
+/// A wall clock that is set an hour forward in the midst of a rotation makes nobody wait less.
+#[test]
+fn c20_a_wall_clock_that_jumps_hurries_no_rotation() {
+    let (old, now) = (after(&[Step::BeginAnew], start()), start() + DAY * 2434);
+    let both = issue(Step::AddCa, &old, &Held::read(&old), &hosts(), now).unwrap();
+    let switched = issue(Step::MakeLeaf, &both, &Held::read(&both), &hosts(), now).unwrap();
+    for jumped in [now + SignedDuration::from_hours(1), now - SignedDuration::from_hours(1)] {
+        check(&switched, stood(SETTLE - MINUTE), jumped, None);
+        check(&switched, stood(SETTLE), jumped, Some(Step::DropOldCa));
+    }
 }
 
 #[test]
 fn what_is_lost_or_broken_is_made_again_and_keeps_what_still_serves() {
     let now = start();
     let whole = after(&[Step::BeginAnew], now);
-    let check = |contents: Contents, expected| check(&contents, None, now, Some(expected));
+    let check = |contents: Contents, expected| check(&contents, Stood::default(), now, Some(expected));
     // The CA's key is gone: the leaf serves on until its successor is trusted.
     check(Contents { ca_key: String::new(), ..whole.clone() }, Step::AddCa);
     check(Contents { key: "no key".to_owned(), ..whole.clone() }, Step::MakeLeaf);
@@ -109,10 +128,10 @@ fn a_bundle_never_grows_beyond_two() {
 fn replicas_that_differ_about_the_names_do_not_take_turns() {
     let (now, contents) = (start(), after(&[Step::BeginAnew], start()));
     let others = service_names("kthena-webhook", "kthena-system");
-    assert_eq!(due(&Held::read(&contents), None, &others, now), Some(Step::MakeLeaf));
+    assert_eq!(due(&Held::read(&contents), Stood::default(), &others, now), Some(Step::MakeLeaf));
     let both = issue(Step::MakeLeaf, &contents, &Held::read(&contents), &others, now).unwrap();
-    assert_eq!(due(&Held::read(&both), None, &others, now), None);
-    assert_eq!(due(&Held::read(&both), None, &hosts(), now), None);
+    assert_eq!(due(&Held::read(&both), Stood::default(), &others, now), None);
+    assert_eq!(due(&Held::read(&both), Stood::default(), &hosts(), now), None);
 }
 
 #[test]
@@ -124,7 +143,7 @@ fn keys_are_not_printed() {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         12 => (1..60i64).prop_map(|s| Event::Wait(SignedDuration::from_secs(s))),
-        3 => (1..30i64).prop_map(|m| Event::Wait(MINUTE * m as i32)),
+        3 => (1..30i64).prop_map(|m| Event::Wait(SignedDuration::from_mins(m))),
         1 => (1..120i64).prop_map(|d| Event::Wait(DAY * d as i32)),
         8 => (0..3usize).prop_map(Event::Read),
         8 => (0..3usize).prop_map(Event::Act),
@@ -152,6 +171,6 @@ proptest! {
         fleet.settle();
         let held = Held::read(fleet.secret());
         prop_assert_eq!((held.cas.len(), held.signer), (1, Some(0)));
-        prop_assert_eq!(due(&held, Some(fleet.now() - CLIENT_LAG), &hosts(), fleet.now()), None);
+        prop_assert_eq!(due(&held, stood(SETTLE), &hosts(), fleet.now()), None);
     }
 }

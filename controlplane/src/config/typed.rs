@@ -34,6 +34,10 @@ pub struct Typed {
     /// kept in a Secret of the cluster, and without one made of this machine's id.
     #[arg(long, env = "KTHENA_FLEET_SEED", hide_env_values = true)]
     pub fleet_seed: Option<u64>,
+    /// A folder of models' vocabularies (MODEL/tokenizer.json and the like), by which data planes are told what engines that
+    /// publish KV events have cached. Without one that is predicted.
+    #[arg(long, value_name = "FOLDER")]
+    pub vocabularies: Option<PathBuf>,
     /// Where `/healthz`, `/readyz` and `/metrics` are [default: 127.0.0.1:9091].
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_address: Option<SocketAddr>,
@@ -96,6 +100,7 @@ impl Typed {
             namespace: self.namespace.or(other.namespace),
             listen: self.listen.or(other.listen),
             fleet_seed: self.fleet_seed.or(other.fleet_seed),
+            vocabularies: self.vocabularies.or(other.vocabularies),
             metrics_address: self.metrics_address.or(other.metrics_address),
             debug_port: self.debug_port.or(other.debug_port),
             webhook_address: self.webhook_address.or(other.webhook_address),
@@ -129,6 +134,7 @@ pub fn resolve(typed: Typed) -> Result<Config, Problems> {
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listen = typed.listen.unwrap_or_else(|| loopback(15010));
     let (fleet_seed, log) = (typed.fleet_seed, typed.log_format.unwrap_or_default());
+    let vocabularies = typed.vocabularies.clone();
     let metrics = typed.metrics_address.unwrap_or_else(|| loopback(9091));
     let admin = admin::Options::new(metrics, typed.debug_port.unwrap_or(15000));
     let source = source(typed, &mut problems);
@@ -141,7 +147,7 @@ pub fn resolve(typed: Typed) -> Result<Config, Problems> {
         ));
     }
     match source {
-        Some(source) if problems.is_empty() => Ok(Config { source, listen, fleet_seed, admin, log }),
+        Some(source) if problems.is_empty() => Ok(Config { source, listen, fleet_seed, vocabularies, admin, log }),
         _ => Err(Problems(problems)),
     }
 }

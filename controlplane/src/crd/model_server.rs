@@ -67,6 +67,26 @@ pub struct ModelServerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub management_port: Option<u16>,
+    /// The model's chat template. With it data planes know which text an engine has cached, and route by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<ChatTemplate>,
+}
+
+/// The model's chat template and what its tokenizer adds, as the model's tokenizer_config.json has them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatTemplate {
+    /// The Jinja text: `chat_template` there, or the file chat_template.jinja.
+    #[schemars(length(min = 1, max = 131_072))]
+    pub template: String,
+    /// Variables of the template such as `bos_token` and `eos_token`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64, "additionalProperties" = {"type": "string", "maxLength": 256}))]
+    pub tokens: BTreeMap<String, String>,
+    /// The text that the tokenizer puts before a plain prompt, such as `<s>` where `add_bos_token` is true; none where absent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub prompt_prefix: String,
 }
 
 /// The program that answers.

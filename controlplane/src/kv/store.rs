@@ -7,13 +7,18 @@
 mod chain;
 mod leaves;
 mod rank;
+mod reach;
+mod texts;
 
 pub use chain::{Key, root};
 pub use rank::{Rank, Tally};
+pub use texts::Digest;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::event::{Batch, Event, Tier};
+use super::text::Reading;
 
 /// One data-parallel rank of one endpoint; the caller's number, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +35,26 @@ pub struct Change {
     pub position: u32,
     /// Whether it is there now.
     pub held: bool,
+}
+
+/// A block of text that a rank has, or no longer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TextBlock {
+    /// As data planes hash it, see [`api::prefix`].
+    pub hash: u64,
+    /// Its place in the prompt, 0 for the first.
+    pub position: u16,
+    /// Whether it is there now.
+    pub held: bool,
+}
+
+/// What became of a rank's text since it was last asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct News {
+    /// Nothing of what was told before holds.
+    pub forgotten: bool,
+    /// What holds since, in this order.
+    pub blocks: Vec<TextBlock>,
 }
 
 /// All ranks.
@@ -73,6 +98,32 @@ impl Store {
     pub fn dismiss(&mut self, rank: RankId, changes: &mut Vec<Change>) {
         self.forget(rank, changes);
         self.ranks.remove(&rank);
+    }
+
+    /// How a rank's tokens are read; what it has already stays unread.
+    pub fn read_as(&mut self, rank: RankId, reading: Reading) {
+        if let Some(rank) = self.ranks.get_mut(&rank) {
+            rank.read_as(Arc::new(reading));
+        }
+    }
+
+    /// What became of a rank's text since the last call.
+    pub fn news(&mut self, rank: RankId) -> News {
+        self.ranks.get_mut(&rank).map(Rank::take_news).unwrap_or_default()
+    }
+
+    /// See [`Rank::settle`].
+    pub fn settle(&mut self, rank: RankId) {
+        if let Some(rank) = self.ranks.get_mut(&rank) {
+            rank.settle();
+        }
+    }
+
+    /// See [`Rank::resample`].
+    pub fn resample(&mut self, rank: RankId, level: u8) {
+        if let Some(rank) = self.ranks.get_mut(&rank) {
+            rank.resample(level);
+        }
     }
 
     /// One rank.

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn wall_clocks_that_are_an_hour_off_neither_give_nor_take_time() {
+    fn c20_wall_clocks_that_are_an_hour_off_neither_give_nor_take_time() {
         for skew in [-3600, 0, 3600] {
             let (mut observer, start) = (Observer::default(), Instant::now());
             let lease = of("b", skew);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn each_renewal_is_seen_as_one_even_if_the_holder_s_clock_goes_back() {
+    fn c20_each_renewal_is_seen_as_one_even_if_the_holder_s_clock_goes_back() {
         let (mut observer, start) = (Observer::default(), Instant::now());
         for (after, wall) in [(0, 0), (14, -3600), (28, -3599), (42, 7200)] {
             let now = start + Duration::from_secs(after);

@@ -111,7 +111,7 @@ async fn of_two_candidates_one_leads_for_as_long_as_it_renews() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_leader_is_followed_by_another_within_twenty_seconds_and_not_within_fifteen() {
+async fn c07_a_dead_leader_is_followed_by_another_within_twenty_seconds_and_not_within_fifteen() {
     let shared = Shared::default();
     let (mut a, mut b) = (Process::new(&shared, "a"), Process::new(&shared, "b"));
     run(30, &mut [&mut a, &mut b]).await;
@@ -125,7 +125,7 @@ async fn a_dead_leader_is_followed_by_another_within_twenty_seconds_and_not_with
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_was_stopped_finds_its_time_over_before_it_is_told_anything() {
+async fn c07_a_leader_that_was_stopped_finds_its_time_over_before_it_is_told_anything() {
     let shared = Shared::default();
     let (mut a, mut b) = (Process::new(&shared, "a"), Process::new(&shared, "b"));
     run(5, &mut [&mut a, &mut b]).await;
@@ -140,7 +140,7 @@ async fn a_leader_that_was_stopped_finds_its_time_over_before_it_is_told_anythin
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_is_cut_off_gives_up_before_another_can_take_over() {
+async fn c07_a_leader_that_is_cut_off_gives_up_before_another_can_take_over() {
     let shared = Shared::default();
     let (mut a, mut b) = (Process::new(&shared, "a"), Process::new(&shared, "b"));
     run(5, &mut [&mut a, &mut b]).await;

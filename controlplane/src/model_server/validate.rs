@@ -6,6 +6,7 @@ use std::time::Duration;
 use api::id::ModelName;
 use api::limits::{MAX_MODEL_NAME_BYTES, MAX_RETRY_ATTEMPTS, MAX_RETRY_INTERVAL, MAX_TIMEOUT};
 use api::snapshot::Engine;
+use api::template::ChatTemplate;
 
 use super::{Connector, Disaggregation, MetricsAt, ValidRetry, ValidServer};
 use crate::crd::{self, InferenceEngine, KvConnectorType, PortProtocol, duration};
@@ -48,8 +49,15 @@ pub fn validate(spec: &crd::ModelServerSpec) -> Result<ValidServer, Vec<Problem>
         management_port,
         first_byte,
         retry,
+        chat_template: spec.chat_template.as_ref().map(chat_template),
     };
     problems.or(valid)
+}
+
+/// Whether it is any good is not asked here: one that cannot be rendered only costs the knowledge of its text.
+fn chat_template(spec: &crd::ChatTemplate) -> ChatTemplate {
+    let crd::ChatTemplate { template, tokens, prompt_prefix } = spec;
+    ChatTemplate { tokens: tokens.clone(), bos: prompt_prefix.as_str().into(), ..ChatTemplate::new(template) }
 }
 
 fn engine(wanted: InferenceEngine) -> Engine {

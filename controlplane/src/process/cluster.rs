@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::parts::Parts;
 use crate::admin::View;
+use crate::api_server;
 use crate::certificates::{self, Certificates, Issuer};
 use crate::config;
 use crate::identity;
@@ -56,10 +57,7 @@ impl Member {
             }
             None => Config::infer().await.map_err(|error| Failure::Config(error.to_string()))?,
         };
-        let mut config = config;
-        // Whoever asks knows when to ask again, and says so; kube would try fifteen times first.
-        config.default_retry = false;
-        let client = Client::try_from(config.clone()).map_err(|error| Failure::Config(error.to_string()))?;
+        let client = api_server::client(config.clone()).map_err(|error| Failure::Config(error.to_string()))?;
         let home = typed.home.clone().unwrap_or_else(|| config.default_namespace.clone());
         Ok(Self { client, home, typed, config, tasks: JoinSet::new(), certificates: None })
     }

@@ -69,7 +69,7 @@ impl Memory {
 fn scheduler(world: &World, memory: &mut Memory) -> (Option<Profile>, Option<SchedulerVerdict>) {
     let Some(scheduler) = &world.scheduler else { return (None, None) };
     let Known { in_force, refusal } =
-        memory.scheduler.judge(&scheduler.name, &Ok(Arc::clone(&scheduler.text)), profile::accept);
+        memory.scheduler.judge((&scheduler.name, &"".into()), &Ok(Arc::clone(&scheduler.text)), profile::accept);
     let accepted = judged(refusal.as_ref(), in_force.is_some());
     let notes = in_force.as_ref().map(|accepted| accepted.notes.clone()).unwrap_or_default();
     let verdict = SchedulerVerdict { name: scheduler.name.clone(), accepted, notes };
@@ -78,7 +78,7 @@ fn scheduler(world: &World, memory: &mut Memory) -> (Option<Profile>, Option<Sch
 
 fn routes(world: &World, memory: &mut Memory) -> (Vec<Route>, BTreeMap<ObjectName, RouteVerdict>) {
     let known: Vec<_> = oldest_first(&world.routes)
-        .map(|(name, held)| (name, held, memory.routes.judge(name, &held.spec, route::accept)))
+        .map(|(name, held)| (name, held, memory.routes.judge((name, &held.uid), &held.spec, route::accept)))
         .collect();
     let (mut published, mut verdicts) = (Vec::new(), BTreeMap::new());
     let mut owners = Owners::default();
@@ -154,7 +154,7 @@ fn servers(
     room: usize,
 ) -> (Vec<Backend>, BTreeMap<ObjectName, ServerVerdict>) {
     let known: Vec<_> = oldest_first(&world.servers)
-        .map(|(name, held)| (name, held, memory.servers.judge(name, &held.spec, server::accept)))
+        .map(|(name, held)| (name, held, memory.servers.judge((name, &held.uid), &held.spec, server::accept)))
         .collect();
     let pools = known.iter().filter_map(|(name, _, known)| Some((*name, known.in_force.as_deref()?)));
     let mut maker = Maker {

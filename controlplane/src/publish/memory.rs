@@ -11,6 +11,7 @@ use super::profile::AcceptedProfile;
 use super::route::AcceptedRoute;
 use super::server::Pool;
 use crate::crd::{ModelRouteSpec, ModelServerSpec};
+use crate::quarantine;
 use crate::world::ObjectName;
 
 /// Carried from build to build within an epoch.
@@ -40,6 +41,8 @@ impl<S: ?Sized, A> Default for Remembered<S, A> {
 
 #[derive(Debug)]
 struct Entry<S: ?Sized, A> {
+    /// Of the object; empty where nobody says.
+    uid: Arc<str>,
     /// Held, so that no other object can come to lie at its address.
     source: Option<Arc<S>>,
     refusal: Option<Sentences>,
@@ -58,16 +61,22 @@ impl<S: ?Sized, A> Remembered<S, A> {
     /// Judges an object, unless it is the one that was judged last time.
     pub(super) fn judge(
         &mut self,
-        name: &ObjectName,
+        (name, uid): (&ObjectName, &Arc<str>),
         spec: &Result<Arc<S>, Sentences>,
         accept: impl FnOnce(&ObjectName, &S) -> Result<A, Vec<String>>,
     ) -> Known<A> {
-        let entry = self.entries.entry(name.clone()).or_insert(Entry { source: None, refusal: None, in_force: None });
+        let new = || Entry { uid: Arc::clone(uid), source: None, refusal: None, in_force: None };
+        let entry = self.entries.entry(name.clone()).or_insert_with(new);
+        if entry.uid != *uid {
+            // Made again before anybody saw that it was gone, it starts without a past all the same.
+            *entry = new();
+        }
         match spec {
             Ok(spec) if entry.source.as_ref().is_some_and(|last| Arc::ptr_eq(last, spec)) => {}
             Ok(spec) => {
                 entry.source = Some(Arc::clone(spec));
-                match accept(name, spec) {
+                let judged = quarantine::guarded(name, || accept(name, spec));
+                match judged.unwrap_or_else(|sentence| Err(vec![sentence])) {
                     Ok(accepted) => (entry.in_force, entry.refusal) = (Some(Arc::new(accepted)), None),
                     Err(problems) => entry.refusal = Some(problems.into()),
                 }
@@ -108,5 +117,35 @@ impl<K: Hash + Eq, V> Rounds<K, V> {
 
     pub(super) fn end_round(&mut self) {
         self.last = std::mem::take(&mut self.now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c09_an_object_that_makes_us_panic_stays_in_its_last_good_form_until_it_is_edited() {
+        let mut memory = Remembered::<str, usize>::default();
+        let (good, bad) = ("good".into(), "".into());
+        assert_eq!(judge(&mut memory, "a", &good), (Some(4), false));
+        assert_eq!([judge(&mut memory, "a", &bad), judge(&mut memory, "a", &bad)], [(Some(4), true); 2]);
+        assert_eq!(judge(&mut memory, "a", &"better".into()), (Some(6), false));
+    }
+
+    #[test]
+    fn c11_another_object_of_its_name_starts_without_a_past_even_if_nobody_saw_the_first_one_go() {
+        let mut memory = Remembered::<str, usize>::default();
+        assert_eq!(judge(&mut memory, "a", &"good".into()), (Some(4), false));
+        assert_eq!(judge(&mut memory, "b", &"".into()), (None, true));
+    }
+
+    /// What counts of an object that says this, which panics where that is nothing; and whether it is refused.
+    fn judge(memory: &mut Remembered<str, usize>, uid: &str, text: &Arc<str>) -> (Option<usize>, bool) {
+        let spec = Ok(Arc::clone(text));
+        let known = memory.judge((&ObjectName::new("d", "r"), &uid.into()), &spec, |_, text| {
+            if text.is_empty() { panic!("of the test") } else { Ok(text.len()) }
+        });
+        (known.in_force.map(|length| *length), known.refusal.is_some())
     }
 }

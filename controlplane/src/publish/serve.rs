@@ -5,8 +5,8 @@
 //! need the same change. Each subscriber has one task (`stream`) that carries out what a pure state machine
 //! (`subscriber`) decides: what is sent next, what an answer means, what is held back because it was refused (`poison`).
 //! One change at most is on its way to a subscriber; versions that come meanwhile are skipped. What proxies report of
-//! their load goes into one sum (`load`), of which each gets the others' part, within a budget of bytes (`budget`); what they
-//! predict that engines hold goes to all others (`predictions`). What
+//! their load goes into one sum (`load`), of which each gets the others' part, what they predict that engines hold goes to
+//! all others (`predictions`), and what engines have cached into a log (`kv`), all within a budget of bytes (`budget`). What
 //! all have acknowledged is told as a value (`progress`). Who connects (`transport`) is a stranger (`door`) until it is
 //! known who that is (`identify`). Other replicas (`peers`) are let in by the same door.
 
@@ -15,6 +15,7 @@ mod budget;
 mod door;
 mod floor;
 mod identify;
+mod kv;
 mod load;
 mod peers;
 mod poison;
@@ -38,6 +39,7 @@ use api::snapshot::Snapshot;
 use tokio::sync::watch;
 
 pub use identify::{Identify, Identity};
+pub use kv::{Counts as KvCounts, Lane, Said, Shelf, Standing};
 pub(crate) use load::Owner;
 pub use load::{Load, Loads};
 pub(crate) use predictions::{Feed, Listener as Hearer, Predictions};
@@ -137,6 +139,7 @@ struct Hub {
     registry: Arc<Registry>,
     loads: Arc<Loads>,
     predictions: Arc<Predictions>,
+    kv: Arc<Lane>,
     counts: Arc<Counts>,
     closing: watch::Sender<bool>,
     identify: Arc<dyn Identify>,
@@ -161,6 +164,7 @@ impl Server {
             archive: Archive::new(epoch, options.message_bytes, counts.clone()),
             loads: Arc::new(Loads::new(epoch)),
             predictions: Arc::new(Predictions::new()),
+            kv: Arc::new(Lane::new(epoch)),
             options,
             current: watch::channel(None).0,
             zones: inputs.zones.clone(),
@@ -208,6 +212,11 @@ impl Server {
     /// What the fleet has outstanding.
     pub fn loads(&self) -> Arc<Loads> {
         self.hub.loads.clone()
+    }
+
+    /// What is told of the engines' caches.
+    pub fn kv(&self) -> Arc<Lane> {
+        self.hub.kv.clone()
     }
 
     /// What has been done so far.

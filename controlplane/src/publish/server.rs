@@ -7,6 +7,7 @@ use api::id::BackendName;
 use api::limits::TOTAL_TIMEOUT;
 use api::proto;
 use api::snapshot::{Backend, Role};
+use api::template::{self, ChatTemplate, Probed};
 
 use super::endpoints::Members;
 use super::verdict::{Condition, Reason};
@@ -52,7 +53,10 @@ pub(super) fn accept(name: &ObjectName, spec: &ModelServerSpec) -> Result<Pool, 
     if let Some(retry) = valid.retry {
         (backend.retry.attempts, backend.retry.interval) = (retry.attempts, retry.interval);
     }
-    let notes = notes(spec, &valid);
+    let mut notes = notes(spec, &valid);
+    let probed = valid.chat_template.map(probed);
+    notes.extend(probed.as_ref().and_then(|(_, note)| note.clone()));
+    backend.chat_template = probed.map(|(template, _)| Arc::new(template));
     Ok(Pool {
         backend: contract::backend(backend)?,
         selects: valid.labels,
@@ -64,6 +68,22 @@ pub(super) fn accept(name: &ObjectName, spec: &ModelServerSpec) -> Result<Pool, 
         unserved: valid.tls.then(|| TLS.to_owned()),
         notes,
     })
+}
+
+/// With what is known of the template: once for each edit of a server, for it takes tens of milliseconds.
+fn probed(template: ChatTemplate) -> (ChatTemplate, Option<String>) {
+    let (found, note) = match template::probe(&template) {
+        Ok(Probed { content, segments: Ok(segments), .. }) => (Some((content, Some(segments))), None),
+        Ok(Probed { content, segments: Err(unfit), .. }) => {
+            let sentence = format!("chatTemplate: is rendered for each request, on a helper thread: {unfit}");
+            (Some((content, None)), Some(sentence))
+        }
+        Err(error) => {
+            (None, Some(format!("chatTemplate: has no effect, what engines cache is only predicted: {error}")))
+        }
+    };
+    let (content, segments) = found.unwrap_or((template.content, None));
+    (ChatTemplate { content, segments, ..template }, note)
 }
 
 const TLS: &str = "data planes of this release speak plain HTTP to engines, and none sends in the clear what was to be \

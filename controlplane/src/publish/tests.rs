@@ -13,6 +13,7 @@ mod handles;
 mod poison;
 mod property;
 mod refused;
+mod templates;
 mod text;
 
 const SETTINGS: Settings = Settings { fleet_seed: 7 };

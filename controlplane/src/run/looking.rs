@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use kube::{Client, Config};
+use kube::Config;
 use prometheus::Registry;
 use tokio::sync::watch;
 
 use super::StartError;
+use crate::api_server;
 use crate::metrics::Watches;
 use crate::source::Reading;
 use crate::source::directory::{self, Directory};
@@ -43,7 +44,7 @@ impl Looking {
         // The client lives on the runtime that made it.
         let client = {
             let _inside = runtime.enter();
-            Client::try_from(config)
+            api_server::client(config)
                 .map_err(|error| StartError::Source(format!("the cluster's configuration: {error}")))?
         };
         let (stop, mut stopped) = watch::channel(());

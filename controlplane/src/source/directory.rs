@@ -24,17 +24,22 @@ mod tests;
 use file::File;
 use scan::{Files, Scan, Unseen};
 
-/// Changes are read once nothing has changed for so long,
+/// Changes are read once nothing has changed for so long where files came, went or took another's place, as careful editors and
+/// `git` do it: what is there is whole, and only the next file may be on its way.
+const BRIEF: Duration = Duration::from_millis(15);
+/// A file that is written in place may be half there: then it is so long,
 const QUIET: Duration = Duration::from_millis(50);
-/// or so long after the first of them, for somebody may never stop editing.
-const LONGEST: Duration = Duration::from_millis(200);
+/// or so long after the first change, for somebody may never stop editing.
+const LONGEST: Duration = Duration::from_millis(100);
 /// A file's time stamp counts in ticks: what was written in the tick in which the file was read would go unseen, so it is
 /// read once more after this.
 const TICK: Duration = Duration::from_millis(100);
-/// The pause between two looks at the stamps.
-const PERIOD: Duration = Duration::from_millis(20);
-/// A look may take this part of the time; where it takes long, the pause grows, up to `LONGEST`.
+/// The pause between two looks at the stamps, at rest and after a change.
+const PERIOD: Duration = Duration::from_millis(10);
+const SOON: Duration = Duration::from_millis(5);
+/// A look may take this part of the time; where it takes long, the pause grows, up to this.
 const SHARE: u32 = 20;
+const SLOWEST: Duration = Duration::from_millis(200);
 
 /// The state of a directory as it was last read.
 #[derive(Debug)]
@@ -56,6 +61,20 @@ pub struct Directory {
 struct Change {
     first: Instant,
     last: Instant,
+    /// A file was written in place.
+    torn: bool,
+}
+
+impl Change {
+    fn seen(before: Option<Self>, torn: bool, now: Instant) -> Self {
+        let begun = before.unwrap_or(Self { first: now, last: now, torn });
+        Self { last: now, torn: begun.torn || torn, ..begun }
+    }
+
+    fn is_at_rest(&self, now: Instant) -> bool {
+        let quiet = if self.torn { QUIET } else { BRIEF };
+        now - self.last >= quiet || now - self.first >= LONGEST
+    }
 }
 
 impl Directory {
@@ -72,7 +91,7 @@ impl Directory {
             unseen,
             change: None,
         };
-        directory.read(Instant::now());
+        directory.read(true, Instant::now());
         let reading = directory.reading();
         Ok((directory, reading))
     }
@@ -88,8 +107,9 @@ impl Directory {
             Ok(mut scan) => {
                 scan.keep(&self.seen);
                 if scan.files != self.seen {
+                    let torn = scan::is_written_in_place(&self.seen, &scan.files);
                     self.seen = scan.files;
-                    self.change = Some(Change { first: self.change.map_or(now, |change| change.first), last: now });
+                    self.change = Some(Change::seen(self.change, torn, now));
                 }
                 told = scan.unseen != self.unseen;
                 self.unseen = scan.unseen;
@@ -103,18 +123,19 @@ impl Directory {
             self.unreadable = unreadable;
             return news.then(|| self.reading());
         }
-        let rested = self.change.is_some_and(|c| now - c.last >= QUIET || now - c.first >= LONGEST);
+        let rested = self.change.is_some_and(|change| change.is_at_rest(now));
         if rested {
             self.change = None;
         }
         let again = self.files.values().any(|file| file.again.is_some_and(|at| at <= now));
-        let read = (rested || again) && self.read(now);
+        let read = (rested || again) && self.read(rested, now);
         (read || told).then(|| self.reading())
     }
 
-    /// Reads the files that have changed; whether that changed anything.
-    fn read(&mut self, now: Instant) -> bool {
-        let gone: Vec<_> = self.files.keys().filter(|path| !self.seen.contains_key(*path)).cloned().collect();
+    /// Reads the files that have changed, or before these are at rest only what is to be read once more; whether that changed
+    /// anything.
+    fn read(&mut self, rested: bool, now: Instant) -> bool {
+        let gone: Vec<_> = self.files.keys().filter(|path| rested && !self.seen.contains_key(*path)).cloned().collect();
         let mut changed = !gone.is_empty();
         for path in gone {
             self.files.remove(&path);
@@ -123,7 +144,8 @@ impl Directory {
         for (path, stamp) in seen {
             let at = if self.single { self.root.clone() } else { self.root.join(path) };
             let held = self.files.get_mut(path);
-            if held.as_ref().is_some_and(|file| file.is_current(stamp, now)) {
+            let wait = |file: &File| file.is_current(stamp, now) || (!rested && !file.is_of(stamp));
+            if held.as_deref().map_or(!rested, wait) {
                 continue;
             }
             match held {
@@ -172,7 +194,8 @@ pub fn watch(
             if let Some(reading) = directory.look(begin) {
                 changed(reading);
             }
-            std::thread::sleep((begin.elapsed() * SHARE).clamp(PERIOD, LONGEST));
+            let pause = if directory.change.is_some() { SOON } else { PERIOD };
+            std::thread::sleep((begin.elapsed() * SHARE).clamp(pause, SLOWEST));
         }
     })
 }

@@ -77,17 +77,11 @@ async fn gather(
 ) {
     let mut said = None;
     while let Some(first) = changes.recv().await {
-        let mut news = state.apply(first);
-        let begin = Instant::now();
-        let earliest = said.map_or(begin, |said: Instant| said + PERIOD);
-        let mut last = begin;
-        while let Ok(Some(change)) = timeout_at((last + QUIET).min(begin + PERIOD).max(earliest), changes.recv()).await
-        {
-            news |= state.apply(change);
-            last = Instant::now();
-            if last >= (begin + PERIOD).max(earliest) {
-                break;
-            }
+        // Most that is written to pods and nodes is no news: neither does it begin a wait, nor make one longer.
+        let news = state.apply(first);
+        if news {
+            let earliest = said.map(|said: Instant| said + PERIOD);
+            rest(&mut state, &mut changes, earliest).await;
         }
         waiting.send_if_modified(|held| {
             let now = state.waiting();
@@ -98,6 +92,23 @@ async fn gather(
         if state.is_complete() && (news || said.is_none()) {
             changed(state.reading());
             said = Some(Instant::now());
+        }
+    }
+}
+
+/// Takes in what follows closely on a change, which has been taken in itself.
+async fn rest(state: &mut State, changes: &mut mpsc::Receiver<Change>, earliest: Option<Instant>) {
+    let begin = Instant::now();
+    let (earliest, mut last) = (earliest.unwrap_or(begin), begin);
+    loop {
+        let until = (last + QUIET).min(begin + PERIOD).max(earliest);
+        // Asked for by itself: where changes come all the time, none of them is waited for.
+        if Instant::now() >= until {
+            return;
+        }
+        let Ok(Some(change)) = timeout_at(until, changes.recv()).await else { return };
+        if state.apply(change) {
+            last = Instant::now();
         }
     }
 }

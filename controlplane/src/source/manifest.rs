@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::crd::{ExternalModelProviderSpec, ModelRouteSpec, ModelServerSpec};
 use crate::object::{self, Kind, Object, Unknown};
+use crate::quarantine;
 use crate::world::{ObjectName, Pod};
 
 mod name;
@@ -143,6 +144,13 @@ impl Known {
 /// Reads one object. Fields that our schemas do not have are refused in a file that somebody wrote, and dropped from what an
 /// API server took.
 pub fn read(value: Value, unknown: Unknown) -> Read {
+    read_by(value, |known, identity, metadata, value| manifest(known, identity, metadata, value, unknown))
+}
+
+/// None where the object is one of those of its kind that do not count.
+type Says = Result<Option<Manifest>, Vec<String>>;
+
+fn read_by(value: Value, manifest: impl FnOnce(Known, &Identity, Metadata, Value) -> Says) -> Read {
     let head = match Head::deserialize(&value) {
         Ok(head) => head,
         Err(error) => return Read::Refused(None, vec![error.to_string()]),
@@ -161,7 +169,8 @@ pub fn read(value: Value, unknown: Unknown) -> Read {
     let name = head.metadata.name.as_deref().unwrap_or_default();
     let identity = Identity { kind: known.name(), namespace: namespace.into(), name: name.into() };
     let mut problems = name::check(&identity, head.metadata.labels.as_ref());
-    let manifest = match manifest(known, &identity, head.metadata, value, unknown) {
+    let said = quarantine::guarded(&identity, || manifest(known, &identity, head.metadata, value));
+    let manifest = match said.unwrap_or_else(|sentence| Err(vec![sentence])) {
         Ok(manifest) => manifest,
         Err(more) => {
             let said_already = |problem: &String| problem.starts_with("metadata.name:");
@@ -176,14 +185,7 @@ pub fn read(value: Value, unknown: Unknown) -> Read {
     }
 }
 
-/// None where the object is one of those of its kind that do not count.
-fn manifest(
-    known: Known,
-    identity: &Identity,
-    metadata: Metadata,
-    value: Value,
-    unknown: Unknown,
-) -> Result<Option<Manifest>, Vec<String>> {
+fn manifest(known: Known, identity: &Identity, metadata: Metadata, value: Value, unknown: Unknown) -> Says {
     let name = ObjectName::new(Arc::clone(&identity.namespace), Arc::clone(&identity.name));
     let labels = metadata.labels.unwrap_or_default();
     Ok(Some(match known {
@@ -223,4 +225,21 @@ fn custom(
         | Object::AutoscalingPolicy(_)
         | Object::AutoscalingPolicyBinding(_) => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn c09_an_object_that_makes_us_panic_is_a_refused_one() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "d"}});
+        let Read::Refused(Some(identity), problems) = read_by(pod, |_, _, _, _| panic!("of the test")) else {
+            panic!("it counts")
+        };
+        assert_eq!(identity.to_string(), "Pod d/p");
+        assert!(problems.len() == 1 && problems[0].contains("please report it"), "{problems:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Objects that have a status, by kind and name.
 
 use std::fmt;
+use std::sync::Arc;
 
 use api::decode::Object;
 use kube::core::{ApiResource, GroupVersionKind};
@@ -61,22 +62,25 @@ pub(super) fn resource(kind: Kind) -> ApiResource {
     ApiResource::from_gvk_with_plural(&named, kind.plural())
 }
 
+/// Which of all objects that ever had its name: one that was made anew within a second differs by its UID alone.
+pub(super) type Which<'a> = (&'a Arc<str>, &'a Seniority);
+
 /// All objects of a round that live in a cluster, with their verdicts and which of their name they are. One of a directory has no status.
-pub(super) fn judged(round: &Round) -> impl Iterator<Item = (Key, Verdict<'_>, &Seniority)> {
+pub(super) fn judged(round: &Round) -> impl Iterator<Item = (Key, Verdict<'_>, Which<'_>)> {
     let Round { world, verdicts, snapshot: _ } = round;
     let key = |kind, name: &ObjectName| Key { kind, name: name.clone() };
     let routes = verdicts.routes.iter().filter_map(move |(name, verdict)| {
         let held = world.routes.get(name)?;
-        Some((key(Kind::ModelRoute, name), Verdict::Route(verdict), &held.seniority))
+        Some((key(Kind::ModelRoute, name), Verdict::Route(verdict), (&held.uid, &held.seniority)))
     });
     let servers = verdicts.servers.iter().filter_map(move |(name, verdict)| {
         let held = world.servers.get(name)?;
-        Some((key(Kind::ModelServer, name), Verdict::Server(verdict), &held.seniority))
+        Some((key(Kind::ModelServer, name), Verdict::Server(verdict), (&held.uid, &held.seniority)))
     });
     let providers = verdicts.providers.iter().filter_map(move |(name, verdict)| {
         let held = world.providers.get(name)?;
-        Some((key(Kind::ExternalModelProvider, name), Verdict::Provider(verdict), &held.seniority))
+        Some((key(Kind::ExternalModelProvider, name), Verdict::Provider(verdict), (&held.uid, &held.seniority)))
     });
     let all = routes.chain(servers).chain(providers);
-    all.filter(|(_, _, seniority)| matches!(seniority, Seniority::Created(_)))
+    all.filter(|(_, _, (_, seniority))| matches!(seniority, Seniority::Created(_)))
 }

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn conflicts_are_tried_at_most_five_times_a_second_and_at_least_every_six_seconds() {
+    fn c06_conflicts_are_tried_at_most_five_times_a_second_and_at_least_every_six_seconds() {
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
         for n in 0..100 {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::desired::{Form, Reach, Verdict, stays};
-use super::key::{Key, judged};
+use super::key::{Key, Which, judged};
 use super::pace::Pace;
 use super::says::Says;
 use crate::chance::jittered;
@@ -79,7 +79,7 @@ enum Class {
 
 #[derive(Debug)]
 struct Known {
-    seniority: Seniority,
+    which: (Arc<str>, Seniority),
     form: Form,
     /// The round in which it got this form.
     since: u64,
@@ -164,9 +164,9 @@ impl Planner {
 
     fn judged(&mut self, sight: &Sight<'_>, before: Option<&Round>) {
         let mut objects = HashMap::with_capacity(self.objects.len());
-        for (key, verdict, seniority) in judged(sight.round) {
+        for (key, verdict, which) in judged(sight.round) {
             // One that was made anew under its name is another object.
-            match self.objects.remove(&key).filter(|known| known.seniority == *seniority) {
+            match self.objects.remove(&key).filter(|known| (&known.which.0, &known.which.1) == which) {
                 Some(mut known) => {
                     if before.and_then(|before| key.verdict(before)) == Some(verdict) {
                         known.progressed(&key, verdict, sight);
@@ -176,7 +176,7 @@ impl Planner {
                     objects.insert(key, known);
                 }
                 None => {
-                    let known = Known::new(&key, verdict, seniority.clone(), self.listed.remove(&key), sight);
+                    let known = Known::new(&key, verdict, which, self.listed.remove(&key), sight);
                     objects.insert(key, known);
                 }
             }
@@ -242,12 +242,13 @@ impl Planner {
 }
 
 impl Known {
-    fn new(key: &Key, verdict: Verdict<'_>, seniority: Seniority, said: Option<Says>, sight: &Sight<'_>) -> Self {
+    fn new(key: &Key, verdict: Verdict<'_>, which: Which<'_>, said: Option<Says>, sight: &Sight<'_>) -> Self {
         let (since, since_at) = (sight.version(), sight.now);
         let reach = verdict.reach(key, since, sight.progress);
         let wanted = verdict.desired(&reach, said.as_ref());
         let (form, due, pace, in_flight) = (verdict.form(), None, Pace::new(sight.now), false);
-        let mut known = Self { seniority, form, since, since_at, reach, said, wanted, due, pace, in_flight };
+        let which = (which.0.clone(), which.1.clone());
+        let mut known = Self { which, form, since, since_at, reach, said, wanted, due, pace, in_flight };
         known.decide(verdict);
         known
     }

@@ -198,7 +198,7 @@ impl Site {
 }
 
 fn held<T>(spec: T) -> Held<T> {
-    Held { generation: 0, seniority: Seniority::Created(1), spec: Ok(Arc::new(spec)) }
+    Held { uid: "first".into(), generation: 0, seniority: Seniority::Created(1), spec: Ok(Arc::new(spec)) }
 }
 
 fn seconds(seconds: u64) -> Duration {

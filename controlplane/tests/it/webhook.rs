@@ -167,7 +167,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn no_object_gets_the_webhook_to_panic(
+    fn c09_no_object_gets_the_webhook_to_panic(
         chosen in any::<prop::sample::Index>(),
         edits in proptest::collection::vec((any::<prop::sample::Index>(), hostile()), 1..4),
         create in any::<bool>(),

@@ -5,6 +5,7 @@
 //! do: anything but one JSON object in valid UTF-8, a second occurrence of a key that we act on (compared after
 //! unescaping), lone surrogates, nesting over [`MAX_DEPTH`].
 
+mod chat;
 mod error;
 mod json;
 mod multipart;
@@ -14,6 +15,7 @@ pub(crate) mod scan;
 mod splice;
 mod text;
 
+pub use chat::Chat;
 pub use error::{ErrorKind, InspectError};
 pub use json::inspect_json;
 pub use multipart::{boundary_of, inspect_multipart};
@@ -122,6 +124,10 @@ pub struct Inspected {
     pub session: Option<Text>,
     /// The answer that this request goes on from.
     pub previous_response: Option<Text>,
+    /// The client wants no beginning of an answer behind its messages (`add_generation_prompt` is false).
+    pub unopened: bool,
+    /// The client says something to the chat template.
+    pub by_template: bool,
     /// Which key the prompt was read from.
     pub source: PromptSource,
     /// Code points of the scheduling text, without the tools.
@@ -160,6 +166,13 @@ impl Inspected {
     pub fn hash_prompt(&self, body: &[u8], seed: u64, blocks: &mut Vec<u64>) -> usize {
         blocks.clear();
         prompt::hash(self, body, seed, blocks)
+    }
+
+    /// The same for the text that engines with this chat template make of it. Nothing where the template itself must
+    /// render it, then `blocks` holds nothing of use.
+    pub fn hash_chat(&self, body: &[u8], chat: &Chat<'_>, blocks: &mut Vec<u64>) -> Option<usize> {
+        blocks.clear();
+        chat::hash(self, body, chat, blocks)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod health;
 pub mod http;
 pub mod index;
 pub mod inspect;
+pub mod kv;
 pub mod load;
 pub mod plan;
 pub mod relay;

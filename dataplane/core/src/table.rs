@@ -3,6 +3,7 @@
 
 mod backend;
 mod bitset;
+mod chat;
 mod compile;
 mod distance;
 mod maglev;
@@ -12,6 +13,7 @@ mod rule;
 
 pub use backend::{BackendTable, EndpointEntry};
 pub use bitset::Bitset;
+pub use chat::ChatTable;
 pub use distance::{Distance, Place};
 pub use maglev::Maglev;
 pub use members::Membership;

@@ -4,13 +4,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use api::id::{BackendName, RouteName};
+use api::kv::Trust;
+use dataplane_core::index::Seat;
+use dataplane_core::kv::Seated;
 use dataplane_core::plan::Decision;
 use dataplane_core::table::{BackendTable, Membership};
 use serde_json::{Value, json};
 
 use crate::agent;
 use crate::escape::unescaped;
-use crate::metrics::{self, Gauges};
+use crate::metrics::{self, Gauges, Kv};
 use crate::recorder::Record;
 use crate::shared::Shared;
 use crate::tables::Tables;
@@ -63,11 +66,11 @@ pub fn answer(shared: &Shared, tables: &Tables, view: View, ask: &Ask<'_>) -> Re
             Reply { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body }
         }
         _ if view == View::Metrics => unknown(ask),
-        ("GET", "/debug/table") => Reply::json(200, &table(shared)),
+        ("GET", "/debug/table") => Reply::json(200, &table(shared, tables)),
         ("GET", "/debug/decision") => decision(shared, ask.query),
         ("GET", "/debug/config_dump/modelroutes") => Reply::json(200, &json!({"modelroutes": routes(shared)})),
         ("GET", "/debug/config_dump/modelservers") => Reply::json(200, &json!({"modelservers": backends(shared)})),
-        ("GET", "/debug/config_dump/pods") => Reply::json(200, &json!({"pods": endpoints(shared)})),
+        ("GET", "/debug/config_dump/pods") => Reply::json(200, &json!({"pods": endpoints(shared, tables)})),
         ("GET", "/debug/log-level") => Reply::json(200, &json!({"level": crate::logging::level()})),
         ("PUT" | "POST", "/debug/log-level") => log_level(ask.query),
         _ => unknown(ask),
@@ -100,7 +103,7 @@ fn readyz(shared: &Shared) -> Reply {
 }
 
 fn control_plane(agent: &agent::Status) -> Value {
-    let agent::Look { address, connected, since, streams, error, zone, from_disk } = agent.look();
+    let agent::Look { address, connected, since, streams, error, zone, from_disk, applied, kv_refused } = agent.look();
     json!({
         "address": address,
         "connected": connected,
@@ -109,6 +112,9 @@ fn control_plane(agent: &agent::Status) -> Value {
         "error": error,
         "zone": zone,
         "table_from_disk": from_disk,
+        "applied_version": applied.map(|(version, _)| version.version),
+        "applied_ms": applied.map(|(_, took)| took.as_secs_f64() * 1e3),
+        "kv_messages_refused": kv_refused,
     })
 }
 
@@ -121,9 +127,10 @@ fn gauges(shared: &Shared, tables: &Tables) -> Gauges {
     let ejected: HashSet<_> =
         slots.filter(|e| e.live.health().is_ejected(now_ms)).map(|e| Arc::as_ptr(&e.live)).collect();
     let index = tables.index_stats();
+    let agent = shared.agent.as_deref().map(agent::Status::look);
     Gauges {
         driver: shared.driver.as_str(),
-        control_plane: shared.agent.as_deref().map(|agent| agent.look()).map(|look| (look.connected, look.streams)),
+        control_plane: agent.as_ref().map(|look| (look.connected, look.streams)),
         table_version: table.version().version,
         table_age_s: status.confirmed.elapsed().as_secs_f64(),
         snapshots_refused: status.refused,
@@ -138,10 +145,16 @@ fn gauges(shared: &Shared, tables: &Tables) -> Gauges {
         now_ms,
         panics: crate::rt::panics(),
         ejected: ejected.len() as u64,
+        prefix_marks_expired: index.expired,
+        kv: agent.map(|look| Kv {
+            stats: tables.kv_stats(),
+            bytes: index.reported_bytes as u64,
+            refused: look.kv_refused,
+        }),
     }
 }
 
-fn table(shared: &Shared) -> Value {
+fn table(shared: &Shared, tables: &Tables) -> Value {
     let table = shared.table.load();
     let version = table.version();
     json!({
@@ -150,7 +163,7 @@ fn table(shared: &Shared) -> Value {
         "models": table.models().iter().map(|m| &**m).collect::<Vec<_>>(),
         "routes": routes(shared),
         "backends": backends(shared),
-        "endpoints": endpoints(shared),
+        "endpoints": endpoints(shared, tables),
     })
 }
 
@@ -195,15 +208,19 @@ fn backends(shared: &Shared) -> Value {
     Value::Array(list.collect())
 }
 
-fn endpoints(shared: &Shared) -> Value {
+fn endpoints(shared: &Shared, tables: &Tables) -> Value {
     let table = shared.table.load();
     let now_ms = shared.now_ms();
-    let endpoints = table.endpoints();
-    Value::Array(endpoints.iter().map(|membership| endpoint(membership, now_ms)).collect())
+    let kv = tables.kv_stats();
+    let told = |membership: &Membership<'_>| {
+        let seated = membership.entry.seat.and_then(|seat| kv.look.seated.get(&Seat(seat)).copied());
+        seated.unwrap_or(Seated { trust: Trust::Predicted, blocks: 0 })
+    };
+    Value::Array(table.endpoints().iter().map(|m| endpoint(m, told(m), now_ms)).collect())
 }
 
 /// What depends on a backend is the first one's.
-fn endpoint(Membership { entry, backends }: &Membership<'_>, now_ms: u64) -> Value {
+fn endpoint(Membership { entry, backends }: &Membership<'_>, cache: Seated, now_ms: u64) -> Value {
     let (live, first) = (&entry.live, backends[0]);
     json!({
         "name": &*entry.endpoint.name,
@@ -216,6 +233,8 @@ fn endpoint(Membership { entry, backends }: &Membership<'_>, now_ms: u64) -> Val
         "failures": live.health().failures(),
         "ejected": live.health().is_ejected(now_ms),
         "share": live.health().share(&first.ejection, now_ms),
+        "cacheTrust": cache.trust.name(),
+        "cacheBlocks": cache.blocks,
     })
 }
 

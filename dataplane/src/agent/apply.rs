@@ -1,10 +1,10 @@
-//! From messages to a snapshot: parts are joined, the whole is decoded against what is held, and the answer says how it
-//! went.
+//! From messages to a snapshot: each is decoded as it comes, after the last one all of it is applied to what is held, and the
+//! answer says how it went.
 
 use std::sync::Arc;
 
 use api::decode::{Problem, Reason};
-use api::delta::{self, ApplyError, Parts};
+use api::delta::{ApplyError, Incoming};
 use api::limits::MAX_SNAPSHOT_BYTES;
 use api::proto::config_ack::Result as Answer;
 use api::proto::{Applied, ConfigUpdate, Refused, Resync, Version};
@@ -58,11 +58,11 @@ impl Decided {
     }
 }
 
-/// Joins the messages of one update after the other.
+/// Puts the messages of one update after the other together.
 #[derive(Debug, Default)]
 pub(super) struct Updates {
     nonce: u64,
-    parts: Parts,
+    incoming: Incoming,
     too_large: bool,
 }
 
@@ -74,18 +74,18 @@ impl Updates {
             *self = Self { nonce, ..Self::default() };
         }
         if !self.too_large {
-            self.too_large = !self.parts.add(delta.unwrap_or_default());
+            self.too_large = !self.incoming.add(delta.unwrap_or_default());
         }
         if more {
             return None;
         }
-        let Self { mut parts, too_large, .. } = std::mem::take(self);
-        Some((nonce, if too_large { Decided::Refuse(vec![too_large_problem()]) } else { decide(held, parts.take()) }))
+        let Self { incoming, too_large, .. } = std::mem::take(self);
+        Some((nonce, if too_large { Decided::Refuse(vec![too_large_problem()]) } else { decide(held, incoming) }))
     }
 }
 
-fn decide(held: &Held, delta: api::proto::ConfigDelta) -> Decided {
-    match delta::apply(&held.snapshot, delta) {
+fn decide(held: &Held, incoming: Incoming) -> Decided {
+    match incoming.apply(&held.snapshot) {
         Ok(snapshot) => Decided::Install(Arc::new(snapshot)),
         Err(ApplyError::Refused(problems)) => Decided::Refuse(problems),
         Err(ApplyError::Base { held, .. }) => Decided::Resync(wire(held)),
@@ -103,6 +103,8 @@ fn wire(version: api::snapshot::Version) -> Version {
 
 #[cfg(test)]
 mod tests {
+    use api::delta;
+
     use super::*;
 
     fn snapshot(version: u64, models: &[&str]) -> Snapshot {

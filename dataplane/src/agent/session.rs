@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use api::kv::Update;
 use api::proto::data_plane_client::DataPlaneClient;
 use api::proto::from_data_plane::Message as Said;
 use api::proto::to_data_plane::Message as Told;
-use api::proto::{ConfigAck, ConfigUpdate, FromDataPlane, Subscribe, ToDataPlane, Welcome};
+use api::proto::{ConfigAck, ConfigUpdate, FromDataPlane, KvUpdate, Subscribe, ToDataPlane, Welcome};
 use futures_util::stream;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -30,8 +31,12 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(5);
 /// Messages stay under 1 MiB, but for a single object that is larger.
 const MESSAGE_BYTES: usize = 4 << 20;
+/// Between two looks whether the tables thread has room.
+const ROOM: Duration = Duration::from_millis(1);
 /// Messages that wait to be sent.
 const OUTBOX: usize = 4;
+/// Messages of one report.
+const REPORT: usize = 2;
 /// How often the source is said to hold the table still.
 const CONFIRM: Duration = Duration::from_secs(1);
 /// How often the others are told what is asked for here.
@@ -122,6 +127,7 @@ impl Session {
     /// Applies what comes and reports the load, until the stream breaks.
     pub(super) async fn serve(&mut self, agent: &Context) -> End {
         let every = Duration::from_millis(u64::from(self.welcome.load_interval_ms).clamp(5, 10_000));
+        agent.parts.tables.kv_opened(self.welcome.epoch);
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -165,18 +171,20 @@ impl Session {
                 }
                 Ok(())
             }
-            // What engines say is not looked at yet; what a later version sends besides is not for this one.
-            Some(Told::Kv(_)) | None => Ok(()),
+            Some(Told::Kv(update)) => blocks(agent, update).await,
+            // What a later version sends besides is not for this one.
+            None => Ok(()),
         }
     }
 
     async fn configure(&mut self, agent: &Context, update: ConfigUpdate) -> Result<(), End> {
-        let held = agent.parts.held.borrow().clone();
+        let (begin, held) = (Instant::now(), agent.parts.held.borrow().clone());
         let Some((nonce, decided)) = self.updates.take(update, &held) else { return Ok(()) };
         let parts = &agent.parts;
         let answer = match decided {
             Decided::Install(new) => {
                 parts.tables.install_new(new.clone());
+                parts.status.applied(new.version, begin.elapsed());
                 if let Some(keep) = &parts.keep {
                     keep.keep(new.clone());
                 }
@@ -210,10 +218,11 @@ impl Session {
     }
 
     fn tick(&mut self, agent: &Context) {
-        // While no message can be sent nothing is reported: the next one says it all.
-        if self.outbound.capacity() > 0 {
+        // While there is no room for both messages nothing is reported: the next ones say it all.
+        if self.outbound.capacity() >= REPORT {
             self.report(agent);
         }
+        self.ask(agent);
         if self.in_sync && self.confirmed.elapsed() >= CONFIRM {
             self.confirmed = Instant::now();
             agent.parts.tables.confirm();
@@ -252,6 +261,40 @@ impl Session {
     fn offer(&self, message: Said) {
         let _ = self.outbound.try_send(say(message));
     }
+
+    fn ask(&self, agent: &Context) {
+        while let Ok(room) = self.outbound.try_reserve()
+            && let Some(digests) = agent.parts.tables.question()
+        {
+            // Of an earlier stream, whose handles this one does not know.
+            if digests.epoch == self.welcome.epoch {
+                room.send(say(Said::Kv(digests.into())));
+            }
+        }
+    }
+}
+
+/// Hands what is told of blocks to the tables thread. While that has no room nothing more is read from the stream, which
+/// the control plane then sees as a slow one.
+async fn blocks(agent: &Context, update: KvUpdate) -> Result<(), End> {
+    let mut update = match Update::try_from(update) {
+        Ok(update) => Box::new(update),
+        Err(why) => {
+            // What it said is missing now: the next message shows that, and what differs is sent again.
+            agent.parts.status.kv_refused();
+            tracing::warn!(%why, "a message of the KV lane is refused");
+            return Ok(());
+        }
+    };
+    let begun = Instant::now();
+    while let Err(back) = agent.parts.tables.kv(update) {
+        if begun.elapsed() > ANSWER {
+            return Err(End(format!("the tables took no message of the KV lane for {ANSWER:?}")));
+        }
+        update = back;
+        tokio::time::sleep(ROOM).await;
+    }
+    Ok(())
 }
 
 /// A connection, and what proves who we are where that is asked for.

@@ -1,9 +1,10 @@
 //! What others may know of the agent: `/readyz` and `/metrics` show it.
 
 use std::sync::{Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use api::proto::Welcome;
+use api::snapshot::Version;
 
 /// The agent's state, written by it and read by the admin thread.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub struct Look {
     pub zone: String,
     /// Whether the table in force is the one that was found on disk.
     pub from_disk: bool,
+    /// Which version came by the stream last and was put in force, and how long that took from its last byte.
+    pub applied: Option<(Version, Duration)>,
+    /// Messages of the KV lane that could not be understood.
+    pub kv_refused: u64,
 }
 
 impl Status {
@@ -41,6 +46,8 @@ impl Status {
             error: None,
             zone: String::new(),
             from_disk,
+            applied: None,
+            kv_refused: 0,
         };
         Self { look: Mutex::new(look) }
     }
@@ -71,9 +78,19 @@ impl Status {
         news
     }
 
+    /// A message of the KV lane could not be understood.
+    pub(super) fn kv_refused(&self) {
+        self.lock().kv_refused += 1;
+    }
+
     /// What is in force came by the stream, or the control plane says the same.
     pub(super) fn in_sync(&self) {
         self.lock().from_disk = false;
+    }
+
+    /// This is in force, so long after its last byte had come.
+    pub(super) fn applied(&self, version: Version, took: Duration) {
+        self.lock().applied = Some((version, took));
     }
 
     fn lock(&self) -> MutexGuard<'_, Look> {

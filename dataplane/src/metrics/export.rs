@@ -7,7 +7,11 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::cells::Buckets;
 use super::series::{Active, Series};
-use super::{Limit, Metrics, StreamOutcome};
+use super::{Limit, Metrics, PromptText, StreamOutcome};
+
+mod kv;
+
+pub use kv::Kv;
 
 /// Numbers that others keep and the scrape shows.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +48,10 @@ pub struct Gauges {
     pub panics: u64,
     /// Endpoints that are ejected now.
     pub ejected: u64,
+    /// Predictions that an engine's event has taken the place of, or should have.
+    pub prefix_marks_expired: u64,
+    /// What engines report that they hold; none without a control plane.
+    pub kv: Option<Kv>,
 }
 
 type LabelSet = Vec<(&'static str, String)>;
@@ -55,6 +63,10 @@ pub fn encode(metrics: &Metrics, gauges: &Gauges) -> Vec<u8> {
     active_families(&metrics.active.list(), &mut families);
     plain_families(metrics, gauges.now_ms, &mut families);
     gauge_families(gauges, &mut families);
+    kv::hits(&metrics.active.list(), &mut families);
+    if let Some(kv) = &gauges.kv {
+        kv::families(kv, &mut families);
+    }
     // The encoder refuses a family without a metric, which is what most are before the first request.
     families.retain(|family| !family.get_metric().is_empty());
     let mut out = Vec::new();
@@ -142,22 +154,17 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     for (outcome, name) in StreamOutcome::ALL {
         streams.add(vec![("outcome", name.into())], sum(&|c| c.streams[outcome as usize].value()));
     }
-    let mut lag = Sums::<Buckets>::default();
-    let mut connections = Sums::<u64>::default();
-    let mut silent = Sums::<u64>::default();
-    for (id, core) in metrics.cores.iter().enumerate() {
-        lag.merge(vec![("core", id.to_string())], core.loop_lag.read());
-        connections.add(vec![("core", id.to_string())], core.connections.value());
-        silent.add(vec![("core", id.to_string())], now_ms.saturating_sub(core.heartbeat_ms.last_ms()));
+    let mut prompts = Sums::<u64>::default();
+    for (text, name) in PromptText::ALL {
+        prompts.add(vec![("text", name.into())], sum(&|c| c.prompts[text as usize].value()));
     }
+    core_families(metrics, now_ms, out);
     let one = |n: u64| Sums::<u64>::of(none(), n);
     out.push(gauges_of(
         "kthena_router_active_requests",
         "Requests inside the proxy.",
         one(sum(&|c| c.active_requests.value())),
     ));
-    out.push(gauges_of("kthena_router_core_silent_milliseconds", "Since a core's last sign of life.", silent));
-    out.push(gauges_of("kthena_router_downstream_connections", "Client connections.", connections));
     out.push(counters(
         "kthena_router_connections_accepted_total",
         "Client connections so far.",
@@ -170,6 +177,11 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     ));
     out.push(counters("kthena_router_limit_hits_total", "Limits hit, by the setting's name.", limits));
     out.push(counters("kthena_router_streams_total", "Streams, by how they ended.", streams));
+    out.push(counters(
+        "kthena_router_templated_prompts_total",
+        "Prompts of backends with a chat template, by how their text was had.",
+        prompts,
+    ));
     out.push(counters("kthena_router_retries_total", "Attempts beyond the first.", one(sum(&|c| c.retries.value()))));
     out.push(counters(
         "kthena_router_locality_given_up_blocks_total",
@@ -191,6 +203,20 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
         "Log records without room.",
         one(sum(&|c| c.records_dropped.value())),
     ));
+}
+
+/// What is told of each core.
+fn core_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
+    let mut lag = Sums::<Buckets>::default();
+    let mut connections = Sums::<u64>::default();
+    let mut silent = Sums::<u64>::default();
+    for (id, core) in metrics.cores.iter().enumerate() {
+        lag.merge(vec![("core", id.to_string())], core.loop_lag.read());
+        connections.add(vec![("core", id.to_string())], core.connections.value());
+        silent.add(vec![("core", id.to_string())], now_ms.saturating_sub(core.heartbeat_ms.last_ms()));
+    }
+    out.push(gauges_of("kthena_router_core_silent_milliseconds", "Since a core's last sign of life.", silent));
+    out.push(gauges_of("kthena_router_downstream_connections", "Client connections.", connections));
     out.push(histograms("kthena_router_core_loop_lag_seconds", "How late a core's timer was.", lag));
 }
 
@@ -223,6 +249,11 @@ fn gauge_families(g: &Gauges, out: &mut Vec<MetricFamily>) {
         "kthena_router_prefix_marks_dropped_total",
         "Marks without room in a ring.",
         total(g.prefix_marks_dropped),
+    ));
+    out.push(counters(
+        "kthena_router_prefix_marks_expired_total",
+        "Marks whose time was over, where engines tell what they hold.",
+        total(g.prefix_marks_expired),
     ));
     out.push(gauge("kthena_router_prefix_uses", "Marks whose uses are counted.", g.prefix_uses as f64));
     out.push(counters("kthena_router_fleet_lost_total", "Fleet messages without room.", total(g.fleet_lost)));

@@ -169,6 +169,10 @@ pub struct Active {
     pub schedule: Histogram,
     /// Share of the prompt that the best candidate was predicted to hold; the sum is of shares, in millionths.
     pub match_ratio: Histogram,
+    /// Prompt tokens that the chosen endpoints were taken to hold, of requests whose engine says how many it held.
+    pub predicted_tokens: Counter,
+    /// How many it held.
+    pub cached_tokens: Counter,
 }
 
 impl Keyed for Active {
@@ -184,6 +188,8 @@ impl Keyed for Active {
             upstream: Level::default(),
             schedule: Histogram::new(SCHEDULE_BOUNDS),
             match_ratio: Histogram::new(RATIO_BOUNDS),
+            predicted_tokens: Counter::default(),
+            cached_tokens: Counter::default(),
         }
     }
 

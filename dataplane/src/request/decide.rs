@@ -8,7 +8,7 @@ use api::id::ModelName;
 use api::prefix::{Salt, seed};
 use api::snapshot::UsageInjection;
 use dataplane_core::index::{Placement, Query, Seat};
-use dataplane_core::inspect::{Inspected, Splices, plan_splices};
+use dataplane_core::inspect::{Splices, plan_splices};
 use dataplane_core::load::Answer;
 use dataplane_core::plan::{Again, Plan};
 use dataplane_core::route::{HeaderLookup, RouteMiss, RouteQuery, Routed, route};
@@ -16,8 +16,9 @@ use dataplane_core::scheduler::{Held, Matches, NoEndpoint, Request, Uses, schedu
 use dataplane_core::table::{BackendTable, RouteTable, Table};
 
 use super::Ended;
-use super::ask::{self, Ask};
+use super::ask::Ask;
 use super::finish::Flight;
+use super::prompt::Prompt;
 use super::read::Received;
 use crate::metrics::Limit;
 use crate::refusal::{Reason, Refusal};
@@ -201,22 +202,8 @@ async fn hash(
     let adapter = target.adapter.as_ref().map_or("", ModelName::as_str);
     let cache_salt = ask.cache_salt(received.body());
     let seed = seed(&Salt { fleet_seed: target.fleet_seed, model, adapter, cache_salt: &cache_salt });
-    if received.body.len() <= connection.worker.shared.config.limits.offload_bytes {
-        let (chain, bytes) = chain(&ask.inspected, received.body(), seed);
-        return Ok((received, chain, bytes));
-    }
-    let inspected = ask.inspected.clone();
-    ask::offload(connection, move || {
-        let (chain, bytes) = chain(&inspected, received.body(), seed);
-        (received, chain, bytes)
-    })
-    .await
-}
-
-fn chain(inspected: &Inspected, body: &[u8], seed: u64) -> (Vec<u64>, u32) {
-    let mut chain = Vec::new();
-    let bytes = inspected.hash_prompt(body, seed, &mut chain);
-    (chain, bytes.min(u32::MAX as usize) as u32)
+    let prompt = Prompt::new(seed, target.backend.chat.clone());
+    prompt.hash(connection, received, ask).await
 }
 
 /// The client's session, where the backend's profile asks for it.

@@ -198,6 +198,17 @@ impl Flight {
         self.record.output_tokens = usage.completion.unwrap_or(0);
     }
 
+    /// How many of the prompt's tokens were cached, as the engine says, beside what it was chosen for.
+    pub(crate) fn cached(&self, prompt_bytes: u32, usage: &Usage) {
+        let (Some(active), Some(tokens), Some(cached)) = (&self.active, usage.prompt, usage.cached) else { return };
+        if prompt_bytes > 0 {
+            let predicted = u64::from(self.record.blocks.1) * api::limits::BLOCK_BYTES as u64;
+            let tokens = tokens.min(u32::MAX.into());
+            active.predicted_tokens.add((predicted * tokens / u64::from(prompt_bytes)).min(tokens));
+            active.cached_tokens.add(cached);
+        }
+    }
+
     /// How the answer ended, if it was a stream of events.
     pub(crate) fn stream_if(&mut self, is_events: bool, outcome: StreamOutcome) {
         self.stream = is_events.then_some(outcome);

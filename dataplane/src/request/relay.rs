@@ -320,6 +320,7 @@ fn succeed(connection: &Connection, flight: &mut Flight, course: Course) -> Afte
         // Where the engine sees more than the text that was hashed, its count would teach a wrong ratio.
         if let (Some(tokens), true) = (usage.prompt, ask.inspected.is_all_text()) {
             served.endpoint.backend().learn_bytes_per_token(served.prompt_bytes.into(), tokens);
+            flight.cached(served.prompt_bytes, &usage);
         }
     }
     // An error status says for itself what it is.

@@ -6,7 +6,9 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
 
 use monoio::buf::SliceMut;
 use monoio::io::Canceller;
@@ -27,10 +29,60 @@ pub enum PostedOutcome {
 }
 
 /// A pending read or wait for readiness that owns its [`ReadHalf`]. It is a future: poll it beside others as often as
-/// needed (by [`super::select2`]), it stays posted. Dropping it gives up bytes that arrive meanwhile.
+/// needed (by [`super::select2`]), it stays posted, and a poll that nothing has happened since is one load. Dropping it
+/// gives up bytes that arrive meanwhile.
 pub struct PostedRead {
     pending: Pending,
     cancel: Rc<CancelCell>,
+    /// Where its wake-ups arrive once it was polled.
+    bell: Option<Bell>,
+}
+
+/// What wakes the task of a connection, and remembers that it did: a task that waits for something else as well is woken for
+/// that as a rule, and need not look at the posted wait then.
+#[derive(Clone)]
+struct Bell {
+    rung: Arc<Rung>,
+    /// Rings it.
+    waker: Waker,
+}
+
+struct Rung {
+    /// Of this core alone: a waker has to be `Sync`.
+    since: AtomicBool,
+    task: Waker,
+}
+
+impl Wake for Rung {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.since.store(true, Relaxed);
+        self.task.wake_by_ref();
+    }
+}
+
+impl Bell {
+    fn of(task: &Waker) -> Self {
+        let rung = Arc::new(Rung { since: AtomicBool::new(false), task: task.clone() });
+        let waker = Waker::from(rung.clone());
+        Self { rung, waker }
+    }
+
+    /// Whether it rang since it was asked last.
+    fn rang(&self) -> bool {
+        let rang = self.rung.since.load(Relaxed);
+        if rang {
+            self.rung.since.store(false, Relaxed);
+        }
+        rang
+    }
+
+    fn wakes(&self, task: &Waker) -> bool {
+        self.rung.task.will_wake(task)
+    }
 }
 
 /// The wish of another task that the posted wait of a connection end.
@@ -40,6 +92,8 @@ pub(super) struct CancelCell {
     waiting: RefCell<Option<Waker>>,
     /// Of the last read that nobody cancelled, for the next one: it holds a table that would be made anew.
     spare: Cell<Option<Canceller>>,
+    /// Of the last wait, for the next one, which the same task polls.
+    bell: Cell<Option<Bell>>,
 }
 
 /// Cancels the posted wait of a connection from another task of its core, such as the sweep.
@@ -96,7 +150,7 @@ impl PostedRead {
     fn new(half: ReadHalf, pending: impl FnOnce(ReadHalf) -> Pending) -> Self {
         let cancel = half.cancel.clone();
         cancel.wanted.set(false);
-        Self { pending: pending(half), cancel }
+        Self { pending: pending(half), cancel, bell: None }
     }
 
     /// Makes the wait end soon: await it to get the side back, with what arrived before the cancellation did.
@@ -146,7 +200,25 @@ impl Future for PostedRead {
     type Output = (ReadHalf, PostedOutcome);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.pending.as_mut().poll(cx)
+        let this = &mut *self;
+        let bell = match &this.bell {
+            Some(bell) if bell.wakes(cx.waker()) => {
+                if !bell.rang() {
+                    return Poll::Pending;
+                }
+                bell
+            }
+            // Polled for the first time, or by another task than before.
+            _ => {
+                let kept = this.cancel.bell.take().filter(|bell| bell.wakes(cx.waker()));
+                this.bell.insert(kept.unwrap_or_else(|| Bell::of(cx.waker())))
+            }
+        };
+        let polled = this.pending.as_mut().poll(&mut Context::from_waker(&bell.waker));
+        if polled.is_ready() {
+            this.cancel.bell.set(this.bell.take());
+        }
+        polled
     }
 }
 

@@ -86,7 +86,7 @@ impl Inbox {
         for heard in self.0.try_iter().take(AT_ONCE) {
             match heard {
                 Heard::Uses(counts) => counts.iter().for_each(|(mark, uses)| writer.raise_use(*mark, *uses, now_ms)),
-                Heard::Predicted(marks) => writer.hear(&marks),
+                Heard::Predicted(marks) => writer.hear(&marks, now_ms),
             }
         }
         !self.0.is_empty()
@@ -113,7 +113,7 @@ mod tests {
     fn the_agent_gets_what_is_new_once_it_has_asked() {
         let (mut writer, (fleet, inbox)) = (Writer::new(Config::default()), Fleet::new());
         asked(&mut writer, 3);
-        writer.tell();
+        writer.note_news();
         asked(&mut writer, 2);
         inbox.exchange(&fleet, &mut writer, 0);
         assert_eq!(fleet.take().uses, [], "it has not asked yet");

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod aborts;
+mod blocks;
 mod body;
 mod doctor;
 mod drain;
@@ -13,3 +14,4 @@ mod routing;
 mod snapshot_file;
 mod streams;
 mod support;
+mod templates;

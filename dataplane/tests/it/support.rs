@@ -1,6 +1,7 @@
 //! What the behaviours are told with: a proxy, scripted engines, a client that sees every byte, and the three drivers.
 
 pub(crate) mod client;
+pub(crate) mod control;
 pub(crate) mod engine;
 pub(crate) mod legs;
 pub(crate) mod process;

@@ -12,6 +12,8 @@ pub enum Fault {
     Cut,
     /// The API server does what was asked, and the connection ends instead of the answer.
     CutAnswer,
+    /// The API server does what was asked; instead of the answer every connection ends, and the proxy is away from then on.
+    LastAnswer,
     /// The request goes on after that long.
     Delay(Duration),
     /// The API server has not seen the request. 409, 410, 429, 500…
@@ -40,7 +42,9 @@ impl Fault {
     fn scope(&self) -> Scope {
         match self {
             Self::LoseEvent | Self::Expire => Scope::Event,
-            Self::Cut | Self::CutAnswer | Self::Delay(_) | Self::Refuse { .. } | Self::OlderList => Scope::Request,
+            Self::Cut | Self::CutAnswer | Self::LastAnswer | Self::Delay(_) | Self::Refuse { .. } | Self::OlderList => {
+                Scope::Request
+            }
         }
     }
 
@@ -58,17 +62,26 @@ pub struct When {
     pub resource: Option<String>,
     /// Of the request: one for all namespaces has none.
     pub namespace: Option<String>,
+    /// Only what changes something.
+    pub writes: bool,
 }
 
 impl When {
     /// Requests of this verb about this resource.
     pub fn of(verb: Verb, resource: &str) -> Self {
-        Self { verb: Some(verb), resource: Some(resource.to_owned()), namespace: None }
+        Self { verb: Some(verb), resource: Some(resource.to_owned()), ..Self::default() }
+    }
+
+    /// All that change something.
+    pub fn writes() -> Self {
+        Self { writes: true, ..Self::default() }
     }
 
     fn holds(&self, asked: &Asked) -> bool {
-        let Self { verb, resource, namespace } = self;
-        verb.is_none_or(|verb| verb == asked.verb)
+        let Self { verb, resource, namespace, writes } = self;
+        let writes_not = matches!(asked.verb, Verb::Get | Verb::List | Verb::Watch);
+        !(*writes && writes_not)
+            && verb.is_none_or(|verb| verb == asked.verb)
             && resource.as_ref().is_none_or(|resource| *resource == asked.resource)
             && namespace.as_ref().is_none_or(|namespace| asked.namespace.as_ref() == Some(namespace))
     }
@@ -81,6 +94,8 @@ pub enum Often {
     First(u32),
     /// Every nth.
     EachNth(u32),
+    /// The nth alone.
+    Nth(u32),
     /// All, until it is lifted.
     Always,
 }
@@ -109,6 +124,7 @@ impl Rule {
         let hit = match self.often {
             Often::First(count) => self.hits < count,
             Often::EachNth(n) => self.matched.is_multiple_of(n),
+            Often::Nth(n) => self.matched == n,
             Often::Always => true,
         };
         self.hits += u32::from(hit);
@@ -164,6 +180,7 @@ mod tests {
     fn a_fault_is_met_as_often_as_was_said() {
         assert_eq!(met(Often::First(2)), [true, true, false, false, false, false]);
         assert_eq!(met(Often::EachNth(3)), [false, false, true, false, false, true]);
+        assert_eq!(met(Often::Nth(3)), [false, false, true, false, false, false]);
         assert_eq!(met(Often::Always), [true; 6]);
     }
 

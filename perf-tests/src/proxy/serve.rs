@@ -107,6 +107,12 @@ async fn answer(request: Request<Incoming>, upstream: &Mutex<Upstream>, state: &
             answer.into_body().collect().await?;
             bail!("cut");
         }
+        Some(Fault::LastAnswer) => {
+            let answer = upstream.lock().await.ask(request).await?;
+            answer.into_body().collect().await?;
+            state.set_away(true);
+            bail!("away");
+        }
         Some(Fault::Delay(pause)) => sleep(pause).await,
         // Those of events do not come here.
         Some(Fault::LoseEvent | Fault::Expire) | None => {}

@@ -3,6 +3,10 @@
 // A test binary has no outside.
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
+mod c01_away;
+mod c04_crash;
+mod c08_webhook;
+mod c16_rights;
 mod chart;
 mod controllers;
 #[path = "../../../controlplane/tests/it/corpus.rs"]
@@ -10,6 +14,7 @@ mod corpus;
 mod crds;
 mod definitions;
 mod faults;
+mod figures;
 mod fleet;
 #[allow(dead_code, reason = "the tests of the chart ask more of an object")]
 #[path = "../chart/object.rs"]
@@ -17,6 +22,7 @@ mod object;
 mod objects;
 mod path;
 mod pods;
+mod program;
 mod replica;
 mod source;
 mod status;

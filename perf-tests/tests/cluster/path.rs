@@ -183,7 +183,7 @@ async fn ask(proxy: &str, model: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn what_is_applied_is_how_requests_go_also_while_the_api_server_is_away() {
+async fn c01_what_is_applied_is_how_requests_go_also_while_the_api_server_is_away() {
     let site = Site::start().await;
     site.apply(&CONTROL_PLANE.replace("HERE", &site.namespace)).await;
     let control = site.ready("controlplane").await;

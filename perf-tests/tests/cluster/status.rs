@@ -64,11 +64,11 @@ impl Site {
         let mut world = World::default();
         for (name, generation, created, spec) in list::<ModelRoute>(&self.admin, &self.namespace).await {
             let spec = Ok(Arc::new(serde_json::from_value(spec).unwrap()));
-            world.routes.insert(name, Held { generation, seniority: created, spec });
+            world.routes.insert(name, Held { uid: "".into(), generation, seniority: created, spec });
         }
         for (name, generation, created, spec) in list::<ModelServer>(&self.admin, &self.namespace).await {
             let spec = Ok(Arc::new(serde_json::from_value(spec).unwrap()));
-            world.servers.insert(name, Held { generation, seniority: created, spec });
+            world.servers.insert(name, Held { uid: "".into(), generation, seniority: created, spec });
         }
         let mut built = build(&world, &Settings::default(), &mut self.memory);
         self.version += 1;
@@ -245,7 +245,7 @@ const ROUTES: usize = 8;
 
 /// C7: no 2xx of the old leader on an object after the new one wrote it.
 #[tokio::test]
-async fn a_leader_that_was_stopped_amid_edits_writes_nothing_when_it_wakes() {
+async fn c07_a_leader_that_was_stopped_amid_edits_writes_nothing_when_it_wakes() {
     let mut site = Site::new("leaders").await;
     site.grant(&["a", "b"]).await;
     let names: Vec<_> = (0..ROUTES).map(|n| format!("r{n}")).collect();

@@ -2,9 +2,10 @@
 
 use std::hint::black_box;
 
+use api::template::{ChatTemplate, Renderer};
 use bench::load::text;
 use dataplane_core::http::{HeadLimits, RequestEdits, RequestFraming, parse_request, write_request_head};
-use dataplane_core::inspect::{Inspected, inspect_json};
+use dataplane_core::inspect::{Chat, Inspected, inspect_json};
 use dataplane_core::sse::{Tap, UsageFilter, Watch};
 
 use super::timing::{Beside, Page};
@@ -55,6 +56,26 @@ fn inspect(page: &Page, kib: usize, text: Text) {
     let hash = page.least(calls, |_| inspected.hash_prompt(black_box(&body), 1, &mut blocks));
     page.row(&format!("hash_prompt, {kib} KB, {text:?}"), hash, Beside::Yardstick(yardstick));
     page.row(&format!("both, {kib} KB, {text:?}"), parse + hash, Beside::Yardstick(yardstick));
+    for (name, source) in [("verbatim", CHATML.to_owned()), ("trimmed", CHATML.replace(".content", ".content | trim"))]
+    {
+        let template = probed(&source);
+        let chat = Chat { template: &template, seed: 1, unix_s: 0 };
+        let hash = page.least(calls, |_| inspected.hash_chat(black_box(&body), &chat, &mut blocks));
+        page.row(&format!("hash_chat {name}, {kib} KB, {text:?}"), hash, Beside::Yardstick(yardstick));
+    }
+    let template = ChatTemplate::new(CHATML);
+    let renderer = Renderer::new(&template).expect("it parses");
+    let rendered = page.least(1, |_| renderer.render_body(&template, black_box(&body), 0).map(|text| text.len()));
+    page.row(&format!("by the template, {kib} KB, {text:?}"), rendered, Beside::Yardstick(yardstick));
+}
+
+const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{{ m.content }}{{ '<|im_end|>\\n' }}\
+    {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+fn probed(source: &str) -> ChatTemplate {
+    let template = ChatTemplate::new(source);
+    let probed = api::template::probe(&template).expect("it parses");
+    ChatTemplate { segments: Some(probed.segments.expect("it is of the form")), ..template }
 }
 
 fn event(page: &Page) {

@@ -1,4 +1,4 @@
-//! The prefix table at its size.
+//! The table of what engines report, at its size.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use dataplane_core::index::{Config, OwnerId, Query, Reader, Writer};
 use super::timing::{Beside, Page, thread_ns};
 
 const ENDPOINTS: usize = 16;
-/// Marks of the prompts that are looked up: 64 KB, 100,000 tokens, and as many as 100,000 blocks have.
+/// A sixteenth of the blocks of the prompts that are looked up: 64 KB, 100,000 tokens, and 100,000 blocks.
 const MARKS: [usize; 3] = [64, 390, 6_250];
 /// What is read between two cold look-ups: more than the last-level caches that this is likely to run on.
 const SWEPT: usize = 96 << 20;
@@ -20,20 +20,22 @@ pub(crate) fn all(page: &Page, keys: usize) {
     let owners: Vec<OwnerId> = (0..ENDPOINTS).map(|number| seat(&mut writer, number)).collect();
     let prompts = MARKS.map(|marks| chain(marks as u64, marks * MARK_EVERY_BLOCKS));
     for prompt in &prompts {
-        for key in prompt.chunks_exact(MARK_EVERY_BLOCKS).map(|blocks| blocks[MARK_EVERY_BLOCKS - 1]) {
-            writer.insert(owners[0], key);
+        for key in prompt {
+            writer.reported().insert(owners[0], *key);
         }
     }
+    writer.reported().set_levels(Some((0, 0)));
     fill(page, &mut writer, &owners, keys);
     let stats = writer.stats();
-    let mb = (stats.bytes + stats.recency_bytes) as f64 / 1e6;
-    println!("| {} keys: {mb:.0} MB, {} segments rebuilt | - | - | - | - |", stats.keys, stats.rebuilds);
+    let mb = stats.reported_bytes as f64 / 1e6;
+    println!("| {} keys: {mb:.0} MB, {} segments rebuilt | - | - | - | - |", stats.reported_keys, stats.rebuilds);
     let mut reader = writer.reader();
     let mut swept = vec![1u8; SWEPT];
     for (marks, prompt) in MARKS.into_iter().zip(&prompts) {
+        let blocks = prompt.len();
         let beside = if marks == 390 { Beside::Budget(100.0) } else { Beside::None };
         let warm = page.least(20, |_| look(&mut reader, prompt));
-        page.row(&format!("look-up of {marks} marks, {keys} keys, warm"), warm, beside);
+        page.row(&format!("look-up of {blocks} blocks, {keys} keys, warm"), warm, beside);
         let mut cold = f64::INFINITY;
         for _ in 0..30 {
             swept.iter_mut().step_by(64).for_each(|byte| *byte = byte.wrapping_add(1));
@@ -41,17 +43,17 @@ pub(crate) fn all(page: &Page, keys: usize) {
             look(&mut reader, black_box(prompt));
             cold = cold.min(begin.elapsed().as_nanos() as f64);
         }
-        page.row(&format!("look-up of {marks} marks, {keys} keys, cold"), cold, beside);
+        page.row(&format!("look-up of {blocks} blocks, {keys} keys, cold"), cold, beside);
     }
     let stranger = chain(99, 64 * MARK_EVERY_BLOCKS);
     let ns = page.least(20, |_| look(&mut reader, &stranger));
-    page.row(&format!("look-up of 64 unknown marks, {keys} keys, warm"), ns, Beside::None);
+    page.row(&format!("look-up of 1,024 unknown blocks, {keys} keys, warm"), ns, Beside::None);
 }
 
 fn seat(writer: &mut Writer, number: usize) -> OwnerId {
     let key = EndpointKey { uid: format!("uid-{number}").into(), port: 8_000, rank: 0 };
     let seat = writer.seat(&key).expect("the table has room for more than this");
-    writer.owners().owner(seat).expect("it was seated just now")
+    writer.reported().begin(Some(seat)).expect("the table has room for more than this")
 }
 
 fn look(reader: &mut Reader, prompt: &[u64]) -> usize {
@@ -74,7 +76,7 @@ fn fill(page: &Page, writer: &mut Writer, owners: &[OwnerId], keys: usize) {
     for group in 0..keys as u64 / GROUP {
         for at in 0..GROUP {
             let key = xxhash_rust::xxh3::xxh3_64_with_seed(&(group * GROUP + at).to_le_bytes(), 5);
-            writer.insert(owners[(at as usize) % owners.len()], key);
+            writer.reported().insert(owners[(at as usize) % owners.len()], key);
         }
         let now = thread_ns();
         worst = worst.max(now - last);

@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::Contents;
 use super::super::held::Held;
 use super::super::issue::issue;
-use super::super::plan::{Step, due};
+use super::super::plan::{Step, Stood, due};
 use super::hosts;
 
 /// For a new bundle to come to a client: less than what the plan allows.
@@ -34,6 +35,8 @@ pub(super) enum Event {
 struct Replica {
     read: Option<Look>,
     published: Option<Timestamp>,
+    /// Since when it has seen this leaf.
+    leaf: Option<(String, Timestamp)>,
 }
 
 /// What a replica read, of which version, and when.
@@ -123,6 +126,9 @@ impl Fleet {
         if replica.read.as_ref().is_none_or(|look| look.contents.bundle != self.secret.bundle) {
             replica.published = None;
         }
+        if replica.leaf.as_ref().is_none_or(|(chain, _)| *chain != self.secret.chain) {
+            replica.leaf = Some((self.secret.chain.clone(), self.now));
+        }
         let held = match &replica.read {
             Some(look) if look.version == self.version => look.held.clone(),
             _ => Rc::new(Held::read(&self.secret)),
@@ -138,7 +144,11 @@ impl Fleet {
         if *version != self.version {
             return;
         }
-        let Some(step) = due(held, replica.published, &hosts(), self.now) else {
+        let stood = Stood {
+            bundle: replica.published.map(|since| since_then(since, self.now)),
+            leaf: replica.leaf.as_ref().map_or(Duration::ZERO, |(_, since)| since_then(*since, self.now)),
+        };
+        let Some(step) = due(held, stood, &hosts(), self.now) else {
             let given = self.given.last().is_some_and(|(_, bundle)| *bundle == contents.bundle);
             if !given {
                 self.given.push((self.now, contents.bundle.clone()));
@@ -192,4 +202,8 @@ impl Fleet {
             }
         }
     }
+}
+
+fn since_then(since: Timestamp, now: Timestamp) -> Duration {
+    now.duration_since(since).unsigned_abs()
 }

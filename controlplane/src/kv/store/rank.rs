@@ -5,28 +5,41 @@ use hashbrown::HashTable;
 use super::Change;
 use super::chain::{Key, next, root};
 use super::leaves::Leaves;
+use super::texts::{Digest, From, Record, Texts};
 use crate::kv::event::{Attention, BlockHash, Removed, Stored, Tier};
 
 const NONE: u32 = u32::MAX;
 /// KV groups of one model that are kept apart; a group beyond is not looked at.
 const MOST_GROUPS: usize = 64;
 /// Slots are added by this part of those there are, so that little room is unused.
-const GROWTH: usize = 8;
+const GROWTH: usize = 16;
+
+/// The tiers from which a hit is as good as certain, and cheap beside computing it anew.
+const NEAR: [Tier; 2] = [Tier::Device, Tier::Host];
 
 /// One block that the engine named. Where it is held in no tier but others follow it, it stays to be their parent.
 #[derive(Debug)]
-struct Node {
+pub(super) struct Node {
     hash: BlockHash,
     key: Key,
     /// When it was stored last.
-    stamp: u64,
-    parent: u32,
+    stamp: u32,
+    pub(super) parent: u32,
     /// Blocks that follow it; in a free slot the next free one.
     children: u32,
     position: u32,
-    /// Stores less removals, by tier.
-    refs: [u16; Tier::ALL.len()],
+    pub(super) text: Record,
+    /// Stores less removals, by tier; of more than 255 some are forgotten, and the block is taken to go too early.
+    refs: [u8; Tier::ALL.len()],
     group: u8,
+    /// Its text is told: it is near, and so are all before it.
+    pub(super) told: bool,
+}
+
+impl Node {
+    pub(super) fn is_near(&self) -> bool {
+        NEAR.iter().any(|tier| self.refs[*tier as usize] > 0)
+    }
 }
 
 /// What happened to a rank's blocks, since it was taken in.
@@ -48,16 +61,19 @@ pub struct Tally {
 #[derive(Debug)]
 pub struct Rank {
     most_blocks: usize,
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     free: u32,
     used: usize,
     by_hash: HashTable<u32>,
     leaves: Leaves,
     /// What kind each group is, as its stores say; removals do not.
     groups: [Option<Attention>; MOST_GROUPS],
-    stamp: u64,
+    stamp: u32,
     tally: Tally,
     bytes: Vec<u8>,
+    pub(super) texts: Texts,
+    /// A block that others follow has come or gone: some of these may be reached no longer, or again.
+    pub(super) holes: bool,
 }
 
 impl Rank {
@@ -73,6 +89,8 @@ impl Rank {
             stamp: 0,
             tally: Tally::default(),
             bytes: Vec::new(),
+            texts: Texts::default(),
+            holes: false,
         }
     }
 
@@ -113,7 +131,18 @@ impl Rank {
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
         let nodes = self.nodes.capacity() * size_of::<Node>();
-        size_of::<Self>() + nodes + self.by_hash.allocation_size() + self.leaves.bytes() + self.bytes.capacity()
+        let tables = self.by_hash.allocation_size() + self.leaves.bytes() + self.texts.bytes();
+        size_of::<Self>() + nodes + tables + self.bytes.capacity()
+    }
+
+    /// Blocks of tokens whose text could not be read.
+    pub fn unread(&self) -> u64 {
+        self.texts.unread()
+    }
+
+    /// What is told of its text.
+    pub fn digest(&self) -> Digest {
+        self.texts.digest()
     }
 
     pub(super) fn stored(&mut self, stored: &Stored, changes: &mut Vec<Change>) {
@@ -125,12 +154,14 @@ impl Rank {
             return self.moved(group, stored, changes);
         }
         let Some((mut parent, mut before, mut position)) = self.beginning(group, stored) else { return };
+        let reading = self.texts.reading();
+        let seed = reading.and_then(|reading| reading.seed(&stored.adapter, &stored.salting()));
         let blocks = stored.hashes.iter().zip(stored.tokens.chunks_exact(stored.block_size as usize));
         let text_blocks = stored.text_blocks();
         self.tally.unindexed += (stored.hashes.len() - text_blocks) as u64;
         for (hash, tokens) in blocks.take(text_blocks) {
             let key = next(before, tokens, &mut self.bytes);
-            let place = Place { hash: *hash, key, parent, position, group };
+            let place = Place { hash: *hash, key, parent, position, group, seed, tokens };
             let Some(slot) = self.hold(&place, stored.tier, changes) else { break };
             (parent, before, position) = (slot, key, position.saturating_add(1));
         }
@@ -155,7 +186,8 @@ impl Rank {
         }
         (self.nodes, self.by_hash) = (Vec::new(), HashTable::new());
         self.leaves.clear();
-        (self.free, self.used) = (NONE, 0);
+        self.texts.clear();
+        (self.free, self.used, self.holes, self.stamp) = (NONE, 0, false, 0);
     }
 
     /// The group, if hits depend on it. A group that says nothing of itself counts if it is the first.
@@ -197,7 +229,7 @@ impl Rank {
     }
 
     /// None where the engine has given this hash to other tokens: then one of the two is not true.
-    fn hold(&mut self, place: &Place, tier: Tier, changes: &mut Vec<Change>) -> Option<u32> {
+    fn hold(&mut self, place: &Place<'_>, tier: Tier, changes: &mut Vec<Change>) -> Option<u32> {
         let slot = match self.find(place.group, place.hash) {
             Some(slot) if self.node(slot).key != place.key => {
                 self.tally.conflicts += 1;
@@ -211,8 +243,7 @@ impl Rank {
     }
 
     fn count_up(&mut self, slot: u32, tier: Tier, changes: &mut Vec<Change>) {
-        self.stamp += 1;
-        let stamp = self.stamp;
+        let stamp = self.next_stamp();
         let node = self.node_mut(slot);
         let (before, leaf) = (std::mem::replace(&mut node.stamp, stamp), node.children == 0);
         let refs = &mut node.refs[tier as usize];
@@ -224,6 +255,35 @@ impl Rank {
             self.leaves.remove(before, slot);
             self.leaves.insert(stamp, slot);
         }
+        self.tell(slot);
+    }
+
+    /// Says of a block's text whether it is there now. What others follow is looked at later, see [`Self::settle`].
+    fn tell(&mut self, slot: u32) {
+        let node = self.node(slot);
+        let reached = node.parent == NONE || self.node(node.parent).told;
+        let told = reached && node.is_near();
+        if told != node.told {
+            self.holes |= node.children > 0;
+            self.turn(slot, told);
+        }
+    }
+
+    pub(super) fn turn(&mut self, slot: u32, told: bool) {
+        let node = &mut self.nodes[slot as usize];
+        node.told = told;
+        self.texts.tell(node.text, told);
+    }
+
+    /// Ages are kept in 32 bits: at the end of these all become half as old, which keeps their order but for equals.
+    fn next_stamp(&mut self) -> u32 {
+        if self.stamp == u32::MAX {
+            self.nodes.iter_mut().for_each(|node| node.stamp /= 2);
+            self.leaves.halve();
+            self.stamp /= 2;
+        }
+        self.stamp += 1;
+        self.stamp
     }
 
     fn release(&mut self, slot: u32, tier: Tier, changes: &mut Vec<Change>) {
@@ -232,12 +292,19 @@ impl Rank {
         if node.refs[tier as usize] == 0 {
             changes.push(Change { key: node.key, tier, position: node.position, held: false });
         }
+        self.tell(slot);
         self.prune(slot);
     }
 
-    fn insert(&mut self, place: &Place) -> u32 {
-        let Place { hash, key, parent, position, group } = *place;
-        let node = Node { hash, key, stamp: 0, parent, children: 0, position, refs: [0; _], group };
+    fn insert(&mut self, place: &Place<'_>) -> u32 {
+        let Place { hash, key, parent, position, group, seed, tokens } = *place;
+        let from = match (parent, seed) {
+            (NONE, None) => From::Nowhere,
+            (NONE, Some(seed)) => From::Seed(seed),
+            (parent, _) => From::Block(self.node(parent).text),
+        };
+        let text = self.texts.add(from, tokens);
+        let node = Node { hash, key, stamp: 0, parent, children: 0, position, text, refs: [0; _], group, told: false };
         let slot = self.free_slot(node);
         let nodes = &self.nodes;
         self.by_hash.insert_unique(spread(hash), slot, |slot| spread(nodes[*slot as usize].hash));
@@ -281,6 +348,8 @@ impl Rank {
                 entry.remove();
             }
             self.node_mut(slot).children = free;
+            let text = std::mem::replace(&mut self.node_mut(slot).text, Record::NONE);
+            self.texts.remove(text);
             (self.free, self.used) = (slot, self.used - 1);
             if parent != NONE {
                 let node = self.node_mut(parent);
@@ -300,6 +369,7 @@ impl Rank {
             let Some(slot) = self.leaves.oldest() else { return };
             changes.extend(losses(self.node(slot)));
             self.node_mut(slot).refs = [0; _];
+            self.tell(slot);
             self.tally.evicted += 1;
             self.prune(slot);
         }
@@ -328,14 +398,17 @@ impl Rank {
     }
 }
 
-/// Where a block belongs.
+/// Where a block belongs, and what is in it.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Place<'t> {
     hash: BlockHash,
     key: Key,
     parent: u32,
     position: u32,
     group: u8,
+    /// What the chain of its text begins with, if it begins the prompt.
+    seed: Option<u64>,
+    tokens: &'t [u32],
 }
 
 fn losses(node: &Node) -> impl Iterator<Item = Change> {

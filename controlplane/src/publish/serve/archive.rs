@@ -15,8 +15,11 @@ use prost::Message as _;
 use super::Counts;
 use super::poison::Poison;
 
-/// States that changes can start from. A subscriber that holds an older one gets the full state.
+/// States of late that are kept whoever needs them: a subscriber that comes back with one of these gets a change.
 const STATES: usize = 24;
+/// States that are kept at most, because subscribers need them: what each holds, and what is on its way to it. Of more than these
+/// the oldest is let go, and whoever needed it gets a full state, without what it refused.
+const MOST_STATES: usize = 64;
 /// Changes to the newest version that are kept encoded: one for each state that subscribers hold.
 const UPDATES: usize = 64;
 /// A full state is given to new subscribers for so long, though there may be newer ones: they get the rest as a change.
@@ -28,6 +31,16 @@ const FULL: Duration = Duration::from_millis(500);
 pub(super) struct Mark {
     pub(super) version: Version,
     pub(super) content_hash: u64,
+}
+
+/// Who has one needs a state: it is kept, as far as there is room.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Needed(Arc<()>);
+
+impl Needed {
+    fn by_anyone(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
 }
 
 /// A state with its version.
@@ -68,10 +81,17 @@ struct Shelf {
     version: u64,
     nonce: u64,
     current: Option<u64>,
-    states: VecDeque<(u64, Arc<Snapshot>)>,
+    states: VecDeque<Kept>,
     updates: VecDeque<Arc<Update>>,
     views: VecDeque<(ViewKey, State)>,
     full: Option<(Instant, Arc<Update>)>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    content_hash: u64,
+    snapshot: Arc<Snapshot>,
+    needed: Needed,
 }
 
 /// All of it; a look costs a lock that is held while a change is encoded, for whoever waits mostly wants the same one.
@@ -125,7 +145,12 @@ impl Archive {
         state
     }
 
-    /// A state that was published lately.
+    /// Keeps a state for who holds it, or is sent it; none where it is not known here.
+    pub(super) fn need(&self, content_hash: u64) -> Option<Needed> {
+        self.shelf().kept(content_hash).map(|kept| kept.needed.clone())
+    }
+
+    /// A state that was published lately, or is needed.
     pub(super) fn snapshot(&self, content_hash: u64) -> Option<Arc<Snapshot>> {
         self.shelf().state(content_hash)
     }
@@ -177,13 +202,28 @@ impl Archive {
 }
 
 impl Shelf {
+    /// As the newest one.
     fn keep(&mut self, content_hash: u64, snapshot: &Arc<Snapshot>) {
-        self.states.retain(|(known, _)| *known != content_hash);
-        push(&mut self.states, STATES, (content_hash, snapshot.clone()));
+        let known = self.states.iter().position(|kept| kept.content_hash == content_hash);
+        let needed = known.and_then(|place| self.states.remove(place)).map(|kept| kept.needed).unwrap_or_default();
+        self.states.push_back(Kept { content_hash, snapshot: snapshot.clone(), needed });
+        let mut late = self.states.len().saturating_sub(STATES);
+        self.states.retain(|kept| {
+            let goes = late > 0 && !kept.needed.by_anyone();
+            late = late.saturating_sub(1);
+            !goes
+        });
+        if self.states.len() > MOST_STATES {
+            self.states.pop_front();
+        }
+    }
+
+    fn kept(&self, content_hash: u64) -> Option<&Kept> {
+        self.states.iter().find(|kept| kept.content_hash == content_hash)
     }
 
     fn state(&self, content_hash: u64) -> Option<Arc<Snapshot>> {
-        self.states.iter().find(|(known, _)| *known == content_hash).map(|(_, snapshot)| snapshot.clone())
+        self.kept(content_hash).map(|kept| kept.snapshot.clone())
     }
 }
 
@@ -196,4 +236,33 @@ fn push<T>(list: &mut VecDeque<T>, most: usize, value: T) {
 
 fn wire(version: Version) -> proto::Version {
     proto::Version { epoch: version.epoch, version: version.version }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(archive: &Archive, number: u64) -> u64 {
+        let snapshot = Snapshot { fleet_seed: number, ..Snapshot::default() };
+        archive.publish(&snapshot).state.mark.content_hash
+    }
+
+    #[test]
+    fn a_state_that_is_needed_outlasts_those_of_late() {
+        let archive = Archive::new(1, 1 << 16, Arc::default());
+        let (first, second) = (publish(&archive, 1), publish(&archive, 2));
+        let needed = archive.need(first);
+        (10..10 + STATES as u64).for_each(|number| _ = publish(&archive, number));
+        assert!(archive.snapshot(first).is_some() && archive.snapshot(second).is_none());
+        drop(needed);
+        publish(&archive, 100);
+        assert!(archive.snapshot(first).is_none(), "nobody needs it any more");
+    }
+
+    #[test]
+    fn what_is_needed_is_bounded() {
+        let archive = Archive::new(1, 1 << 16, Arc::default());
+        let needed: Vec<_> = (0..200).map(|number| archive.need(publish(&archive, number))).collect();
+        assert_eq!((archive.shelf().states.len(), needed.iter().flatten().count()), (MOST_STATES, 200));
+    }
 }

@@ -2,6 +2,7 @@
 //! themselves. Values are absolute: a report replaces, a sum replaces, and nothing is lost where one is skipped. Another
 //! replica of the control plane is one more that reports, for all of its proxies; what it is told is only of ours.
 
+mod cut;
 mod engines;
 mod own;
 mod shares;
@@ -16,18 +17,10 @@ use api::proto::{BackendShare, EndpointLoad, EngineLoad, LoadReport, LoadSum, Us
 use api::uses::UseCount;
 use tokio::sync::watch;
 
+use cut::{Room, USES_IN_ONE, earliest};
 use engines::{Engines, Read};
 use shares::Shares;
 use uses::Uses;
-
-/// Endpoints in one sum, and engines in it, which stays under 1 MiB.
-const IN_ONE: usize = 16_384;
-
-/// Backends in one sum.
-const SHARES_IN_ONE: usize = 1_024;
-
-/// Blocks in one sum, and of one report that are looked at: 64 KiB.
-const USES_IN_ONE: usize = 4_096;
 
 /// Endpoints that are known at once, idle ones included.
 const MOST: usize = 2 * MAX_ENDPOINTS;
@@ -69,6 +62,8 @@ struct Endpoint {
     running: u32,
     /// As somebody measured it last.
     ttft: f32,
+    /// The sum over those who measure now, and how many they are: hundreds of proxies are not asked for each of thousands of endpoints.
+    measured: (f64, u32),
     /// When it last changed, as a number that counts changes, and by whom.
     changed: (u64, Owner),
     /// When it last changed by anyone but that one.
@@ -78,6 +73,28 @@ struct Endpoint {
 }
 
 impl Endpoint {
+    fn ttft(&self) -> f32 {
+        match self.measured {
+            (_, 0) => self.ttft,
+            (sum, count) => (sum / f64::from(count)) as f32,
+        }
+    }
+
+    /// Unknown until one said this of it.
+    fn measured(load: &Load) -> Self {
+        let mut endpoint = Self::default();
+        endpoint.measure(0.0, load.ttft);
+        endpoint
+    }
+
+    /// One measures this instead of that; 0 is nothing.
+    fn measure(&mut self, old: f32, new: f32) {
+        let (sum, count) = &mut self.measured;
+        *count = (*count + u32::from(new > 0.0)).saturating_sub(u32::from(old > 0.0));
+        // What rounding leaves does not add up.
+        *sum = if *count == 0 { 0.0 } else { *sum + f64::from(new.max(0.0)) - f64::from(old.max(0.0)) };
+    }
+
     /// When it last changed in the eyes of one proxy, whose own changes do not count.
     fn changed_for(&self, owner: Owner) -> u64 {
         if self.changed.1 == owner { self.changed_by_others } else { self.changed.0 }
@@ -102,26 +119,21 @@ struct Book {
 #[derive(Debug)]
 pub struct Loads {
     epoch: u64,
+    room: Room,
     book: Mutex<Book>,
     changed: watch::Sender<u64>,
 }
 
 impl Loads {
     pub(crate) fn new(epoch: u64) -> Self {
-        Self { epoch, book: Mutex::default(), changed: watch::channel(0).0 }
+        Self { epoch, room: Room::default(), book: Mutex::default(), changed: watch::channel(0).0 }
     }
 
     /// What the whole fleet has at an endpoint, by its handle.
     pub fn at(&self, handle: u32) -> Load {
         let book = self.book();
-        let of = |proxy: &Proxy| proxy.loads.get(&handle).map_or(0.0, |load| load.ttft);
-        let measured: Vec<f32> = book.proxies.values().map(of).filter(|ttft| *ttft > 0.0).collect();
-        let mean = measured.iter().sum::<f32>() / measured.len() as f32;
         let known = book.endpoints.get(&handle);
-        known.map_or(Load::default(), |e| {
-            let ttft = if measured.is_empty() { e.ttft } else { mean };
-            Load { queued_tokens: e.queued_tokens, running: e.running, ttft }
-        })
+        known.map_or(Load::default(), |e| Load { queued_tokens: e.queued_tokens, running: e.running, ttft: e.ttft() })
     }
 
     /// How many proxies have reported here.
@@ -197,36 +209,22 @@ impl Loads {
     /// the latter is not the last one.
     pub(super) fn sum(&self, owner: Owner, seen: u64, now: Instant) -> (LoadSum, u64) {
         let book = self.book();
+        let (endpoints, cut_endpoints) = earliest(book.since(owner, seen), self.room.endpoints);
+        let (shares, cut_shares) = earliest(book.shares.since(owner, seen), self.room.shares);
+        let (engines, cut_engines) = book.engines.since(seen, self.room.endpoints, now);
+        let (uses, cut_uses) = earliest(book.uses.since(owner, seen, now), self.room.uses);
+        let cuts = [cut_endpoints, cut_shares, cut_engines, cut_uses];
+        let up_to = cuts.into_iter().flatten().min().unwrap_or(book.change);
         let own = book.proxies.get(&owner);
-        let (engines, cut_engines) = book.engines.since(seen, IN_ONE, now);
-        let (shares, cut_shares) = book.shares.since(owner, seen, SHARES_IN_ONE);
-        let (uses, cut_uses) = book.uses.since(owner, seen, USES_IN_ONE, now);
-        let cut = cut_engines.into_iter().chain(cut_shares).chain(cut_uses).min();
-        let (mut endpoints, mut up_to) = (Vec::new(), cut.unwrap_or(book.change));
-        for (change, handle) in
-            book.order.range(seen + 1..).take_while(|(change, _)| cut.is_none_or(|cut| **change <= cut))
-        {
-            let total = &book.endpoints[handle];
-            if total.changed_for(owner) <= seen {
-                continue;
-            }
-            if endpoints.len() == IN_ONE {
-                up_to = change - 1;
-                break;
-            }
-            let own = own.and_then(|own| own.loads.get(handle)).copied().unwrap_or_default();
-            endpoints.push(EndpointLoad {
-                handle: *handle,
-                queued_tokens: total.queued_tokens.wrapping_sub(own.queued_tokens),
-                running: total.running.wrapping_sub(own.running),
-                ttft: 0.0,
-            });
-        }
-        let engines = engines.into_iter().filter(|(change, _)| *change <= up_to).map(|(_, said)| said).collect();
-        let shares = shares.into_iter().filter(|(change, _)| *change <= up_to).map(|(_, share)| share).collect();
-        let uses = packed(uses.into_iter().filter(|(change, _)| *change <= up_to).map(|(_, count)| count));
-        let sequence_seen = own.map_or(0, |own| own.sequence);
-        (LoadSum { epoch: self.epoch, sequence_seen, endpoints, shares, uses, engines }, up_to)
+        let sum = LoadSum {
+            epoch: self.epoch,
+            sequence_seen: own.map_or(0, |own| own.sequence),
+            endpoints: within(endpoints, up_to).map(|handle| book.others(own, handle)).collect(),
+            shares: within(shares, up_to).map(|name| book.shares.others(&name, owner)).collect(),
+            uses: packed(within(uses, up_to)),
+            engines: within(engines, up_to).collect(),
+        };
+        (sum, up_to)
     }
 
     fn tell(&self, book: &Book) {
@@ -248,7 +246,29 @@ fn packed(uses: impl Iterator<Item = UseCount>) -> Vec<UseCounts> {
     if entries.is_empty() { Vec::new() } else { vec![UseCounts { model: String::new(), entries }] }
 }
 
+fn within<T>(changes: Vec<(u64, T)>, up_to: u64) -> impl Iterator<Item = T> {
+    changes.into_iter().filter(move |(change, _)| *change <= up_to).map(|(_, what)| what)
+}
+
 impl Book {
+    /// Endpoints that changed after `seen` in the eyes of one proxy, each by that change.
+    fn since(&self, owner: Owner, seen: u64) -> Vec<(u64, u32)> {
+        let changed = |handle: &u32| (self.endpoints[handle].changed_for(owner), *handle);
+        self.order.range(seen + 1..).map(|(_, handle)| changed(handle)).filter(|(change, _)| *change > seen).collect()
+    }
+
+    /// What all but one have at an endpoint.
+    fn others(&self, own: Option<&Proxy>, handle: u32) -> EndpointLoad {
+        let total = &self.endpoints[&handle];
+        let own = own.and_then(|own| own.loads.get(&handle)).copied().unwrap_or_default();
+        EndpointLoad {
+            handle,
+            queued_tokens: total.queued_tokens.wrapping_sub(own.queued_tokens),
+            running: total.running.wrapping_sub(own.running),
+            ttft: 0.0,
+        }
+    }
+
     /// What one reports of these endpoints; of all others it has nothing if it speaks by this stream for the first time,
     /// which is what is returned.
     fn take(&mut self, owner: Owner, stream: u64, loads: impl Iterator<Item = (u32, Load)> + Clone) -> bool {
@@ -265,6 +285,8 @@ impl Book {
 
     fn set(&mut self, owner: Owner, handle: u32, load: Load) {
         let Some(proxy) = self.proxies.get_mut(&owner) else { return };
+        // What makes no sense is not measured: in a sum it would stay.
+        let load = Load { ttft: if load.ttft.is_finite() { load.ttft } else { 0.0 }, ..load };
         let idle = (load.queued_tokens, load.running) == (0, 0);
         if !idle && proxy.loads.len() >= MAX_ENDPOINTS && !proxy.loads.contains_key(&handle) {
             return;
@@ -275,11 +297,14 @@ impl Book {
         }
         let old = if idle { proxy.loads.remove(&handle) } else { proxy.loads.insert(handle, load) };
         let old = old.unwrap_or_default();
+        if let Some(endpoint) = self.endpoints.get_mut(&handle) {
+            endpoint.measure(old.ttft, if idle { 0.0 } else { load.ttft });
+        }
         if (old.queued_tokens, old.running) == (load.queued_tokens, load.running) {
             return;
         }
         self.change += 1;
-        let endpoint = self.endpoints.entry(handle).or_default();
+        let endpoint = self.endpoints.entry(handle).or_insert_with(|| Endpoint::measured(&load));
         if load.ttft > 0.0 {
             endpoint.ttft = load.ttft;
         }

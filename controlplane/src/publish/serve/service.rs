@@ -79,6 +79,8 @@ pub(super) enum Frame {
     Shared(Bytes),
     /// For one.
     Own(Box<ToDataPlane>),
+    /// A head for one, and what many share.
+    Two(Bytes, Bytes),
 }
 
 impl Frame {
@@ -87,6 +89,7 @@ impl Frame {
         match self {
             Self::Shared(bytes) => bytes.len(),
             Self::Own(message) => message.encoded_len(),
+            Self::Two(head, shared) => head.len() + shared.len(),
         }
     }
 }
@@ -121,6 +124,12 @@ impl Encoder for FrameEncoder {
             Frame::Shared(bytes) => {
                 buf.reserve(bytes.len());
                 buf.put(bytes);
+                Ok(())
+            }
+            Frame::Two(head, shared) => {
+                buf.reserve(head.len() + shared.len());
+                buf.put(head);
+                buf.put(shared);
                 Ok(())
             }
             Frame::Own(message) => message.encode(buf).map_err(|error| Status::internal(error.to_string())),

@@ -1,5 +1,7 @@
 //! The task of one stream: it carries out what the subscriber's state machine decides, passes reports on, and sends sums.
 
+mod lanes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,7 +11,7 @@ use api::limits::MAX_NAME_BYTES;
 use api::proto::config_ack::Result as Answer;
 use api::proto::from_data_plane::Message as Said;
 use api::proto::to_data_plane::Message as Told;
-use api::proto::{ConfigAck, FromDataPlane, LoadSum, Predictions, Subscribe, ToDataPlane, Welcome};
+use api::proto::{ConfigAck, FromDataPlane, LoadSum, Subscribe, ToDataPlane, Welcome};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use tonic::metadata::MetadataMap;
@@ -18,6 +20,7 @@ use tonic::{Status, Streaming};
 use super::archive::{Published, Update};
 use super::budget::Budget;
 use super::identify::Identity;
+use super::kv::Teller;
 use super::load::Owner;
 use super::predictions::{Feed, Listener};
 use super::progress::{DataPlane, Seat};
@@ -127,6 +130,31 @@ struct Sending {
     next: usize,
 }
 
+/// What is to be had by all.
+type Newest = watch::Receiver<Option<Arc<Published>>>;
+
+/// What a stream looks at all the time.
+struct Watched {
+    current: Newest,
+    /// Counts changes of the load, of what engines hold, and of what is predicted.
+    loads: watch::Receiver<u64>,
+    kv: watch::Receiver<u64>,
+    predicted: watch::Receiver<u64>,
+    closing: watch::Receiver<bool>,
+}
+
+impl Watched {
+    fn new(hub: &Hub) -> Self {
+        Self {
+            current: hub.current.subscribe(),
+            loads: hub.loads.watch(),
+            kv: hub.kv.watch(),
+            predicted: hub.predictions.watch(),
+            closing: hub.closing.subscribe(),
+        }
+    }
+}
+
 struct Stream {
     hub: Arc<Hub>,
     subscriber: Subscriber,
@@ -142,7 +170,8 @@ struct Stream {
     load_seen: u64,
     load_due: Option<Instant>,
     load_sent: Instant,
-    wants_kv: bool,
+    kv: Option<Teller>,
+    kv_due: Option<Instant>,
     feed: Feed,
     /// The feed has begun: handles mean something over there.
     feeding: bool,
@@ -155,6 +184,8 @@ enum Event {
     Room,
     LoadChanged,
     LoadDue,
+    KvChanged,
+    KvDue,
     Predicted,
     Late,
     Ends,
@@ -168,7 +199,7 @@ impl Stream {
         // Processes name themselves by a random number of 64 bits; a stream without a name has its own small one.
         let owner = Owner::Proxy(if subscribe.instance == 0 { seat.stream() } else { subscribe.instance });
         Self {
-            subscriber: Subscriber::new(subscribe),
+            subscriber: Subscriber::new(subscribe, &hub.archive),
             owner,
             wants_load: subscribe.load,
             sending: None,
@@ -179,7 +210,8 @@ impl Stream {
             load_seen: 0,
             load_due: None,
             load_sent: now,
-            wants_kv: subscribe.kv,
+            kv: subscribe.kv.then(|| Teller::new(hub.kv.clone(), subscribe, random())),
+            kv_due: None,
             feed: Feed::new(Listener::Proxy(owner), hub.options.bytes_per_second, now),
             feeding: false,
             hub,
@@ -188,25 +220,19 @@ impl Stream {
     }
 
     async fn run(&mut self, call: &mut Call) -> Result<(), Status> {
-        let mut current = self.hub.current.subscribe();
-        let mut loads = self.hub.loads.watch();
-        let mut predicted = self.hub.predictions.watch();
-        let mut closing = self.hub.closing.subscribe();
+        let mut watched = Watched::new(&self.hub);
         loop {
-            self.decide(&mut current);
-            self.feeding |= self.wants_kv && self.may_load();
-            let wait = self.wait(call, &mut current, &mut loads, &mut closing);
-            let event = tokio::select! {
-                event = wait => event?,
-                () = self.predicted(&mut predicted), if self.feeding && self.sending.is_none() => Event::Predicted,
-            };
-            match event {
+            self.decide(&mut watched.current);
+            self.feeding |= self.kv.is_some() && self.may_load();
+            match self.wait(call, &mut watched).await? {
                 Event::Said(Some(message)) => self.hear(message)?,
                 Event::Said(None) | Event::Gone | Event::Ends => return Ok(()),
                 Event::Published => {}
                 Event::Room => self.send_next(call).await?,
                 Event::LoadChanged => self.plan_load(),
                 Event::LoadDue => self.send_load(call)?,
+                Event::KvChanged => self.plan_kv(),
+                Event::KvDue => self.send_kv(call),
                 Event::Predicted => self.send_predictions(call),
                 Event::Late => {
                     self.hub.counts.cut_off.fetch_add(1, Relaxed);
@@ -218,7 +244,7 @@ impl Stream {
     }
 
     /// Begins the next change where there is one, and the sums once their handles mean something over there.
-    fn decide(&mut self, current: &mut watch::Receiver<Option<Arc<Published>>>) {
+    fn decide(&mut self, current: &mut Newest) {
         if self.sending.is_some() {
             return;
         }
@@ -235,13 +261,8 @@ impl Stream {
         }
     }
 
-    async fn wait(
-        &self,
-        call: &mut Call,
-        current: &mut watch::Receiver<Option<Arc<Published>>>,
-        loads: &mut watch::Receiver<u64>,
-        closing: &mut watch::Receiver<bool>,
-    ) -> Result<Event, Status> {
+    async fn wait(&self, call: &mut Call, watched: &mut Watched) -> Result<Event, Status> {
+        let Watched { current, loads, kv, predicted, closing } = watched;
         let at = |time: Option<Instant>| sleep_until(time.unwrap_or(self.ends).into());
         let event = tokio::select! {
             message = call.inbound.message() => Event::Said(message?),
@@ -250,6 +271,9 @@ impl Stream {
             room = call.outbound.reserve(), if self.sending.is_some() => if room.is_ok() { Event::Room } else { Event::Gone },
             _ = loads.changed(), if self.load_begun && self.load_due.is_none() => Event::LoadChanged,
             () = at(self.load_due), if self.load_due.is_some() && self.sending.is_none() => Event::LoadDue,
+            _ = kv.changed(), if self.kv.is_some() && self.kv_due.is_none() => Event::KvChanged,
+            () = at(self.kv_due), if self.kv_due.is_some() && self.sending.is_none() => Event::KvDue,
+            () = self.predicted(predicted), if self.feeding && self.sending.is_none() => Event::Predicted,
             () = at(self.answer_by), if self.answer_by.is_some() => Event::Late,
             () = at(None) => Event::Ends,
             _ = closing.wait_for(|closing| *closing) => Event::Closing,
@@ -293,8 +317,15 @@ impl Stream {
                 Ok(())
             }
             Some(Said::Subscribe(_)) => Err(Status::invalid_argument("a stream is subscribed once")),
-            // The KV lane has no data yet; what a later data plane says besides is not for this control plane.
-            Some(Said::Kv(_)) | None => Ok(()),
+            Some(Said::Kv(digests)) => {
+                if let Some(kv) = &mut self.kv {
+                    kv.hear(digests);
+                    self.plan_kv();
+                }
+                Ok(())
+            }
+            // What a later data plane says besides is not for this control plane.
+            None => Ok(()),
         }
     }
 
@@ -307,7 +338,10 @@ impl Stream {
             return Err(Status::invalid_argument("an answer before all of the change was sent"));
         }
         match self.subscriber.hear(ack, &self.hub.archive) {
-            Heard::Applied => drop(self.hub.counts.applied.fetch_add(1, Relaxed)),
+            Heard::Applied => {
+                self.hub.counts.applied.fetch_add(1, Relaxed);
+                self.begin_kv();
+            }
             Heard::Refused => {
                 self.hub.counts.refused.fetch_add(1, Relaxed);
                 tracing::warn!(reason = said.as_deref(), stream = self.seat.stream(), "a data plane refused a change");
@@ -362,33 +396,6 @@ impl Stream {
             self.plan_load_again(up_to);
         }
         Ok(())
-    }
-
-    /// Until there is something to tell of predictions, and the time for it has come.
-    async fn predicted(&self, predicted: &mut watch::Receiver<u64>) {
-        // An error means that the hub is gone, and with it the stream.
-        let _ = predicted.wait_for(|logged| self.feed.is_behind(*logged)).await;
-        sleep_until(self.feed.due().into()).await;
-    }
-
-    /// Where the data plane does not read they wait; once they are behind the log, it is told all again.
-    fn send_predictions(&mut self, call: &Call) {
-        let now = Instant::now();
-        let Ok(room) = call.outbound.try_reserve() else {
-            return self.feed.postpone(now + self.hub.options.load_interval);
-        };
-        let warming = self.feed.is_warming();
-        let marks = self.feed.next(&self.hub.predictions, now);
-        if marks.is_empty() {
-            return;
-        }
-        let entries = api::predictions::pack(marks);
-        let frame = own(Told::Predictions(Predictions { epoch: self.hub.epoch, entries }));
-        if !warming {
-            self.budget.spend(frame.len(), now);
-            self.feed.postpone(now + self.budget.wait(now));
-        }
-        room.send(Ok(frame));
     }
 
     fn plan_load_again(&mut self, up_to: u64) {

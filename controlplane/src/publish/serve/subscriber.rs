@@ -6,7 +6,7 @@ use api::proto::config_ack::Result as Answer;
 use api::proto::{ConfigAck, Refused, Subscribe};
 use api::snapshot::Version;
 
-use super::archive::{Archive, Mark, Published, State, Update};
+use super::archive::{Archive, Mark, Needed, Published, State, Update};
 use super::poison::Poison;
 
 #[derive(Debug)]
@@ -14,12 +14,16 @@ struct Flight {
     nonce: u64,
     base: Option<Mark>,
     target: Mark,
+    /// The target is kept: it may be refused, and is what is held once it is not.
+    needed: Option<Needed>,
 }
 
 /// One data plane.
 #[derive(Debug)]
 pub(super) struct Subscriber {
     held: Option<Mark>,
+    /// What is held is kept: objects that are refused stay in the form that they have there.
+    needed: Option<Needed>,
     flight: Option<Flight>,
     poison: Poison,
     /// The version that the poison was last compared with.
@@ -43,12 +47,13 @@ pub(super) enum Heard {
 }
 
 impl Subscriber {
-    pub(super) fn new(subscribe: &Subscribe) -> Self {
+    pub(super) fn new(subscribe: &Subscribe, archive: &Archive) -> Self {
         let held = subscribe.held.map(|held| Mark {
             version: Version { epoch: held.epoch, version: held.version },
             content_hash: subscribe.content_hash,
         });
-        Self { held, flight: None, poison: Poison::default(), compared: None, stuck: None, answers: 0 }
+        let needed = held.and_then(|held| archive.need(held.content_hash));
+        Self { held, needed, flight: None, poison: Poison::default(), compared: None, stuck: None, answers: 0 }
     }
 
     /// What is to be sent next; none while a change is on its way or where nothing is to be changed. A stream's first
@@ -63,7 +68,8 @@ impl Subscriber {
             return None;
         }
         let update = archive.update(self.held, &target, self.answers == 0);
-        self.flight = Some(Flight { nonce: update.nonce, base: update.base, target: update.target });
+        let needed = archive.need(update.target.content_hash);
+        self.flight = Some(Flight { nonce: update.nonce, base: update.base, target: update.target, needed });
         Some(update)
     }
 
@@ -82,7 +88,7 @@ impl Subscriber {
         self.answers += 1;
         match ack.result {
             Some(Answer::Applied(_)) => {
-                self.held = Some(flight.target);
+                (self.held, self.needed) = (Some(flight.target), flight.needed);
                 self.stuck = None;
                 Heard::Applied
             }
@@ -91,7 +97,7 @@ impl Subscriber {
                 Heard::Refused
             }
             Some(Answer::Resync(_)) if flight.base.is_some() => {
-                self.held = None;
+                (self.held, self.needed) = (None, None);
                 Heard::Resync
             }
             Some(Answer::Resync(_)) => Heard::Nonsense("a full state has no base that could be wrong"),

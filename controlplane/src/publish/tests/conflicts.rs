@@ -5,7 +5,7 @@ use crate::publish::Reason;
 use crate::world::Seniority;
 
 #[test]
-fn a_name_belongs_to_the_namespace_of_its_oldest_route() {
+fn c11_a_name_belongs_to_the_namespace_of_its_oldest_route() {
     let yaml = route("b/first", "modelName: m", "s") + &route("a/second", "modelName: m", "s");
     check(&yaml, "route b/first model m\n  rule → b/s 100");
     let verdicts = built(&yaml).verdicts.routes;
@@ -46,7 +46,7 @@ fn adapters_are_names_too_and_a_route_that_loses_one_takes_none() {
 }
 
 #[test]
-fn age_is_the_creation_time_then_the_name() {
+fn c11_age_is_the_creation_time_then_the_name() {
     let yaml = route("b/old", "modelName: m", "s")
         + &route("a/new", "modelName: m", "s")
         + &route("c/old", "modelName: n", "s");

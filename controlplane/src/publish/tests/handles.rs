@@ -26,7 +26,7 @@ fn an_endpoint_keeps_its_number_while_others_come_and_go() {
 }
 
 #[test]
-fn a_pod_made_anew_is_another_endpoint() {
+fn c11_a_pod_made_anew_is_another_endpoint() {
     let mut memory = Memory::default();
     let pod_of = |uid: &str| {
         format!(

@@ -23,7 +23,7 @@ fn check_poison(rules: &str, sentence: &str) {
 }
 
 #[test]
-fn a_route_that_cannot_be_published_is_left_out_alone() {
+fn c09_a_route_that_cannot_be_published_is_left_out_alone() {
     check_poison("[{modelMatch: {uri: {regex: '('}}, targetModels: [{modelServerName: s}]}]", "regex");
     check_poison("[{modelMatch: {uri: {regex: '(a{1000}){1000}'}}, targetModels: [{modelServerName: s}]}]", "regex");
     check_poison("[{targetModels: []}]", "target");
@@ -57,7 +57,7 @@ fn a_bad_edit_leaves_the_last_good_form_in_force() {
 }
 
 #[test]
-fn endpoints_move_on_under_a_bad_edit() {
+fn c09_endpoints_move_on_under_a_bad_edit() {
     let mut memory = Memory::default();
     rebuilt(&(server("d/s") + &pod("d/a", "app: s", "10.0.0.1")), &mut memory);
     let bad = server("d/s").replace("port: 8000", "port: 0");

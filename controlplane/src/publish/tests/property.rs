@@ -97,7 +97,7 @@ impl Truth {
             "workloadPort": {"port": 8000 + u16::from(i)},
         });
         let spec = Ok(Arc::new(serde_json::from_value(spec).unwrap()));
-        let held = Held { generation: 1, seniority: Seniority::Created(i.into()), spec };
+        let held = Held { uid: "".into(), generation: 1, seniority: Seniority::Created(i.into()), spec };
         self.world.servers.insert(name(&format!("d/s{i}")), held);
         if !labels.is_empty() {
             self.selects.insert(i, labels);
@@ -127,7 +127,7 @@ fn published(snapshot: &Snapshot) -> Members {
 
 proptest! {
     #[test]
-    fn a_publish_never_has_fewer_endpoints_than_old_and_new_share(edits in vec(edit(), 1..40)) {
+    fn c02_a_publish_never_has_fewer_endpoints_than_old_and_new_share(edits in vec(edit(), 1..40)) {
         let (mut truth, mut memory) = (Truth::default(), Memory::default());
         let mut handles: BTreeMap<u32, EndpointKey> = BTreeMap::new();
         let mut before = Members::new();

@@ -51,6 +51,11 @@ impl File {
         self.stamp == *stamp && self.again.is_none_or(|at| at > now)
     }
 
+    /// Whether it was read with this stamp.
+    pub(super) fn is_of(&self, stamp: &Stamp) -> bool {
+        self.stamp == *stamp
+    }
+
     /// Reads the file; whether what it says has changed.
     pub(super) fn reread(&mut self, path: &Path, stamp: Stamp, now: Instant) -> bool {
         // Once more, unless this is the once more.

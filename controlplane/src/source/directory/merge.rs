@@ -118,9 +118,9 @@ impl<'f> Merge<'f> {
 /// In its latest form where that can be read. Where it cannot, the world says so, and what was published of it stays.
 fn put<T>(kind: &mut Kind<T>, custom: &Custom<T>, seniority: Seniority, problems: &[String]) {
     let spec = if problems.is_empty() { Ok(Arc::clone(&custom.spec)) } else { Err(problems.into()) };
-    kind.insert(custom.name.clone(), Held { generation: custom.generation, seniority, spec });
+    kind.insert(custom.name.clone(), Held { uid: "".into(), generation: custom.generation, seniority, spec });
 }
 
 fn refuse<T>(kind: &mut Kind<T>, name: ObjectName, seniority: Seniority, problems: Arc<[String]>) {
-    kind.insert(name, Held { generation: 0, seniority, spec: Err(problems) });
+    kind.insert(name, Held { uid: "".into(), generation: 0, seniority, spec: Err(problems) });
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use super::{Directory, LONGEST, QUIET, TICK, reading_of, watch};
+use super::{BRIEF, Directory, LONGEST, QUIET, TICK, reading_of, watch};
 use crate::source::Reading;
 use crate::world::{Held, ObjectName};
 
@@ -46,6 +46,11 @@ impl Bench {
 
     fn write(&self, name: &str, text: &str) {
         write(&self.path(name), text);
+    }
+
+    fn replace(&self, name: &str, text: &str) {
+        self.write(".new", text);
+        fs::rename(self.path(".new"), self.path(name)).unwrap();
     }
 
     fn look_after(&mut self, pause: Duration) -> Option<Reading> {
@@ -109,15 +114,34 @@ fn a_single_file_is_a_directory_of_one() {
 }
 
 #[test]
-fn an_edit_counts_once_it_has_rested() {
-    let (mut bench, _) = Bench::of(&[("a.yaml", &pod("a", "10.0.0.1"))]);
-    bench.write("b.yaml", &pod("b", "10.0.0.2"));
+fn what_is_written_in_place_counts_once_it_has_rested() {
+    let (one, two) = (pod("a", "10.0.0.1"), pod("b", "10.0.0.2"));
+    let (mut bench, _) = Bench::of(&[("a.yaml", &one), ("b.yaml", &two)]);
+    bench.write("a.yaml", &(pod("a", "10.0.0.1") + &pod("c", "10.0.0.3")));
     assert!(bench.look_after(Duration::ZERO).is_none());
-    bench.write("c.yaml", &pod("c", "10.0.0.3"));
+    bench.write("b.yaml", &(pod("b", "10.0.0.2") + &pod("d", "10.0.0.4")));
     assert!(bench.look_after(QUIET / 2).is_none());
     assert!(bench.look_after(QUIET / 2).is_none(), "it rests since its last change, not its first");
-    assert_eq!(pods(&bench.look_after(QUIET / 2).unwrap()).len(), 3);
+    assert_eq!(pods(&bench.look_after(QUIET / 2).unwrap()).len(), 4);
     assert!(bench.look_after(QUIET).is_none(), "nothing is said twice");
+}
+
+#[test]
+fn what_takes_anothers_place_is_whole_and_rests_briefly() {
+    let (mut bench, _) = Bench::of(&[("a.yaml", &pod("a", "10.0.0.1"))]);
+    bench.replace("a.yaml", &pod("a", "10.0.0.9"));
+    assert!(bench.look_after(Duration::ZERO).is_none());
+    bench.write("b.yaml", &pod("b", "10.0.0.2"));
+    assert!(bench.look_after(BRIEF / 2).is_none());
+    assert!(bench.look_after(BRIEF / 2).is_none(), "several files arrive together");
+    assert_eq!(pods(&bench.look_after(BRIEF / 2 + Duration::from_millis(1)).unwrap()), ["a 10.0.0.9", "b 10.0.0.2"]);
+    // Where somebody writes into one that was replaced, it is waited for as any other.
+    bench.replace("a.yaml", &pod("a", "10.0.0.3"));
+    assert!(bench.look_after(TICK * 2).is_none());
+    bench.write("a.yaml", &(pod("a", "10.0.0.4") + "# more\n"));
+    assert!(bench.look_after(BRIEF / 2).is_none());
+    assert!(bench.look_after(BRIEF).is_none());
+    assert_eq!(pods(&bench.look_after(QUIET).unwrap())[0], "a 10.0.0.4");
 }
 
 #[test]

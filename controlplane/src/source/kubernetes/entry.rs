@@ -1,5 +1,7 @@
 //! One object of a list, read and trimmed.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,6 +13,8 @@ use crate::source::manifest::{self, Identity, Manifest, Read};
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) identity: Identity,
+    /// `metadata.uid`.
+    pub(super) uid: Arc<str>,
     /// `metadata.generation`, 0 where its kind has none.
     pub(super) generation: i64,
     /// `metadata.creationTimestamp`, in seconds since 1970.
@@ -28,6 +32,7 @@ struct Head {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Metadata {
+    uid: Option<String>,
     generation: Option<i64>,
     creation_timestamp: Option<jiff::Timestamp>,
 }
@@ -55,5 +60,6 @@ pub(super) fn entry(watched: &Watched, mut value: Value) -> Option<Entry> {
         Read::Other => return None,
     };
     let created = metadata.creation_timestamp.map_or(0, jiff::Timestamp::as_second);
-    Some(Entry { identity, generation: metadata.generation.unwrap_or_default(), created, says })
+    let (uid, generation) = (metadata.uid.unwrap_or_default().into(), metadata.generation.unwrap_or_default());
+    Some(Entry { identity, uid, generation, created, says })
 }

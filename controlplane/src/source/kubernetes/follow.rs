@@ -41,6 +41,7 @@ pub(super) struct Follower {
     counts: Arc<Watches>,
     newest: Newest,
     pause: Pause,
+    fails: bool,
 }
 
 /// Why an answer was of no use.
@@ -106,7 +107,7 @@ impl Follower {
         tell: Sender<Change>,
         counts: Arc<Watches>,
     ) -> Self {
-        Self { client, place, watched, tell, counts, newest: Newest::default(), pause: Pause::default() }
+        Self { client, place, watched, tell, counts, newest: Newest::default(), pause: Pause::default(), fails: false }
     }
 
     /// Until nobody listens.
@@ -166,6 +167,7 @@ impl Follower {
             return Err(Failure::Older(version));
         }
         self.counts.listed(self.watched.kind());
+        self.fails(false);
         self.tell(Change::Listed(self.place, entries)).await?;
         Ok(version)
     }
@@ -181,6 +183,7 @@ impl Follower {
         let request = request.map_err(Error::BuildRequest)?;
         let opened = timeout(ANSWER, self.client.request_events::<Value>(request)).await;
         let mut events = pin!(opened.map_err(|_| Failure::Silent(ANSWER))??);
+        self.fails(false);
         while let Some(event) = timeout(SILENCE, events.try_next()).await.map_err(|_| Failure::Silent(SILENCE))?? {
             let version = self.take(event).await?;
             // From nowhere a watch would begin anew, and never say what was deleted.
@@ -217,7 +220,10 @@ impl Follower {
         self.counts.failed(self.watched.kind());
         let change = match failure.code() {
             401 | 403 if self.watched.is_optional() => Change::Denied(self.place),
-            _ => Change::Failed(self.place, sentence.clone()),
+            _ => {
+                self.fails(true);
+                Change::Failed(self.place, sentence.clone())
+            }
         };
         if self.tell(change).await.is_err() {
             return;
@@ -225,6 +231,12 @@ impl Follower {
         let pause = self.pause.next(failure.asked());
         tracing::warn!(list = %self.watched, again_in = ?pause, "{sentence}");
         sleep(pause).await;
+    }
+
+    fn fails(&mut self, fails: bool) {
+        if std::mem::replace(&mut self.fails, fails) != fails {
+            self.counts.failing(self.watched.kind(), fails);
+        }
     }
 
     async fn tell(&self, change: Change) -> Result<(), Failure> {

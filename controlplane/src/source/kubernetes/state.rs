@@ -112,18 +112,18 @@ impl State {
     }
 
     fn put(&mut self, entry: Entry) -> bool {
-        let Entry { identity, generation, created, says } = entry;
-        let seniority = Seniority::Created(created);
+        let Entry { identity, uid, generation, created, says } = entry;
+        let whose = Whose { uid, seniority: Seniority::Created(created) };
         let name = ObjectName::new(Arc::clone(&identity.namespace), Arc::clone(&identity.name));
         let world = &mut self.world;
         let (news, problems) = match says {
-            Ok(manifest) => (put(world, manifest, seniority), Vec::new()),
+            Ok(manifest) => (put(world, manifest, whose), Vec::new()),
             Err(problems) => {
                 let why: Arc<[String]> = problems.clone().into();
                 let news = match identity.kind {
-                    "ModelRoute" => hold(&mut world.routes, name, generation, seniority, Err(why)),
-                    "ModelServer" => hold(&mut world.servers, name, generation, seniority, Err(why)),
-                    "ExternalModelProvider" => hold(&mut world.providers, name, generation, seniority, Err(why)),
+                    "ModelRoute" => hold(&mut world.routes, name, generation, whose, Err(why)),
+                    "ModelServer" => hold(&mut world.servers, name, generation, whose, Err(why)),
+                    "ExternalModelProvider" => hold(&mut world.providers, name, generation, whose, Err(why)),
                     "Pod" => world.pods.remove(&name).is_some(),
                     // The scheduler goes on as it was configured last.
                     _ => false,
@@ -155,17 +155,23 @@ impl State {
     }
 }
 
+/// Which object of its name it is.
+struct Whose {
+    uid: Arc<str>,
+    seniority: Seniority,
+}
+
 /// Whether it says something else than before. Most that is written to pods and nodes is a status that nobody here reads.
-fn put(world: &mut World, manifest: Manifest, seniority: Seniority) -> bool {
+fn put(world: &mut World, manifest: Manifest, whose: Whose) -> bool {
     match manifest {
         Manifest::Route(Custom { name, generation, spec }) => {
-            hold(&mut world.routes, name, generation, seniority, Ok(spec))
+            hold(&mut world.routes, name, generation, whose, Ok(spec))
         }
         Manifest::Server(Custom { name, generation, spec }) => {
-            hold(&mut world.servers, name, generation, seniority, Ok(spec))
+            hold(&mut world.servers, name, generation, whose, Ok(spec))
         }
         Manifest::Provider(Custom { name, generation, spec }) => {
-            hold(&mut world.providers, name, generation, seniority, Ok(spec))
+            hold(&mut world.providers, name, generation, whose, Ok(spec))
         }
         Manifest::Pod(pod) => world.pods.insert(pod.name.clone(), pod.clone()) != Some(pod),
         Manifest::Node(name, labels) => world.nodes.insert(name, labels.clone()) != Some(labels),
@@ -181,10 +187,11 @@ fn hold<T: PartialEq>(
     kind: &mut Kind<T>,
     name: ObjectName,
     generation: i64,
-    seniority: Seniority,
+    whose: Whose,
     spec: Result<Arc<T>, Arc<[String]>>,
 ) -> bool {
-    let held = Held { generation, seniority, spec };
+    let Whose { uid, seniority } = whose;
+    let held = Held { uid, generation, seniority, spec };
     kind.insert(name, held.clone()).as_ref() != Some(&held)
 }
 

@@ -5,8 +5,17 @@ use std::sync::Mutex;
 use super::entry::entry;
 use super::*;
 
+mod histories;
+mod server;
+mod site;
+
 /// The times of the readings, from the start, for pods that change at `changes`.
 async fn readings(changes: &[u64]) -> Vec<(u64, usize)> {
+    readings_beside(changes, &[]).await
+}
+
+/// The same while one pod is said at each of `noise`, and says nothing new from the second time on.
+async fn readings_beside(changes: &[u64], noise: &[u64]) -> Vec<(u64, usize)> {
     let watched = Watched::all(&Scope::default());
     let pods = watched.iter().position(|watched| watched.kind() == "Pod").unwrap();
     let (tell, told) = mpsc::channel(CHANGES);
@@ -21,9 +30,12 @@ async fn readings(changes: &[u64]) -> Vec<(u64, usize)> {
         for place in 0..watched.len() {
             tell.send(Change::Listed(place, Vec::new())).await.unwrap();
         }
-        for (number, at) in changes.iter().enumerate() {
-            tokio::time::sleep_until(begin + Duration::from_millis(*at)).await;
-            let pod = serde_json::json!({"metadata": {"name": format!("p{number}"), "namespace": "d"}});
+        let changes = changes.iter().enumerate().map(|(number, at)| (*at, format!("p{number}")));
+        let mut all: Vec<_> = changes.chain(noise.iter().map(|at| (*at, "noise".to_owned()))).collect();
+        all.sort();
+        for (at, name) in all {
+            tokio::time::sleep_until(begin + Duration::from_millis(at)).await;
+            let pod = serde_json::json!({"metadata": {"name": name, "namespace": "d"}});
             tell.send(Change::Put(pods, entry(&watched[pods], pod).unwrap())).await.unwrap();
         }
         tokio::time::sleep(PERIOD * 2).await;
@@ -44,7 +56,13 @@ async fn changes_close_together_are_read_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storm_is_read_twenty_times_a_second() {
+async fn what_is_no_news_delays_nothing() {
+    let noise: Vec<u64> = (0..100).map(|n| 900 + 2 * n).collect();
+    assert_eq!(readings_beside(&[1_001], &noise).await, [(10, 0), (910, 1), (1_011, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c12_a_storm_is_read_twenty_times_a_second() {
     let storm: Vec<u64> = (0..1_000).map(|n| 1_000 + n).collect();
     let readings = readings(&storm).await;
     let during = readings.iter().filter(|(at, _)| (1_000..2_000).contains(at)).count();

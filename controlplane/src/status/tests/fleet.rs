@@ -100,7 +100,7 @@ fn a_fleet_that_refuses_a_route_and_restarts_stays_within_a_hundred_writes() {
 }
 
 #[test]
-fn a_refusal_goes_before_counts_and_ends_when_nobody_refuses_any_more() {
+fn c13_a_refusal_goes_before_counts_and_ends_when_nobody_refuses_any_more() {
     let mut site = Site::with_routes(200);
     site.build();
     site.data_planes(3, 1, Some(0));

@@ -32,7 +32,7 @@ pub(super) struct Holders {
 
 /// What became of an insert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Inserted {
+pub enum Inserted {
     /// The owner is now one of the key's.
     New,
     /// It already was.

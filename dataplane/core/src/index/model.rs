@@ -6,6 +6,7 @@ use api::id::EndpointKey;
 use loom::thread;
 
 use super::holders::Holders;
+use super::lives::{Lives, sweep};
 use super::map::{Cursor, Map};
 use super::owners::Owners;
 use super::sync::{AtomicU64, Ordering};
@@ -84,14 +85,43 @@ fn an_owner_id_is_not_given_again_while_a_cell_or_a_reader_names_it() {
 
         owners.release(&old);
         let view = Arc::clone(owners.view());
-        assert!(owners.begin_sweep());
-        while !holders.sweep(&mut Cursor::default(), usize::MAX, |owner| view.seat(owner).is_some()) {}
-        owners.end_sweep();
-        turn.fetch_add(1, Ordering::Release);
-        if seen.load(Ordering::Acquire) >= turn.load(Ordering::Relaxed) {
-            owners.free_rested();
+        sweep(&mut owners.lives, (&mut holders, &mut Cursor::default()), usize::MAX, &turn);
+        if seen.load(Ordering::Acquire) >= owners.lives.rests_since().unwrap() {
+            owners.lives.free_rested();
             owners.seat(&new);
             assert_eq!(view.owner(Seat(1)), Some(OwnerId(0)));
+        }
+        core.join().unwrap();
+    });
+}
+
+#[test]
+fn what_a_model_forgets_is_never_found_at_another_seat() {
+    explore(|| {
+        let (mut lives, mut holders) = (Lives::new(1), Holders::new(0));
+        let old = lives.begin(None).unwrap();
+        holders.insert(7, old);
+        let (turn, seen) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(1)));
+
+        let (mut reader, view) = (holders.reader(), Arc::clone(lives.view()));
+        let (its_turn, its_seen) = (Arc::clone(&turn), Arc::clone(&seen));
+        let core = thread::spawn(move || {
+            for _ in 0..2 {
+                reader.owners(7, |owner| {
+                    assert_ne!(view.seat(owner), Some(Seat(1)), "what was forgotten is another's");
+                    true
+                });
+                its_seen.store(its_turn.load(Ordering::Acquire), Ordering::Release);
+            }
+        });
+
+        lives.bind(old, Some(Seat(0)));
+        lives.end(old);
+        sweep(&mut lives, (&mut holders, &mut Cursor::default()), usize::MAX, &turn);
+        assert_eq!(lives.begin(Some(Seat(1))), None);
+        if seen.load(Ordering::Acquire) >= lives.rests_since().unwrap() {
+            lives.free_rested();
+            assert_eq!(lives.begin(Some(Seat(1))), Some(OwnerId(0)));
         }
         core.join().unwrap();
     });

@@ -16,6 +16,13 @@ struct Node {
     newer: u32,
     older: u32,
     tokens: u32,
+    /// When it was last asked for, in ticks.
+    at: u32,
+}
+
+/// Time is counted in 16 ms: 32 bits last two years.
+pub(super) fn ticks(now_ms: u64) -> u32 {
+    (now_ms >> 4) as u32
 }
 
 /// Where a mark's node is. With the key's low half beside it a search, and what closes a gap, need not look at nodes, which
@@ -41,6 +48,8 @@ pub(super) struct Recency {
     oldest: u32,
     marks: usize,
     tokens: u64,
+    /// The time, in ticks.
+    now: u32,
     /// What the cache holds.
     pub(super) capacity: u64,
 }
@@ -55,6 +64,7 @@ impl Recency {
             oldest: NONE,
             marks: 0,
             tokens: 0,
+            now: 0,
             capacity,
         }
     }
@@ -69,6 +79,11 @@ impl Recency {
             + self.index.len() * size_of::<Place>()
     }
 
+    /// What follows happens at this time, in milliseconds.
+    pub(super) fn set_now(&mut self, now_ms: u64) {
+        self.now = ticks(now_ms);
+    }
+
     /// The newest is this mark. False when it was known.
     pub(super) fn push(&mut self, key: u64, parent: u64, tokens: u32) -> bool {
         if let Some(at) = self.find(key) {
@@ -78,7 +93,7 @@ impl Recency {
         if (self.marks + 1) * 2 > self.index.len() {
             self.reindex(self.index.len() * 2);
         }
-        let at = self.link(Node { key, parent, newer: NONE, older: NONE, tokens });
+        let at = self.link(Node { key, parent, newer: NONE, older: NONE, tokens, at: 0 });
         self.enter(Place { at, low: key as u32 });
         self.marks += 1;
         true
@@ -93,10 +108,11 @@ impl Recency {
         match newest {
             Some(node) if node.key == 0 && node.tokens.saturating_add(tokens) <= LOOSE_TOKENS => {
                 self.nodes[self.newest as usize].tokens += tokens;
+                self.nodes[self.newest as usize].at = self.now;
                 self.tokens += u64::from(tokens);
             }
             _ => {
-                self.link(Node { key: 0, parent: 0, newer: NONE, older: NONE, tokens });
+                self.link(Node { key: 0, parent: 0, newer: NONE, older: NONE, tokens, at: 0 });
             }
         }
     }
@@ -118,10 +134,28 @@ impl Recency {
         if self.tokens > self.capacity { self.pop() } else { None }
     }
 
+    /// Takes out the oldest if it was last asked for before that time, in ticks.
+    pub(super) fn pop_before(&mut self, ticks: u32) -> Option<u64> {
+        self.nodes.get(self.oldest as usize).filter(|node| node.at < ticks)?;
+        self.pop()
+    }
+
+    /// Takes a mark out, wherever it is in the order. Whether it was there.
+    pub(super) fn remove(&mut self, key: u64) -> bool {
+        let Some(at) = self.find(key) else { return false };
+        self.take(at);
+        true
+    }
+
     /// Takes out the oldest.
     pub(super) fn pop(&mut self) -> Option<u64> {
         let at = self.oldest;
-        let node = *self.nodes.get(at as usize)?;
+        self.nodes.get(at as usize)?;
+        Some(self.take(at))
+    }
+
+    fn take(&mut self, at: u32) -> u64 {
+        let node = self.nodes[at as usize];
         self.unlink(at);
         self.free.push(at);
         self.tokens -= u64::from(node.tokens);
@@ -129,7 +163,7 @@ impl Recency {
             self.unindex(node.key);
             self.marks -= 1;
         }
-        Some(node.key)
+        node.key
     }
 
     fn link(&mut self, node: Node) -> u32 {
@@ -149,6 +183,7 @@ impl Recency {
     }
 
     fn raise(&mut self, at: u32) {
+        self.nodes[at as usize].at = self.now;
         if at != self.newest {
             self.unlink(at);
             self.lead(at);
@@ -157,7 +192,7 @@ impl Recency {
 
     fn lead(&mut self, at: u32) {
         let node = &mut self.nodes[at as usize];
-        (node.newer, node.older) = (NONE, self.newest);
+        (node.newer, node.older, node.at) = (NONE, self.newest, self.now);
         match self.nodes.get_mut(self.newest as usize) {
             Some(second) => second.newer = at,
             None => self.oldest = at,

@@ -3,6 +3,7 @@
 mod bounds;
 mod lookup;
 mod owners;
+mod reported;
 mod threads;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};

@@ -16,12 +16,14 @@ pub struct Seat(pub u32);
 pub struct Config {
     /// Endpoints known at once.
     pub max_seats: u32,
-    /// Owner ids: live ones and those that still may be named. At most 2^20.
+    /// Owner ids of each of the two tables: live ones and those that still may be named. At most 2^20.
     pub max_owners: u32,
     /// Predicted marks of all owners together.
     pub max_marks: usize,
-    /// Keys in the table, marks and inserted ones together.
+    /// Keys of predicted marks.
     pub max_keys: usize,
+    /// Keys of blocks that engines report.
+    pub max_reported: usize,
     /// Marks whose uses are counted.
     pub max_uses: usize,
     /// Events that one core may have on their way to the writer.
@@ -35,6 +37,7 @@ impl Default for Config {
             max_owners: 1 << 18,
             max_marks: 8 << 20,
             max_keys: 16 << 20,
+            max_reported: 16 << 20,
             max_uses: 1 << 20,
             ring: 16 << 10,
         }
@@ -59,7 +62,7 @@ pub struct Placement<'a> {
     pub chain: &'a [u64],
     /// The endpoint that was chosen.
     pub seat: Seat,
-    /// Leading blocks that it was predicted to hold: no marks are sent for those.
+    /// Leading blocks that it was found to hold: no marks are sent for those that are predicted.
     pub matched: u32,
     /// Tokens in a block of the model's text.
     pub tokens_per_block: f32,
@@ -103,14 +106,12 @@ pub struct Predicted {
     pub position: u16,
 }
 
-/// An endpoint and how much of the prompt it is predicted to hold.
+/// An endpoint and how much of the prompt it is predicted or reported to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Match {
     /// The endpoint.
     pub seat: Seat,
-    /// The life of its cache that holds the blocks.
-    pub owner: OwnerId,
-    /// Leading blocks, a multiple of 16.
+    /// Leading blocks.
     pub blocks: u32,
 }
 
@@ -142,12 +143,17 @@ impl Matches {
 
     pub(super) fn none(blocks: u32) -> Self {
         Self {
-            best: [Match { seat: Seat(0), owner: OwnerId(0), blocks: 0 }; Self::MAX_BEST],
+            best: [Match { seat: Seat(0), blocks: 0 }; Self::MAX_BEST],
             best_len: 0,
             uses_len: 0,
             uses: [UseSample::default(); Self::MAX_SAMPLES],
             blocks,
         }
+    }
+
+    pub(super) fn set_best(&mut self, best: &[Match]) {
+        self.best[..best.len()].copy_from_slice(best);
+        self.best_len = best.len() as u8;
     }
 
     /// The endpoints that hold most of the prompt, best first; none that holds nothing.
@@ -183,14 +189,20 @@ pub(super) fn weight(uses: f32) -> f64 {
 /// Counters and sizes, for the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Keys with at least one holder.
+    /// Keys with at least one predicted holder.
     pub keys: usize,
     /// Predicted (owner, key) pairs.
     pub marks: usize,
     /// Marks with a use count.
     pub uses: usize,
-    /// Bytes that readers see: cells, records, use counts and generations that a reader still pins.
+    /// Bytes of predictions that readers see: cells, records, use counts and generations that a reader still pins.
     pub bytes: usize,
+    /// Keys with at least one holder by its engine's report; those of ended lives until they are swept.
+    pub reported_keys: usize,
+    /// Bytes of those, likewise.
+    pub reported_bytes: usize,
+    /// Predictions that ended because the engine's event should have come.
+    pub expired: u64,
     /// Bytes of the writer's own recency lists.
     pub recency_bytes: usize,
     /// Marks that left because their owner's cache was taken to be full.

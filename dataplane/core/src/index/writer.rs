@@ -1,39 +1,43 @@
-//! The one writer of a prefix table: what the `tables` thread drives. It takes the cores' events, keeps every owner's
+//! The one writer of both tables: what the `tables` thread drives. It takes the cores' events, keeps every owner's
 //! marks within its cache, and gives ended owners' ids back when nothing can name them.
+
+mod fleet;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::id::EndpointKey;
-use api::limits::CACHE_TOKENS;
+use api::limits::PREDICTION_UNDER_EVENTS;
 
 use super::holders::{Holders, Inserted};
 use super::link::Link;
+use super::lives::sweep;
 use super::map::{Cursor, SEGMENT_BITS};
 use super::owners::{OwnerView, Owners};
 use super::predicted::News;
 use super::reader::{Parts, Reader};
-use super::recency::Recency;
-use super::sync::{AtomicU64, Ordering};
-use super::types::{Config, Event, OwnerId, Predicted, Seat, Stats};
+use super::recency::{Recency, ticks};
+use super::reported::Reported;
+use super::sync::AtomicU64;
+use super::terms::Terms;
+use super::types::{Config, Event, OwnerId, Seat, Stats};
 use super::uses::Uses;
 
 /// Events that are taken from a ring at once.
 const BATCH: usize = 64;
-/// What a mark of another proxy's weighs in a cache, where a token has 4 bytes.
-const MARK_TOKENS: u32 = (api::limits::MARK_EVERY_BLOCKS * api::limits::BLOCK_BYTES / 4) as u32;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Writer {
     config: Config,
     holders: Holders,
+    reported: Reported,
     uses: Uses,
     owners: Owners,
     /// By living owner, once it has a mark.
     recency: HashMap<OwnerId, Recency, ahash::RandomState>,
-    /// Cache sizes that someone named.
-    cache_tokens: HashMap<Seat, u64, ahash::RandomState>,
+    /// Of endpoints of which someone said something.
+    terms: HashMap<Seat, Terms, ahash::RandomState>,
     marks: usize,
     links: Vec<Arc<Link>>,
     turn: Arc<AtomicU64>,
@@ -43,6 +47,7 @@ pub struct Writer {
     /// What others are to be told.
     news: News,
     evictions: u64,
+    expired: u64,
     refused: u64,
     /// Of readers that are gone.
     overflow: u64,
@@ -54,10 +59,11 @@ impl Writer {
         let config = Config { max_owners: config.max_owners.min(1 << 20), ..config };
         Self {
             holders: Holders::new(SEGMENT_BITS),
+            reported: Reported::new(config.max_reported, config.max_owners),
             uses: Uses::new(SEGMENT_BITS, config.max_uses),
             owners: Owners::new(config.max_seats, config.max_owners),
             recency: HashMap::default(),
-            cache_tokens: HashMap::default(),
+            terms: HashMap::default(),
             marks: 0,
             links: Vec::new(),
             turn: Arc::new(AtomicU64::new(1)),
@@ -65,6 +71,7 @@ impl Writer {
             batch: Vec::with_capacity(BATCH),
             news: News::default(),
             evictions: 0,
+            expired: 0,
             refused: 0,
             overflow: 0,
             config,
@@ -77,6 +84,7 @@ impl Writer {
         self.links.push(Arc::clone(&link));
         Reader::new(Parts {
             table: self.holders.reader(),
+            reported: self.reported.reader(),
             uses: self.uses.reader(),
             view: Arc::clone(self.owners.view()),
             link,
@@ -94,29 +102,62 @@ impl Writer {
         self.owners.seat(key)
     }
 
-    /// The endpoint left: what it held is masked at once.
+    /// The endpoint left: what it was predicted to hold is masked at once.
     pub fn release(&mut self, key: &EndpointKey) {
         if let Some(seat) = self.owners.seat_of(key) {
-            self.cache_tokens.remove(&seat);
+            self.terms.remove(&seat);
         }
         let ended = self.owners.release(key);
         self.forget(ended);
     }
 
-    /// The endpoint lost its cache: what it held is masked at once, and it goes on under a new owner id.
-    pub fn clear(&mut self, key: &EndpointKey) {
-        let ended = self.owners.clear(key);
+    /// The endpoint lost its cache: what it was predicted to hold is masked at once, and it goes on under a new owner id.
+    pub fn clear(&mut self, seat: Seat) {
+        let ended = self.owners.clear(seat);
         self.forget(ended);
     }
 
-    /// How many tokens the endpoint's cache holds. Until someone says, it is [`CACHE_TOKENS`].
+    /// What engines report.
+    pub fn reported(&mut self) -> &mut Reported {
+        &mut self.reported
+    }
+
+    /// How many tokens the endpoint's cache takes, by the snapshot. Until someone says, it is
+    /// [`CACHE_TOKENS`](api::limits::CACHE_TOKENS).
     pub fn set_cache_tokens(&mut self, key: &EndpointKey, tokens: u64) {
         let Some(seat) = self.owners.seat_of(key) else { return };
-        self.cache_tokens.insert(seat, tokens);
-        let Some(owner) = self.owners.view().owner(seat) else { return };
-        if let Some(recency) = self.recency.get_mut(&owner) {
-            recency.capacity = tokens;
-            self.evict(owner);
+        self.terms.entry(seat).or_default().configured = Some(tokens);
+        self.resize(seat);
+    }
+
+    /// What the KV lane tells of the endpoint: how many tokens its cache takes, which counts for more than what the snapshot
+    /// says, and whether predictions live only until their event has come.
+    pub fn tell(&mut self, seat: Seat, cache_tokens: Option<u64>, brief: bool) {
+        let terms = self.terms.entry(seat).or_default();
+        (terms.reported, terms.brief) = (cache_tokens, brief);
+        self.resize(seat);
+    }
+
+    /// Ends predictions whose event should have come: up to `budget` of each endpoint's.
+    pub fn expire(&mut self, budget: usize, now_ms: u64) {
+        let before = ticks(now_ms.saturating_sub(PREDICTION_UNDER_EVENTS.as_millis() as u64));
+        let Self { terms, owners, recency, holders, marks, expired, .. } = self;
+        let brief = terms.iter().filter(|(_, terms)| terms.brief);
+        for owner in brief.filter_map(|(seat, _)| owners.view().owner(*seat)) {
+            let Some(recency) = recency.get_mut(&owner) else { continue };
+            for key in std::iter::from_fn(|| recency.pop_before(before)).take(budget).filter(|key| *key != 0) {
+                holders.remove(key, owner);
+                *marks -= 1;
+                *expired += 1;
+            }
+        }
+    }
+
+    /// The prediction is made no longer.
+    pub fn unmark(&mut self, owner: OwnerId, key: u64) {
+        if self.recency.get_mut(&owner).is_some_and(|recency| recency.remove(key.max(1))) {
+            self.holders.remove(key.max(1), owner);
+            self.marks -= 1;
         }
     }
 
@@ -174,7 +215,7 @@ impl Writer {
         match event {
             Event::Mark { owner, key, parent, tokens } => {
                 if self.is_alive(owner) {
-                    self.mark(owner, (key.max(1), parent), tokens);
+                    self.mark(owner, (key.max(1), parent), tokens, now_ms);
                     self.evict(owner);
                 }
             }
@@ -182,6 +223,7 @@ impl Writer {
                 if self.is_alive(owner) {
                     let Self { recency, uses, .. } = self;
                     if let Some(recency) = recency.get_mut(&owner) {
+                        recency.set_now(now_ms);
                         recency.push_loose(tokens);
                         recency.touch(key, |key| uses.add(key, now_ms));
                         self.evict(owner);
@@ -191,76 +233,33 @@ impl Writer {
         }
     }
 
-    /// The owner holds the block with this key, by its own account: it stays until it is removed. False when the
-    /// owner has ended or a bound is reached.
-    pub fn insert(&mut self, owner: OwnerId, key: u64) -> bool {
-        if !self.is_alive(owner) || !self.has_room(key) || self.holders.insert(key, owner) == Inserted::Refused {
-            self.refused += 1;
+    /// A slice of the standing work: drops use counts that have decayed. Looks at up to `budget` cells; a few thousand
+    /// take some ten microseconds.
+    pub fn sweep_slice(&mut self, budget: usize, now_ms: u64) {
+        self.uses.sweep(budget, now_ms);
+    }
+
+    /// A slice of what ended owners leave behind: takes them out of up to `budget` cells of each table, and frees their ids
+    /// once every core has turned since. False where nothing is left to do.
+    pub fn retire_slice(&mut self, budget: usize, now_ms: u64) -> bool {
+        if self.retiring() == 0 {
             return false;
+        }
+        self.drop_left_links();
+        let seen_by_all = self.links.iter().map(|link| link.turn_seen()).min().unwrap_or(u64::MAX);
+        self.reported.sweep(budget, &self.turn, seen_by_all);
+        let lives = &mut self.owners.lives;
+        sweep(lives, (&mut self.holders, &mut self.cursor), budget, &self.turn);
+        if lives.rests_since().is_some_and(|since| seen_by_all >= since) {
+            // A core's ring has no event that names them: those from before its turn are taken here.
+            self.drain(now_ms);
+            self.owners.lives.free_rested();
         }
         true
     }
 
-    /// The owner holds the block no longer. Whether it was known to.
-    pub fn remove(&mut self, owner: OwnerId, key: u64) -> bool {
-        self.holders.remove(key, owner)
-    }
-
-    /// From now on what the cores decide is noted, for [`Self::take_uses`] and [`Self::take_predicted`].
-    pub fn tell(&mut self) {
-        self.uses.tell();
-        self.news.turn_on();
-    }
-
-    /// What the cores' decisions left at endpoints since the last time.
-    pub fn take_predicted(&mut self) -> Vec<Predicted> {
-        self.news.take(self.owners.view())
-    }
-
-    /// Takes in what other proxies' decisions left at endpoints. Their uses are told apart: see [`Self::raise_use`].
-    pub fn hear(&mut self, marks: &[Predicted]) {
-        let mut before: Option<Predicted> = None;
-        for (at, mark) in marks.iter().enumerate() {
-            let follows = |one: &Predicted, other: &Predicted| {
-                one.seat == other.seat && Some(one.position) == other.position.checked_add(1)
-            };
-            let parent = before.filter(|before| follows(mark, before)).map_or(0, |before| before.key);
-            before = Some(*mark);
-            let Some(owner) = self.owners.view().owner(mark.seat) else { continue };
-            self.mark(owner, (mark.key.max(1), parent), MARK_TOKENS);
-            // At a run's end all of its chain was asked for.
-            if !marks.get(at + 1).is_some_and(|next| follows(next, mark))
-                && let Some(recency) = self.recency.get_mut(&owner)
-            {
-                recency.touch(mark.key.max(1), |_| {});
-            }
-            self.evict(owner);
-        }
-    }
-
-    /// How often marks were asked for here since the last time: of at most so many, those used most.
-    pub fn take_uses(&mut self, most: usize) -> Vec<(u64, f32)> {
-        self.uses.take_news(most)
-    }
-
-    /// A mark's use count is at least this: what the whole fleet has counted.
-    pub fn raise_use(&mut self, key: u64, count: f32, now_ms: u64) {
-        self.uses.raise(key, count, now_ms);
-    }
-
-    /// A slice of the standing work: drops old use counts, takes ended owners out of the cells, and frees their ids.
-    /// Looks at up to `budget` cells of each table; a few thousand take some ten microseconds.
-    pub fn sweep_slice(&mut self, budget: usize, now_ms: u64) {
-        self.uses.sweep(budget, now_ms);
-        if self.owners.begin_sweep() {
-            let view = Arc::clone(self.owners.view());
-            if self.holders.sweep(&mut self.cursor, budget, |owner| view.seat(owner).is_some()) {
-                self.owners.end_sweep();
-                self.turn.fetch_add(1, Ordering::Release);
-            }
-        } else if self.owners.resting() {
-            self.free_ids(now_ms);
-        }
+    fn retiring(&self) -> usize {
+        self.owners.lives.retiring() + self.reported.lives().retiring()
     }
 
     /// Counters and sizes.
@@ -271,23 +270,15 @@ impl Writer {
             uses: self.uses.len(),
             bytes: self.holders.bytes() + self.uses.bytes(),
             recency_bytes: self.recency.values().map(Recency::bytes).sum(),
+            reported_keys: self.reported.keys(),
+            reported_bytes: self.reported.bytes(),
             evictions: self.evictions,
+            expired: self.expired,
             overflow: self.overflow + self.links.iter().map(|link| link.overflow()).sum::<u64>(),
             refused: self.refused + self.uses.refused(),
             untold: self.news.lost(),
-            rebuilds: self.holders.rebuilds() + self.uses.rebuilds(),
-            retiring: self.owners.retiring(),
-        }
-    }
-
-    /// Ids are free once every core has turned since the sweep's end: it reads no cell that named them, and its ring
-    /// has no event that names them, for those from before that turn are taken here.
-    fn free_ids(&mut self, now_ms: u64) {
-        self.drop_left_links();
-        let turn = self.turn.load(Ordering::Relaxed);
-        if self.links.iter().all(|link| link.turn_seen() >= turn) {
-            self.drain(now_ms);
-            self.owners.free_rested();
+            rebuilds: self.holders.rebuilds() + self.reported.rebuilds() + self.uses.rebuilds(),
+            retiring: self.retiring(),
         }
     }
 
@@ -300,7 +291,7 @@ impl Writer {
         });
     }
 
-    fn mark(&mut self, owner: OwnerId, (key, parent): (u64, u64), tokens: u32) {
+    fn mark(&mut self, owner: OwnerId, (key, parent): (u64, u64), tokens: u32, now_ms: u64) {
         if self.marks >= self.config.max_marks || !self.has_room(key) {
             self.evict_one(owner);
             if self.marks >= self.config.max_marks || !self.has_room(key) {
@@ -314,12 +305,22 @@ impl Writer {
         }
         let capacity = self.capacity(owner);
         let recency = self.recency.entry(owner).or_insert_with(|| Recency::new(capacity));
+        recency.set_now(now_ms);
         self.marks += usize::from(recency.push(key, parent, tokens));
     }
 
     fn capacity(&self, owner: OwnerId) -> u64 {
-        let named = self.owners.view().seat(owner).and_then(|seat| self.cache_tokens.get(&seat));
-        named.copied().unwrap_or(CACHE_TOKENS)
+        let terms = self.owners.view().seat(owner).and_then(|seat| self.terms.get(&seat));
+        terms.copied().unwrap_or_default().capacity()
+    }
+
+    fn resize(&mut self, seat: Seat) {
+        let Some(owner) = self.owners.view().owner(seat) else { return };
+        let capacity = self.capacity(owner);
+        if let Some(recency) = self.recency.get_mut(&owner) {
+            recency.capacity = capacity;
+            self.evict(owner);
+        }
     }
 
     fn evict(&mut self, owner: OwnerId) {

@@ -9,7 +9,7 @@ use super::{IncludeUsage, Inspected, MAX_BODY_BYTES, StreamOptions};
 type Result<T> = std::result::Result<T, InspectError>;
 
 /// The keys that we act on. Everything else is checked and passed over.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 24] = [
     "model",
     "stream",
     "stream_options",
@@ -28,6 +28,12 @@ const KEYS: [&str; 18] = [
     "session_id",
     "prompt_cache_key",
     "previous_response_id",
+    "add_generation_prompt",
+    "chat_template",
+    "chat_template_kwargs",
+    "continue_final_message",
+    "documents",
+    "reasoning_effort",
 ];
 
 /// Keys that were met, to refuse the second one.
@@ -143,6 +149,10 @@ impl Walk {
             "session_id" => self.sessions[0] = string(scanner)?,
             "prompt_cache_key" => self.sessions[1] = string(scanner)?,
             "previous_response_id" => out.previous_response = string(scanner)?,
+            "add_generation_prompt" => out.unopened = scanner.skip(1)?.of(scanner.body) == b"false",
+            "chat_template" | "chat_template_kwargs" | "continue_final_message" | "documents" | "reasoning_effort" => {
+                out.by_template |= !matches!(scanner.skip(1)?.of(scanner.body), b"null" | b"false");
+            }
             "messages" => prompt(&mut out.prompt, scanner, PromptKey::Messages)?,
             "prompt" => prompt(&mut out.prompt, scanner, PromptKey::Prompt)?,
             "input" => prompt(&mut out.prompt, scanner, PromptKey::Input)?,

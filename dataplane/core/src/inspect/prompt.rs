@@ -87,6 +87,8 @@ pub(super) struct Prompt {
     parts: Vec<Part>,
     /// Something was passed over that an engine may render.
     partial: bool,
+    /// Something is there that a chat template may look at besides role and text.
+    odd: bool,
 }
 
 impl Prompt {
@@ -95,6 +97,7 @@ impl Prompt {
         self.messages.clear();
         self.parts.clear();
         self.partial = false;
+        self.odd = false;
     }
 
     pub(super) fn set(&mut self, key: Key, slot: Slot) {
@@ -104,6 +107,11 @@ impl Prompt {
     /// Whether all that was met is text, and none of it was passed over.
     pub(super) fn is_all_text(&self) -> bool {
         !self.partial && self.parts.iter().all(|part| matches!(part, Part::Text(_)))
+    }
+
+    /// Whether every message is a role and texts, and nothing else.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.odd
     }
 
     fn slot(&self, key: Key) -> Slot {
@@ -121,8 +129,13 @@ impl Prompt {
         }
     }
 
-    /// The messages of a source, the one before them included.
-    pub(super) fn messages(&self, source: PromptSource) -> impl Iterator<Item = PromptMessage<'_>> {
+    /// The messages of a source that have content, the one before them included.
+    pub(super) fn messages(&self, source: PromptSource) -> impl Iterator<Item = PromptMessage<'_>> + Clone {
+        self.turns(source).filter(|message| has_content(message.parts))
+    }
+
+    /// The same with those that have none.
+    pub(super) fn turns(&self, source: PromptSource) -> impl Iterator<Item = PromptMessage<'_>> + Clone {
         let (before, role, key) = match source {
             PromptSource::Messages => (self.slot(Key::System), "system", Key::Messages),
             PromptSource::Input => (self.slot(Key::Instructions), "developer", Key::Input),
@@ -146,7 +159,8 @@ impl Prompt {
         has_content(&self.parts[first..end]).then(|| self.message(Role::Implied(role), (first, end)))
     }
 
-    fn plain(&self) -> &[Part] {
+    /// The parts of a plain prompt.
+    pub(super) fn plain(&self) -> &[Part] {
         match self.slot(Key::Prompt) {
             Slot::Parts(first, end) => &self.parts[first..end],
             _ => &[],
@@ -206,7 +220,7 @@ impl Prompt {
                     slot = Slot::Parts(first_part, first_part + 1);
                 }
                 byte => {
-                    self.partial = true;
+                    (self.partial, self.odd) = (true, true);
                     scanner.skip(2)?;
                     if leading && key != Key::Messages && (byte == b'[' || byte.is_ascii_digit()) {
                         slot = Slot::Tokens;
@@ -219,7 +233,7 @@ impl Prompt {
         Ok(if let Slot::Messages(..) = slot { Slot::Messages(first, self.messages.len()) } else { slot })
     }
 
-    /// One message; what has no role or no content is passed over.
+    /// One message; what has no role is passed over.
     fn read_message(&mut self, scanner: &mut Scanner<'_>, key: Key) -> Result<()> {
         const KEYS: [&str; 3] = ["role", "content", "type"];
         let first = self.parts.len();
@@ -237,17 +251,18 @@ impl Prompt {
                 Some("role") => role = self.field(scanner)?,
                 Some("type") => kind = self.field(scanner)?,
                 Some(_) => self.content(scanner)?,
-                None => drop(scanner.skip(3)?),
+                None => self.odd |= scanner.skip(3)?.of(scanner.body) != b"null",
             }
             after = scanner.after(b'}')?;
         }
         let message = key != Key::Input || kind.is_none_or(|kind: Text| kind.decode(scanner.body) == "message");
+        self.partial |= !has_content(&self.parts[first..]);
         match role {
-            Some(role) if message && has_content(&self.parts[first..]) && self.messages.len() < MAX_MESSAGES => {
+            Some(role) if message && self.messages.len() < MAX_MESSAGES => {
                 self.messages.push(Stored { role: Role::Given(role), parts: (first, self.parts.len()) });
             }
             _ => {
-                self.partial = true;
+                (self.partial, self.odd) = (true, true);
                 self.parts.truncate(first);
             }
         }
@@ -262,7 +277,11 @@ impl Prompt {
         match scanner.peek()? {
             b'"' => self.parts.push(Part::Text(scanner.string()?)),
             b'[' => self.content_list(scanner, 4)?,
-            _ => drop(scanner.skip(3)?),
+            b'n' => drop(scanner.skip(3)?),
+            _ => {
+                self.odd = true;
+                scanner.skip(3)?;
+            }
         }
         Ok(())
     }
@@ -274,9 +293,10 @@ impl Prompt {
             if scanner.peek()? == b'{' {
                 match read_part(scanner, depth + 1)? {
                     Some(part) => self.parts.push(part),
-                    None => self.partial = true,
+                    None => (self.partial, self.odd) = (true, true),
                 }
             } else {
+                self.odd = true;
                 scanner.skip(depth)?;
             }
             after = scanner.after(b']')?;
@@ -341,27 +361,27 @@ const START: &[u8] = b"<|im_start|>";
 const END: &[u8] = b"<|im_end|>\n";
 
 /// Where rendered text goes.
-struct Sink<'a> {
-    body: &'a [u8],
-    hasher: Hasher,
-    blocks: &'a mut Vec<u64>,
-    bytes: usize,
+pub(super) struct Sink<'a> {
+    pub(super) body: &'a [u8],
+    pub(super) hasher: Hasher,
+    pub(super) blocks: &'a mut Vec<u64>,
+    pub(super) bytes: usize,
 }
 
 /// Whether the chain goes on.
 #[derive(PartialEq, Eq)]
-enum Chain {
+pub(super) enum Chain {
     On,
     Ended,
 }
 
 impl Sink<'_> {
-    fn raw(&mut self, bytes: &[u8]) {
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len();
         self.hasher.push(bytes, self.blocks);
     }
 
-    fn text(&mut self, text: Text) {
+    pub(super) fn text(&mut self, text: Text) {
         let (hasher, blocks, bytes) = (&mut self.hasher, &mut *self.blocks, &mut self.bytes);
         text.pieces(self.body, &mut |piece| {
             *bytes += piece.len();
@@ -369,7 +389,7 @@ impl Sink<'_> {
         });
     }
 
-    fn parts(&mut self, parts: &[Part]) -> Chain {
+    pub(super) fn parts(&mut self, parts: &[Part]) -> Chain {
         for (index, part) in parts.iter().enumerate() {
             let Part::Text(text) = part else { return Chain::Ended };
             if index > 0 {

@@ -107,6 +107,8 @@ fn prompts() {
     }
 }
 
+mod chat;
+
 fn spliced(body: &str, rename: Option<&str>, usage: bool) -> (String, bool) {
     let plan = plan_splices(&inspected(body), body.as_bytes(), rename, usage);
     let mut out = Vec::new();

@@ -43,11 +43,16 @@ pub struct UsageFilter {
     /// That line end was taken out.
     drop_lf: bool,
     choices: memmem::Finder<'static>,
+    /// How an event began that was another one, up to the first of its choices. What begins so is no usage event either, and
+    /// all events of a stream begin alike as a rule.
+    other: Vec<u8>,
     removed: u64,
     usage: Option<Usage>,
 }
 
 const CHOICES: &[u8] = b"\"choices\"";
+/// The longest beginning that is kept.
+const OTHER_BYTES: usize = 512;
 
 impl Default for UsageFilter {
     fn default() -> Self {
@@ -65,6 +70,7 @@ impl UsageFilter {
             after_cr: false,
             drop_lf: false,
             choices: memmem::Finder::new(CHOICES),
+            other: Vec::new(),
             removed: 0,
             usage: None,
         }
@@ -103,13 +109,32 @@ impl UsageFilter {
             return 0;
         }
         while let Some(end) = memchr::memchr2(b'\n', b'\r', &data[at..]) {
-            if !data[at + end..].starts_with(b"\n\n") || end == 0 || self.may_be_usage(&data[at..at + end]) {
+            let line = &data[at..at + end];
+            if !data[at + end..].starts_with(b"\n\n") || end == 0 || !self.is_plainly_other(line) {
                 break;
             }
             at += end + 2;
         }
-        self.searched = 0;
         at
+    }
+
+    fn is_plainly_other(&mut self, line: &[u8]) -> bool {
+        if !self.other.is_empty() && line.starts_with(&self.other) {
+            return true;
+        }
+        self.searched = 0;
+        let other = !self.may_be_usage(line);
+        // Where the search ended is where the choices are, if there are any.
+        let begun = line.len() - line[self.searched..].strip_prefix(CHOICES).map_or(0, <[u8]>::len);
+        let first = line[begun..].iter().position(|byte| !b" \t:[".contains(byte));
+        if let (true, Some(first)) = (other && begun > self.searched, first)
+            && begun + first < OTHER_BYTES
+        {
+            self.other.clear();
+            self.other.extend_from_slice(&line[..=begun + first]);
+        }
+        self.searched = 0;
+        other
     }
 
     fn lines(&mut self, mut data: &[u8], out: &mut Vec<u8>) {

@@ -195,3 +195,19 @@ fn cut_events_are_of_the_api_s_form() {
     assert!(written(ApiKind::Chat, Place::Inside).starts_with("\n\ndata: {\"error\":{\"message\":"));
     assert!(written(ApiKind::Chat, Place::Line).starts_with("\ndata: "));
 }
+
+#[test]
+fn an_event_that_begins_like_those_before_it_is_the_usage_event_all_the_same() {
+    let begun = r#"data: {"id":"a","choices":["#;
+    let usage = r#"],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
+    let word = format!("{begun}{{\"index\":0,\"delta\":{{\"content\":\"x\"}}}}]}}\n\n");
+    let stream = format!("{word}{word}{begun}{usage}\n\n{word}data: [DONE]\n\n");
+    let mut filter = UsageFilter::new();
+    let mut out = Vec::new();
+    if filter.push(stream.as_bytes(), &mut out) == Passed::Whole {
+        out.extend_from_slice(stream.as_bytes());
+    }
+    filter.finish(&mut out);
+    assert_eq!(String::from_utf8(out).unwrap(), format!("{word}{word}{word}data: [DONE]\n\n"));
+    assert_eq!(filter.removed(), 1);
+}

@@ -7,7 +7,7 @@ use api::id::{BackendName, ModelName};
 use api::snapshot::{Backend, Credentials, Ejection, Endpoint, Engine, Retry, Role, Timeouts, UsageInjection};
 
 use super::compile::SeatOf;
-use super::{Bitset, CompiledProfile, Distance, Maglev};
+use super::{Bitset, ChatTable, CompiledProfile, Distance, Maglev};
 use crate::load::{BackendLive, Live, LiveRegistry};
 
 /// An endpoint in its slot. Cloning it clones two `Arc`s.
@@ -48,6 +48,8 @@ pub struct BackendTable {
     pub usage: UsageInjection,
     /// Whether the client's credentials reach the engine.
     pub credentials: Credentials,
+    /// How its engines write a conversation, where known.
+    pub chat: Option<Arc<ChatTable>>,
     /// Numbers of the backend as a whole; they outlive the table.
     pub live: Arc<BackendLive>,
     /// Slots that can take a whole request or its decode part.
@@ -99,6 +101,7 @@ impl BackendTable {
             max_in_flight: backend.max_in_flight,
             usage: backend.usage,
             credentials: backend.credentials,
+            chat: backend.chat_template.clone().map(|template| Arc::new(ChatTable::new(template))),
             live: registry.backend(&backend.name),
             serving,
             adapters,

@@ -50,6 +50,7 @@ pub(crate) fn backend(name: &str, endpoints: impl IntoIterator<Item = Endpoint>)
         max_in_flight: MAX_IN_FLIGHT,
         usage: UsageInjection::Always,
         credentials: Credentials::Pass,
+        chat_template: None,
     }
 }
 

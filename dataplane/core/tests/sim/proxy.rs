@@ -154,6 +154,7 @@ fn backend(engines: u32) -> Backend {
         max_in_flight: 4_096,
         usage: UsageInjection::Never,
         credentials: Credentials::Pass,
+        chat_template: None,
     }
 }
 

@@ -45,7 +45,7 @@ fn what_is_kept_is_read_again_by_nobody_else() {
 }
 
 #[test]
-fn damage_of_any_byte_is_noticed_and_never_a_panic() {
+fn c14_damage_of_any_byte_is_noticed_and_never_a_panic() {
     let folder = Folder::new();
     write(&folder.0, &snapshot(1)).unwrap();
     let whole = fs::read(folder.0.join(NAME)).unwrap();

@@ -9,6 +9,9 @@ use api::uses::UseCount;
 use super::engines::Read;
 use super::{Load, Loads, Owner};
 
+/// Use counts in a message of a peer's.
+const MOST_OF_A_PEER: usize = 32_768;
+
 /// What is to be told to a peer.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Own {
@@ -53,7 +56,7 @@ impl Loads {
     pub(crate) fn uses_of_peer(&self, epoch: u64, uses: &[UseCounts]) {
         let (mut book, now) = (self.book(), Instant::now());
         // There are no more in a message of a peer's.
-        for count in super::counts(uses).take(2 * super::IN_ONE) {
+        for count in super::counts(uses).take(MOST_OF_A_PEER) {
             let change = book.change + 1;
             book.change += u64::from(book.uses.hear(epoch, count, change, now));
         }

@@ -98,21 +98,15 @@ impl Shares {
         self.of.get(&owner).into_iter().flatten().cloned().collect()
     }
 
-    /// Of the changes after `seen` the first `most`, without the proxy's own, and where there are more, up to which
-    /// change these are.
-    pub(super) fn since(&self, owner: Owner, seen: u64, most: usize) -> (Vec<(u64, BackendShare)>, Option<u64>) {
-        let mut told = Vec::new();
-        for (change, name) in self.order.range(seen + 1..) {
-            let backend = &self.backends[name];
-            if backend.changed_for(owner) <= seen {
-                continue;
-            }
-            if told.len() == most {
-                return (told, Some(change - 1));
-            }
-            told.push((*change, backend.share(name, owner)));
-        }
-        (told, None)
+    /// Backends that changed after `seen` in the eyes of one proxy, each by that change.
+    pub(super) fn since(&self, owner: Owner, seen: u64) -> Vec<(u64, Arc<str>)> {
+        let changed = self.order.range(seen + 1..).map(|(_, name)| (self.backends[name].changed_for(owner), name));
+        changed.filter(|(change, _)| *change > seen).map(|(change, name)| (change, name.clone())).collect()
+    }
+
+    /// What all but one decide for a backend that is known.
+    pub(super) fn others(&self, name: &str, owner: Owner) -> BackendShare {
+        self.backends[name].share(name, owner)
     }
 
     fn mark(&mut self, name: &Arc<str>, owner: Owner, change: u64) -> bool {

@@ -110,27 +110,13 @@ impl Uses {
         self.mark(hash, change)
     }
 
-    /// Of the changes after `seen` the first `most`, without what only the proxy itself has asked for, and where there are
-    /// more, up to which change these are.
-    pub(super) fn since(
-        &self,
-        owner: Owner,
-        seen: u64,
-        most: usize,
-        now: Instant,
-    ) -> (Vec<(u64, UseCount)>, Option<u64>) {
-        let mut told = Vec::new();
-        for (change, hash) in self.order.range(seen + 1..) {
-            let entry = &self.of[hash];
-            if entry.only == Some(owner) {
-                continue;
-            }
-            if told.len() == most {
-                return (told, Some(change - 1));
-            }
-            told.push((*change, (*hash, entry.total() * left(now.saturating_duration_since(entry.at)))));
-        }
-        (told, None)
+    /// The counts that are told by a change after `seen`, each by that change, without what only the proxy itself has asked
+    /// for.
+    pub(super) fn since(&self, owner: Owner, seen: u64, now: Instant) -> Vec<(u64, UseCount)> {
+        let entries = self.order.range(seen + 1..).map(|(change, hash)| (*change, *hash, &self.of[hash]));
+        let count = |entry: &Use| entry.total() * left(now.saturating_duration_since(entry.at));
+        let others = entries.filter(|(.., entry)| entry.only != Some(owner));
+        others.map(|(change, hash, entry)| (change, (hash, count(entry)))).collect()
     }
 
     /// What our own proxies have asked for, of the changes after `seen`.

@@ -12,8 +12,8 @@ use api::proto::from_data_plane::Message as Said;
 use api::proto::refusal::Kind;
 use api::proto::to_data_plane::Message as Told;
 use api::proto::{
-    Applied, ConfigAck, ConfigDelta, EndpointLoad, EngineLoad, FromDataPlane, LoadReport, Predictions, Refusal,
-    Refused, Resync, Subscribe, ToDataPlane, UseCounts, Version, Welcome,
+    Applied, ConfigAck, ConfigDelta, EndpointLoad, EngineLoad, FromDataPlane, KvDigests, KvUpdate, LoadReport,
+    Predictions, Refusal, Refused, Resync, Subscribe, ToDataPlane, UseCounts, Version, Welcome,
 };
 use api::snapshot::Snapshot;
 use api::{delta, hash};
@@ -49,6 +49,7 @@ pub(super) struct Site {
     pub(super) progress: watch::Receiver<Arc<Progress>>,
     pub(super) counts: Arc<Counts>,
     pub(super) loads: Arc<Loads>,
+    pub(super) lane: Arc<Lane>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     registry: Arc<Registry>,
     stop: Option<oneshot::Sender<()>>,
@@ -78,6 +79,7 @@ impl Site {
             progress: server.progress(),
             counts: server.counts(),
             loads: server.loads(),
+            lane: server.kv(),
             snapshots,
             registry: server.hub.registry.clone(),
             stop: Some(stop),
@@ -165,6 +167,8 @@ pub(super) struct Plane {
     /// What the others have, by endpoint.
     pub(super) loads: HashMap<u32, (u64, u32)>,
     pub(super) load_bytes: usize,
+    /// What was said of caches.
+    pub(super) kv: Vec<KvUpdate>,
     /// What engines say, by endpoint.
     pub(super) engines: HashMap<u32, EngineLoad>,
     /// How often the fleet asks for blocks.
@@ -203,8 +207,8 @@ impl Plane {
             panic!("the first message is a welcome")
         };
         let (held, loads, engines) = (Snapshot::default(), HashMap::new(), HashMap::new());
-        let (uses, predicted) = (HashMap::new(), Vec::new());
-        Ok(Self { welcome, held, instance, loads, load_bytes: 0, engines, uses, predicted, inbound, outbound })
+        let (kv, uses, predicted) = (Vec::new(), HashMap::new(), Vec::new());
+        Ok(Self { welcome, held, instance, loads, load_bytes: 0, kv, engines, uses, predicted, inbound, outbound })
     }
 
     /// Opens a stream and says nothing; ends with what the server says to that.
@@ -237,9 +241,14 @@ impl Plane {
                     assert_eq!(said.epoch, self.welcome.epoch);
                     self.predicted.extend(api::predictions::unpack(&said.entries).unwrap());
                 }
+                Some(Told::Kv(update)) => self.kv.push(update),
                 other => return Ok(other),
             }
         }
+    }
+
+    pub(super) async fn digests(&self, digests: KvDigests) {
+        self.outbound.send(FromDataPlane { message: Some(Said::Kv(digests)) }).await.unwrap();
     }
 
     /// Takes what comes for some time, of which nothing may be config.
@@ -281,6 +290,10 @@ impl Plane {
     /// Refuses the next change because of these objects.
     pub(super) async fn refuse(&mut self, objects: &[(Kind, &str)]) {
         let update = self.receive().await;
+        self.refuse_update(update, objects).await;
+    }
+
+    pub(super) async fn refuse_update(&mut self, update: Update, objects: &[(Kind, &str)]) {
         let refusal = |&(kind, name): &(Kind, &str)| Refusal {
             kind: kind.into(),
             name: name.into(),

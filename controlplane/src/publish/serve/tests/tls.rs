@@ -187,7 +187,7 @@ fn of_the_control_plane(pod: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_replica_is_let_in_with_the_token_of_its_pod_and_reads_it_from_its_file() {
+async fn c16_a_replica_is_let_in_with_the_token_of_its_pod_and_reads_it_from_its_file() {
     let (b, b_shares, _tasks) = with_peers().await;
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");

@@ -5,8 +5,15 @@ use api::id::EndpointKey;
 use super::super::{Config, Event, Matches, Placement, Query, Reader, Seat, Writer};
 use super::hash;
 
-pub(super) const SMALL: Config =
-    Config { max_seats: 256, max_owners: 300, max_marks: 10_000, max_keys: 20_000, max_uses: 10_000, ring: 4_096 };
+pub(super) const SMALL: Config = Config {
+    max_seats: 256,
+    max_owners: 300,
+    max_marks: 10_000,
+    max_keys: 20_000,
+    max_reported: 20_000,
+    max_uses: 10_000,
+    ring: 4_096,
+};
 
 pub(super) fn key(name: &str) -> EndpointKey {
     EndpointKey { uid: name.into(), port: 8000, rank: 0 }
@@ -159,7 +166,7 @@ fn what_does_not_fit_is_counted() {
 fn the_fleets_count_raises_ours_and_is_no_news() {
     let (mut writer, mut reader, seats) = setup(1);
     let prompt = chain(1, 32);
-    writer.tell();
+    writer.note_news();
     place(&mut reader, &prompt, seats[0]);
     writer.drain(16_000);
     let keys = [prompt[15], prompt[31]];
@@ -183,7 +190,7 @@ fn the_fleets_count_raises_ours_and_is_no_news() {
 #[test]
 fn the_most_used_are_news_first_and_the_rest_comes_later() {
     let (mut writer, mut reader, seats) = setup(1);
-    writer.tell();
+    writer.note_news();
     place(&mut reader, &chain(1, 160), seats[0]);
     (0..3).for_each(|_| place(&mut reader, &chain(2, 16), seats[0]));
     writer.drain(0);
@@ -198,7 +205,7 @@ fn told(writer: &mut Writer) -> Vec<(u32, u64, u16)> {
 #[test]
 fn a_decision_is_told_as_a_run_that_begins_where_what_was_held_ends() {
     let (mut writer, mut reader, seats) = setup(2);
-    writer.tell();
+    writer.note_news();
     let prompt = chain(1, 64);
     let mark = |at: usize| prompt[16 * at - 1];
     place(&mut reader, &prompt[..32], seats[0]);
@@ -219,17 +226,17 @@ fn a_decision_is_told_as_a_run_that_begins_where_what_was_held_ends() {
 #[test]
 fn what_others_decided_is_held_and_neither_told_on_nor_counted_as_used() {
     let (mut one, mut core, seats) = setup(1);
-    one.tell();
+    one.note_news();
     let prompt = chain(1, 64);
     place(&mut core, &prompt, seats[0]);
     one.drain(0);
     let marks = one.take_predicted();
     let (mut two, mut reader, _) = setup(1);
-    two.tell();
-    two.hear(&marks);
+    two.note_news();
+    two.hear(&marks, 0);
     assert_eq!(found(&mut reader, &prompt), [(0, 64)]);
     assert_eq!((two.take_predicted().len(), two.take_uses(10).len(), two.stats().uses), (0, 0, 0));
-    two.hear(&marks);
+    two.hear(&marks, 0);
     assert_eq!(two.stats().marks, 4, "again is nothing new");
 }
 
@@ -246,11 +253,11 @@ fn what_others_decided_leaves_in_the_order_of_its_use() {
     };
     // Room for six marks of 256 tokens.
     writer.set_cache_tokens(&key("pod-0"), 6 * 256);
-    writer.hear(&run(1, 0, 3));
-    writer.hear(&run(2, 0, 2));
+    writer.hear(&run(1, 0, 3), 0);
+    writer.hear(&run(2, 0, 2), 0);
     // It goes on from a mark that is held, which makes all of its chain the newest.
-    writer.hear(&run(1, 2, 4));
-    writer.hear(&run(3, 0, 2));
+    writer.hear(&run(1, 2, 4), 0);
+    writer.hear(&run(3, 0, 2), 0);
     let held = |reader: &mut Reader, name| reader.depth(&chain(name, 64), Seat(0));
     assert_eq!([1, 2, 3].map(|name| held(&mut reader, name)), [64, 0, 32]);
 }
@@ -258,7 +265,7 @@ fn what_others_decided_leaves_in_the_order_of_its_use() {
 #[test]
 fn what_nobody_takes_is_bounded_and_counted() {
     let (mut writer, mut reader, seats) = setup(1);
-    writer.tell();
+    writer.note_news();
     for name in 0..5_000 {
         place(&mut reader, &chain(name, 64), seats[0]);
         writer.drain(0);

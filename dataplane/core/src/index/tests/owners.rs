@@ -1,12 +1,12 @@
 //! Ids of ended owners name nobody, and are given again only when nothing can name them.
 
-use super::super::{Config, Event, Writer};
+use super::super::{Config, Event, Inserted, Writer};
 use super::Random;
 use super::lookup::{SMALL, ask, chain, found, key, place};
 
 fn sweep(writer: &mut Writer) {
     for _ in 0..100 {
-        writer.sweep_slice(1_000, 0);
+        writer.retire_slice(1_000, 0);
     }
 }
 
@@ -21,7 +21,7 @@ fn an_ended_owner_is_masked_at_once() {
     writer.drain(0);
     place(&mut reader, &chain(2, 64), one);
     let before = reader.owners().owner(one);
-    writer.clear(&key("one"));
+    writer.clear(one);
     assert_eq!(found(&mut reader, &prompt), [(two.0, 64)]);
     // Also what is still in the overlay and in the ring.
     assert_eq!(found(&mut reader, &chain(2, 64)), []);
@@ -86,18 +86,38 @@ fn a_core_that_is_gone_holds_nothing_back() {
 
 #[test]
 fn reported_blocks_need_a_living_owner_and_room() {
-    let mut writer = Writer::new(Config { max_keys: 3, ..SMALL });
-    let seat = writer.seat(&key("one")).unwrap();
-    let owner = writer.owners().owner(seat).unwrap();
-    let prompt = chain(1, 32);
-    assert!(writer.insert(owner, prompt[15]) && writer.insert(owner, prompt[31]) && writer.insert(owner, 9));
-    assert!(!writer.insert(owner, 10) && writer.insert(owner, 9));
-    assert!(writer.remove(owner, prompt[31]) && !writer.remove(owner, prompt[31]));
+    use Inserted::{Known, New, Refused};
+    let mut writer = Writer::new(Config { max_reported: 3, ..SMALL });
+    let reported = writer.reported();
+    let owner = reported.begin(None).unwrap();
+    assert_eq!([7, 8, 9, 10, 9].map(|key| reported.insert(owner, key)), [New, New, New, Refused, Known]);
+    assert!(reported.remove(owner, 8) && !reported.remove(owner, 8));
+    reported.end(owner);
+    assert_eq!(reported.insert(owner, 8), Refused);
+    assert_eq!(writer.stats().reported_keys, 2);
+    sweep(&mut writer);
+    assert_eq!((writer.stats().reported_keys, writer.stats().retiring), (0, 0));
+}
+
+#[test]
+fn the_id_of_what_was_reported_is_free_after_a_sweep_and_a_turn_of_every_core() {
+    let mut writer = Writer::new(Config { max_owners: 1, ..SMALL });
     let mut reader = writer.reader();
-    assert_eq!(found(&mut reader, &prompt), [(seat.0, 16)]);
-    writer.clear(&key("one"));
-    assert!(!writer.insert(owner, 11));
-    assert_eq!((writer.stats().keys, writer.stats().refused), (2, 2));
+    let (seat, prompt) = (writer.seat(&key("one")).unwrap(), chain(1, 64));
+    writer.reported().set_levels(Some((0, 0)));
+    let old = writer.reported().begin(Some(seat)).unwrap();
+    for key in &prompt {
+        writer.reported().insert(old, *key);
+    }
+    assert_eq!(found(&mut reader, &prompt), [(seat.0, 64)]);
+    writer.reported().end(old);
+    assert_eq!(found(&mut reader, &prompt), []);
+    sweep(&mut writer);
+    assert_eq!(writer.reported().begin(Some(seat)), None, "a core may still read a cell that named it");
+    reader.turn();
+    sweep(&mut writer);
+    assert_eq!(writer.reported().begin(Some(seat)), Some(old));
+    assert_eq!(found(&mut reader, &prompt), []);
 }
 
 #[test]
@@ -110,9 +130,11 @@ fn no_look_up_ever_names_an_ended_owner() {
         let prompt = chain(random.below(50), 16 + random.below(200) as usize);
         match random.below(20) {
             0 => writer.release(&name),
-            1 => writer.clear(&name),
+            1 => writer.seat(&name).into_iter().for_each(|seat| writer.clear(seat)),
             2 => assert!(writer.drain(step) <= SMALL.ring),
-            3 => writer.sweep_slice(5_000, step),
+            3 => {
+                writer.retire_slice(5_000, step);
+            }
             4 => reader.turn(),
             5 => {
                 let owner = writer.seat(&name).and_then(|seat| writer.owners().owner(seat));
@@ -122,7 +144,7 @@ fn no_look_up_ever_names_an_ended_owner() {
             _ => writer.seat(&name).into_iter().for_each(|seat| place(&mut reader, &prompt, seat)),
         }
         for found in ask(&mut reader, &prompt).best() {
-            assert_eq!(writer.owners().owner(found.seat), Some(found.owner), "step {step}");
+            assert!(writer.owners().owner(found.seat).is_some(), "step {step}");
             assert!(found.blocks as usize <= prompt.len());
         }
     }

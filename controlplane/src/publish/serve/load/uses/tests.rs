@@ -1,3 +1,4 @@
+use super::super::earliest;
 use super::*;
 
 const A: Owner = Owner::Proxy(1);
@@ -35,7 +36,7 @@ impl Book {
     }
 
     fn told(&self, owner: Owner, seen: u64, second: u64) -> Vec<UseCount> {
-        self.uses.since(owner, seen, 100, self.at(second)).0.into_iter().map(|(_, count)| count).collect()
+        self.uses.since(owner, seen, self.at(second)).into_iter().map(|(_, count)| count).collect()
     }
 
     fn own(&self, seen: u64, second: u64) -> Vec<UseCount> {
@@ -96,9 +97,9 @@ fn more_than_one_message_holds_comes_in_the_next() {
     for hash in 0..10 {
         assert!(book.add(A, hash, 2.0, 0));
     }
-    let (first, cut) = book.uses.since(B, 0, 6, book.at(0));
+    let (first, cut) = earliest(book.uses.since(B, 0, book.at(0)), 6);
     assert_eq!((first.len(), cut), (6, Some(6)));
-    let (rest, cut) = book.uses.since(B, 6, 6, book.at(0));
+    let (rest, cut) = earliest(book.uses.since(B, 6, book.at(0)), 6);
     assert_eq!((rest.len(), cut), (4, None));
 }
 

@@ -1,0 +1,115 @@
+//! One fleet after the other, each larger: how long until a data plane has it, what it takes, and what one endpoint's change costs.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::Site;
+use super::client;
+use super::edits::{Spread, metric};
+use super::manifests::{self, Manifests, Size};
+use super::site::Proxy;
+use crate::load::process;
+
+/// After so long something is taken as lost.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(1);
+
+/// How much of it.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Plan {
+    /// The fleet.
+    pub size: Size,
+    /// Data planes that are started one after the other, each with empty hands.
+    pub starts: usize,
+    /// Endpoints that change one after the other.
+    pub changes: usize,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Seen {
+    /// From the start of the control plane until a data plane serves the last route.
+    pub sync_ms: f64,
+    /// Bytes of the full state.
+    pub bytes: f64,
+    /// In a data plane, from the last byte of the full state until it is in force on all cores; of each start.
+    pub effective_ms: Vec<f64>,
+    /// The most that the control plane had resident.
+    pub control_peak_kib: u64,
+    /// What a data plane had resident.
+    pub proxy_kib: u64,
+    /// From an endpoint's change until it is in force, at a control plane of one data plane.
+    pub change: Spread,
+    /// The same within the data plane, from the change's last byte.
+    pub change_effective: Spread,
+    /// Bytes that went to each data plane for one change, the most of all.
+    pub bytes_per_change: f64,
+}
+
+/// Runs it.
+pub async fn run(plan: Plan, site: &Site) -> anyhow::Result<Seen> {
+    let Plan { size, starts, changes } = plan;
+    let folder = site.folder(&format!("scale-{}", size.endpoints));
+    let mut manifests = Manifests::large(&folder, size)?;
+    let begin = Instant::now();
+    let control = site.control(&folder)?;
+    let mut proxy = site.programmed(&control)?;
+    let last = format!("/v1/models/{}", manifests::model(size.routes - 1));
+    let answer = client::get(proxy.listen, &last).await?;
+    ensure!(answer.0 == 200, "{last}: {answer:?}");
+    let sync_ms = begin.elapsed().as_secs_f64() * 1e3;
+    let bytes = metric(control.metrics, ENCODED_BYTES).await?;
+    let mut effective_ms = vec![applied(&proxy).await?.1];
+    for _ in 1..starts {
+        proxy = site.programmed(&control)?;
+        effective_ms.push(applied(&proxy).await?.1);
+    }
+    let (mut times, mut within, mut bytes_per_change) = (Vec::new(), Vec::new(), 0.0_f64);
+    for time in 1..=changes {
+        let (version, _) = applied(&proxy).await?;
+        let before = metric(control.metrics, ENCODED_BYTES).await?;
+        let begin = Instant::now();
+        manifests.replace(size.endpoints * time / (changes + 1), size)?;
+        within.push(Duration::from_secs_f64(newer(&proxy, version).await? / 1e3));
+        times.push(begin.elapsed());
+        bytes_per_change = bytes_per_change.max(metric(control.metrics, ENCODED_BYTES).await? - before);
+    }
+    Ok(Seen {
+        sync_ms,
+        bytes,
+        effective_ms,
+        control_peak_kib: process::usage(control.child.pid())?.peak_kib,
+        proxy_kib: process::usage(proxy.child.pid())?.rss_kib,
+        change: Spread::of(times),
+        change_effective: Spread::of(within),
+        bytes_per_change,
+    })
+}
+
+const ENCODED_BYTES: &str = "kthena_controlplane_encoded_bytes_total";
+
+/// Waits for a version after this one; how long it took to put it in force.
+async fn newer(proxy: &Proxy, version: u64) -> anyhow::Result<f64> {
+    let begin = Instant::now();
+    loop {
+        let (now, took) = applied(proxy).await?;
+        if now > version {
+            return Ok(took);
+        }
+        ensure!(begin.elapsed() < PATIENCE, "nothing after version {version}");
+        sleep(POLL).await;
+    }
+}
+
+/// Which version is in force, and how many milliseconds it took from its last byte.
+async fn applied(proxy: &Proxy) -> anyhow::Result<(u64, f64)> {
+    let (_, body) = client::get(proxy.metrics, "/readyz").await?;
+    let ready: Value = serde_json::from_slice(&body)?;
+    let took = ready["control_plane"]["applied_ms"].as_f64();
+    let version = ready["control_plane"]["applied_version"].as_u64();
+    version.zip(took).with_context(|| format!("a data plane says what it applied: {ready}"))
+}

@@ -1,0 +1,147 @@
+//! The task of one endpoint: what its tokens stand for, where it publishes, and a follower for each of its ranks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::id::EndpointKey;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::{Board, Ears, Numbers, Seat, State, Wanted};
+use crate::chance::{jittered, random};
+use crate::kv::discover::{DiscoverError, Publisher, Told, discover};
+use crate::kv::store::RankId;
+use crate::kv::subscribe::{At, Heard, Source, Status, follow};
+use crate::kv::text::Reading;
+use crate::kv::vocabulary::{Vocabularies, Vocabulary};
+
+/// For one answer.
+const ANSWER: Duration = Duration::from_secs(2);
+/// After one that failed, doubled up to the longest.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// An engine that does not publish, or whose tokens cannot be read, is asked again after this time, and so is one that is
+/// heard: it may have been started anew in its pod, with other settings.
+const AGAIN: Duration = Duration::from_secs(60);
+/// Tokens of a block where the engine does not say.
+const BLOCK_TOKENS: u64 = 16;
+/// Blocks of an engine the size of whose cache is not known, and the most of any.
+const BLOCKS: (u64, u64) = (1 << 20, 1 << 23);
+
+/// What attending takes.
+pub(super) struct Post {
+    pub(super) key: EndpointKey,
+    pub(super) wanted: Wanted,
+    pub(super) rank: RankId,
+    pub(super) numbers: Numbers,
+    pub(super) heard: mpsc::Sender<Heard>,
+    pub(super) ears: Arc<Ears>,
+    pub(super) vocabularies: Arc<Vocabularies>,
+    pub(super) board: Arc<Board>,
+}
+
+/// Attends to an endpoint until it is ended.
+pub(super) async fn attend(post: Post) {
+    let mut pause = RETRY.0;
+    loop {
+        post.board.set(&post.key, post.wanted.model.as_deref(), State::Begun, Vec::new());
+        let state = match post.prepare().await {
+            Ok((reading, told)) => {
+                pause = RETRY.0;
+                post.hear(reading, told).await;
+                continue;
+            }
+            Err(state) => state,
+        };
+        tracing::debug!(endpoint = %post.key.uid, state = state.word(), reason = state.reason(), "an engine's cache is not heard");
+        let wait = match state {
+            State::Fault(_) => {
+                let longer = (pause * 2).min(RETRY.1);
+                std::mem::replace(&mut pause, longer)
+            }
+            _ => AGAIN,
+        };
+        post.board.set(&post.key, post.wanted.model.as_deref(), state, Vec::new());
+        sleep(jittered(wait, random())).await;
+    }
+}
+
+impl Post {
+    async fn prepare(&self) -> Result<(Reading, Told), State> {
+        let Wanted { model, fleet_seed, .. } = &self.wanted;
+        let Some(model) = model.clone() else {
+            let why = "requests call its model by no name or by several: set spec.model of its ModelServer";
+            return Err(State::Unread(why.to_owned()));
+        };
+        // Who publishes nothing needs no vocabulary.
+        let told = self.ask().await?;
+        let vocabulary = self.vocabulary(&model).await.map_err(State::Unread)?;
+        Ok((Reading { vocabulary, fleet_seed: *fleet_seed, model }, told))
+    }
+
+    async fn vocabulary(&self, model: &Arc<str>) -> Result<Arc<Vocabulary>, String> {
+        let (vocabularies, model) = (self.vocabularies.clone(), model.clone());
+        let read = tokio::task::spawn_blocking(move || vocabularies.of(&model)).await;
+        read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    async fn ask(&self) -> Result<Told, State> {
+        let Wanted { engine, address, .. } = self.wanted;
+        match discover(engine, address, ANSWER).await {
+            Ok(told) if told.publishers.is_empty() => {
+                Err(State::Silent("the engine publishes no KV events".to_owned()))
+            }
+            Ok(told) => Ok(told),
+            Err(error @ DiscoverError::Silent) => Err(State::Silent(error.to_string())),
+            Err(error) => Err(State::Fault(error.to_string())),
+        }
+    }
+
+    /// Follows its ranks until it says that it publishes otherwise.
+    async fn hear(&self, reading: Reading, told: Told) {
+        let seat = Seat {
+            key: self.key.clone(),
+            model: reading.model.clone(),
+            handle: self.wanted.handle,
+            capacity_tokens: self.wanted.cache_tokens.unwrap_or(0),
+            ranks: told.publishers.len(),
+        };
+        self.ears.admit(self.rank, seat, most_blocks(&self.wanted, &told), reading);
+        let mut followers = JoinSet::new();
+        let statuses = told.publishers.iter().map(|publisher| self.follow(publisher, &mut followers)).collect();
+        self.board.set(&self.key, self.wanted.model.as_deref(), State::Heard, statuses);
+        loop {
+            sleep(jittered(AGAIN, random())).await;
+            match self.ask().await {
+                Ok(now) if now == told => {}
+                // It cannot be asked now; whether it can be heard its followers know.
+                Err(State::Fault(_)) => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        followers.shutdown().await;
+        self.ears.dismiss(self.rank);
+    }
+
+    fn follow(&self, publisher: &Publisher, followers: &mut JoinSet<()>) -> watch::Receiver<Status> {
+        let Publisher { rank: _, events, replay, load: _, topic } = publisher.clone();
+        let rank = self.numbers.next();
+        self.ears.hear(rank, self.rank);
+        let source = Source { rank, at: At::Connect(events), topic, replay };
+        let (status, statuses) = watch::channel(Status::default());
+        let heard = self.heard.clone();
+        followers.spawn(async move {
+            // It dials, so there is no address that could be taken.
+            let _ = follow(source, heard, status, random).await;
+        });
+        statuses
+    }
+}
+
+/// As many as its cache has room for on the device and on the host.
+fn most_blocks(wanted: &Wanted, told: &Told) -> usize {
+    let block = told.block_size.map_or(BLOCK_TOKENS, u64::from).max(1);
+    let known = wanted.cache_tokens.map(|tokens| tokens / block * 2 + 1_024);
+    let ranks = told.publishers.len().max(1) as u64;
+    known.unwrap_or(BLOCKS.0).saturating_mul(ranks).min(BLOCKS.1) as usize
+}

@@ -1,0 +1,211 @@
+//! How each endpoint fares, for metrics and pages.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use api::id::EndpointKey;
+use tokio::sync::watch;
+
+use crate::kv::store::Tally;
+use crate::kv::subscribe::Status;
+use crate::kv::trust::{Counts, Trust};
+
+/// What becomes of an endpoint's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It is about to be asked.
+    Begun,
+    /// What its tokens stand for is not known, and why: what it caches is predicted.
+    Unread(String),
+    /// It does not publish, or does not say where.
+    Silent(String),
+    /// It could not be asked.
+    Fault(String),
+    /// It is heard.
+    Heard,
+}
+
+impl State {
+    /// In a word, for a metric's label.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::Unread(_) => "unread",
+            Self::Silent(_) => "silent",
+            Self::Fault(_) => "fault",
+            Self::Heard => "heard",
+        }
+    }
+
+    /// Why it is not heard.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Unread(why) | Self::Silent(why) | Self::Fault(why) => Some(why),
+            Self::Begun | Self::Heard => None,
+        }
+    }
+}
+
+/// What an endpoint holds, as numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Blocks of tokens that are remembered.
+    pub blocks: u64,
+    /// Blocks of text that are told.
+    pub told: u64,
+    /// Bytes of memory.
+    pub bytes: u64,
+    /// Blocks of tokens whose text could not be read.
+    pub unread: u64,
+    /// What else happened to its blocks.
+    pub tally: Tally,
+}
+
+/// One endpoint.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Which.
+    pub key: EndpointKey,
+    /// Its model; empty where that is not known.
+    pub model: String,
+    /// What becomes of its events.
+    pub state: State,
+    /// How far it may be believed.
+    pub trust: Trust,
+    /// What it holds.
+    pub held: Held,
+    /// Its ranks' streams.
+    pub ranks: Vec<Status>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    model: String,
+    state: State,
+    trust: Trust,
+    held: Held,
+    ranks: Vec<watch::Receiver<Status>>,
+}
+
+/// What has happened in all, to endpoints that are gone too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// To streams.
+    pub streams: Counts,
+    /// Connections to engines.
+    pub connections: u64,
+    /// To blocks.
+    pub tally: Tally,
+    /// Blocks of tokens whose text could not be read.
+    pub unread: u64,
+}
+
+impl Sums {
+    fn add(&mut self, held: &Held, ranks: impl Iterator<Item = Status>) {
+        let Tally { orphans, unindexed, unknown, conflicts, evicted } = held.tally;
+        self.unread += held.unread;
+        let tally = &mut self.tally;
+        for (sum, more) in [
+            (&mut tally.orphans, orphans),
+            (&mut tally.unindexed, unindexed),
+            (&mut tally.unknown, unknown),
+            (&mut tally.conflicts, conflicts),
+            (&mut tally.evicted, evicted),
+        ] {
+            *sum += more;
+        }
+        for Status { counts, connections, .. } in ranks {
+            self.connections += connections;
+            self.streams = sum(self.streams, counts);
+        }
+    }
+}
+
+fn sum(a: Counts, b: Counts) -> Counts {
+    Counts {
+        applied: a.applied + b.applied,
+        repeated: a.repeated + b.repeated,
+        unreadable: a.unreadable + b.unreadable,
+        gaps: a.gaps + b.gaps,
+        restarts: a.restarts + b.restarts,
+        replays: a.replays + b.replays,
+        failed_replays: a.failed_replays + b.failed_replays,
+        overruns: a.overruns + b.overruns,
+        forgotten: a.forgotten + b.forgotten,
+        unparked: a.unparked + b.unparked,
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: BTreeMap<EndpointKey, Entry>,
+    /// Of entries that are no more.
+    past: Sums,
+}
+
+impl Inner {
+    fn end(&mut self, entry: &Entry) {
+        self.past.add(&entry.held, entry.ranks.iter().map(|status| status.borrow().clone()));
+    }
+}
+
+/// All endpoints.
+#[derive(Debug, Default)]
+pub struct Board(Mutex<Inner>);
+
+impl Board {
+    /// At this moment, by endpoint.
+    pub fn rows(&self) -> Vec<Row> {
+        let row = |(key, entry): (&EndpointKey, &Entry)| Row {
+            key: key.clone(),
+            model: entry.model.clone(),
+            state: entry.state.clone(),
+            trust: entry.trust,
+            held: entry.held,
+            ranks: entry.ranks.iter().map(|status| status.borrow().clone()).collect(),
+        };
+        self.inner().entries.iter().map(row).collect()
+    }
+
+    /// What has happened in all.
+    pub fn sums(&self) -> Sums {
+        let inner = self.inner();
+        let mut sums = inner.past;
+        for entry in inner.entries.values() {
+            sums.add(&entry.held, entry.ranks.iter().map(|status| status.borrow().clone()));
+        }
+        sums
+    }
+
+    pub(super) fn set(
+        &self,
+        key: &EndpointKey,
+        model: Option<&str>,
+        state: State,
+        ranks: Vec<watch::Receiver<Status>>,
+    ) {
+        let model = model.unwrap_or_default().to_owned();
+        let entry = Entry { model, state, trust: Trust::Cold, held: Held::default(), ranks };
+        let mut inner = self.inner();
+        if let Some(before) = inner.entries.insert(key.clone(), entry) {
+            inner.end(&before);
+        }
+    }
+
+    pub(super) fn note(&self, key: &EndpointKey, trust: Trust, held: Held) {
+        if let Some(entry) = self.inner().entries.get_mut(key) {
+            (entry.trust, entry.held) = (trust, held);
+        }
+    }
+
+    pub(super) fn remove(&self, key: &EndpointKey) {
+        let mut inner = self.inner();
+        if let Some(before) = inner.entries.remove(key) {
+            inner.end(&before);
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("no thread panics while it holds the board")
+    }
+}

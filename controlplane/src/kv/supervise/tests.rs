@@ -1,0 +1,37 @@
+//! Which endpoints are wanted, and by what name of their model.
+
+use super::*;
+
+fn models(backends: &str, routes: &str) -> Vec<String> {
+    let text = format!(r#"{{"version": 1, "backends": [{backends}], "routes": [{routes}]}}"#);
+    let snapshot = api::json::snapshot_from_json(text.as_bytes()).unwrap();
+    let text =
+        |(key, wanted): (&EndpointKey, &Wanted)| format!("{}={}", key.uid, wanted.model.as_deref().unwrap_or("?"));
+    wanted(&snapshot).iter().map(text).collect()
+}
+
+fn backend(name: &str, rest: &str, endpoint: &str) -> String {
+    let endpoint = format!(r#"{{"name": "{endpoint}", "uid": "{endpoint}", "address": "10.0.0.1:8000"}}"#);
+    format!(r#"{{"name": "d/{name}", "endpoints": [{endpoint}]{rest}}}"#)
+}
+
+fn route(name: &str, model: &str, backend: &str) -> String {
+    format!(r#"{{"name": "d/{name}", "model": "{model}", "rules": [{{"targets": [{{"backend": "d/{backend}"}}]}}]}}"#)
+}
+
+#[test]
+fn a_model_is_called_as_its_server_says_or_as_its_routes_do() {
+    let named = backend("a", r#", "model": "real""#, "e");
+    assert_eq!(models(&named, &route("r", "virtual", "a")), ["e=real"]);
+    let unnamed = backend("a", "", "e");
+    assert_eq!(models(&unnamed, &route("r", "m", "a")), ["e=m"]);
+    assert_eq!(models(&unnamed, &[route("r", "m", "a"), route("s", "m", "a")].join(",")), ["e=m"]);
+    assert_eq!(models(&unnamed, &[route("r", "m", "a"), route("s", "n", "a")].join(",")), ["e=?"]);
+    assert_eq!(models(&unnamed, ""), ["e=?"]);
+}
+
+#[test]
+fn only_engines_that_publish_are_wanted() {
+    let of = |engine: &str| models(&backend("a", &format!(r#", "engine": "{engine}", "model": "m""#), "e"), "").len();
+    assert_eq!(["VLLM", "SGLANG", "TRITON", "TORCHSERVE"].map(of), [1, 1, 0, 0]);
+}

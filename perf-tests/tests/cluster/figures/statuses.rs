@@ -1,0 +1,88 @@
+//! Hundreds of data planes whose control plane restarts: how soon all are in sync, and how many statuses that writes.
+
+use std::time::{Duration, Instant};
+
+use bench::load::process;
+use bench::show::edits::metric;
+use bench::show::fleet::all_have;
+use bench::show::manifests::{self, Size, pod};
+use bench::show::site::Control;
+use bench::show::subscribers::Subscribers;
+use bench::show::{Bound, Check};
+use serde_json::{Value, json};
+
+use super::Form;
+use super::bed::{Bed, all};
+
+const POLL: Duration = Duration::from_millis(200);
+/// Twenty statuses are written a second.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Waits until a control plane leads, and every status says what it should.
+async fn settled(control: &Control) {
+    let begin = Instant::now();
+    loop {
+        let leads = metric(control.metrics, "kthena_controlplane_leader").await.unwrap();
+        let behind = metric(control.metrics, "kthena_controlplane_status_behind").await.unwrap();
+        if leads == 1.0 && behind == 0.0 {
+            return;
+        }
+        assert!(begin.elapsed() < PATIENCE, "leads {leads}, behind {behind} after {PATIENCE:?}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Writes of statuses of ours that the API server took so far.
+fn writes(bed: &Bed) -> usize {
+    let log = std::fs::read_to_string(bed.cluster.audit_log()).unwrap();
+    let taken = |line: &&str| {
+        let Ok(entry) = serde_json::from_str::<Value>(line) else { return false };
+        let (object, code) = (&entry["objectRef"], entry["responseStatus"]["code"].as_u64());
+        entry["stage"] == "ResponseComplete"
+            && object["subresource"] == "status"
+            && object["apiGroup"] == "networking.serving.volcano.sh"
+            && entry["verb"] == "patch"
+            && code.is_some_and(|code| code / 100 == 2)
+    };
+    log.lines().filter(taken).count()
+}
+
+#[tokio::test]
+async fn a_control_plane_that_restarts_under_many_data_planes_writes_next_to_no_status() {
+    let form = Form::asked();
+    let (subscribers, routes, servers) = form.pick((30, 40, 2), (500, 2_000, 20));
+    let size = Size { endpoints: routes, routes: servers };
+    let bed = Bed::start(false).await;
+    let server = |n: usize| format!("server-{n}");
+    all((0..servers).map(|n| bed.serve(manifests::server(&server(n), &server(n), 9)))).await;
+    all((0..size.endpoints).map(|n| bed.pod(pod(n, size, 0)))).await;
+    let route = |n: usize| manifests::route(&format!("route-{n}"), &manifests::model(n), &server(n % servers));
+    all((0..routes).map(|n| bed.route(route(n)))).await;
+
+    let control = bed.control();
+    let subscribers = Subscribers::start(subscribers, control.stream);
+    all_have(&control, &subscribers, 1.0).await.unwrap();
+    settled(&control).await;
+    let before = writes(&bed);
+    assert!(before >= routes, "{before} statuses of {routes} routes");
+
+    let args = bed.args();
+    let begin = Instant::now();
+    let control = bed.site.restart(control, &args.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    let ready_ms = begin.elapsed().as_secs_f64() * 1e3;
+    all_have(&control, &subscribers, 1.0).await.unwrap();
+    let back_ms = begin.elapsed().as_secs_f64() * 1e3;
+    settled(&control).await;
+    // Counts are written at most once a minute, so that is how long they have to be watched.
+    tokio::time::sleep(Duration::from_secs(form.pick(2, 90))).await;
+    let written = writes(&bed) - before;
+    let usage = process::usage(control.child.pid()).unwrap();
+    let checks = vec![
+        Check::new("ms from the restart until all are in sync", back_ms, Bound::AtMost(form.pick(60_000.0, 15_000.0))),
+        Check::new("statuses written since", written as f64, Bound::AtMost(form.pick(2.0, 100.0))),
+        Check::new("KiB of the control plane, the most", usage.peak_kib as f64, Bound::AtMost(512.0 * 1024.0)),
+    ];
+    let numbers = json!({"subscribers": subscribers.count(), "routes": routes, "pods": size.endpoints,
+        "ready_ms": ready_ms, "back_ms": back_ms, "usage": usage, "statuses_before": before});
+    form.show("cluster-restart", checks, numbers);
+}
