@@ -11,9 +11,11 @@ pub mod id;
 pub mod json;
 pub mod kv;
 pub mod limits;
+pub mod predictions;
 pub mod prefix;
 pub mod proto;
 #[cfg(any(test, feature = "testing"))]
 pub mod sample;
 pub mod snapshot;
 pub mod template;
+pub mod uses;

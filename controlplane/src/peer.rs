@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::engine::Shard;
-use crate::publish::serve::{Identify, Loads, Local, Progress};
+use crate::publish::serve::{Identify, Loads, Local, Predictions, Progress};
 use crate::run::Round;
 use crate::status::{Forms, Standings};
 use crate::world::Engines;
@@ -102,6 +102,7 @@ pub enum Way {
 pub(crate) struct Site {
     pub(crate) epoch: u64,
     pub(crate) loads: Arc<Loads>,
+    pub(crate) predictions: Arc<Predictions>,
     /// Between two reports while load changes.
     pub(crate) load_interval: Duration,
     /// How long what a lost peer said of its load still counts.
@@ -150,11 +151,12 @@ pub(crate) struct Joined {
 
 /// Joins the others, within a runtime.
 pub(crate) fn join(Peering { members, way, identify }: Peering, site: Site) -> Joined {
-    let Site { epoch, loads, load_interval, load_kept, snapshots, progress, shared } = site;
+    let Site { epoch, loads, predictions, load_interval, load_kept, snapshots, progress, shared } = site;
     let Shared { rounds, engines, others } = shared;
     let (own, said) = watch::channel(Engines::default());
     let index = Arc::new(Index::new(snapshots));
-    let ear = Arc::new(Ear::new(hear::Options { epoch, load_kept, identify }, loads.clone(), index.clone()));
+    let shared = hear::Shared { loads: loads.clone(), predictions: predictions.clone(), index: index.clone() };
+    let ear = Arc::new(Ear::new(hear::Options { epoch, load_kept, identify }, shared));
     let mut tasks = JoinSet::new();
     let (shard, standing) = alive::watch(members.clone(), ear.heard());
     tasks.spawn(standing);
@@ -162,7 +164,7 @@ pub(crate) fn join(Peering { members, way, identify }: Peering, site: Site) -> J
     tasks.spawn(others::watch(members.clone(), ear.parts(), others));
     let (written, standings) = watch::channel(Arc::default());
     tasks.spawn(forms(rounds, written));
-    let voice = dial::Voice { epoch, loads, index, load_interval, facts: said, standings, progress };
+    let voice = dial::Voice { epoch, loads, predictions, index, load_interval, facts: said, standings, progress };
     tasks.spawn(dial::all(members, way, Arc::new(voice)));
     Joined { ear, shard, own, tasks }
 }

@@ -8,6 +8,7 @@ mod backoff;
 mod credentials;
 mod disk;
 mod load;
+mod marks;
 mod peers;
 mod session;
 mod status;

@@ -144,6 +144,8 @@ pub struct PlainCells {
     pub prompts: [Counter; PromptText::ALL.len()],
     /// Attempts beyond the first.
     pub retries: Counter,
+    /// Blocks of prompts that another endpoint held and the chosen one did not.
+    pub locality_given_up: Counter,
     /// Engine connections made.
     pub connects: Counter,
     /// Engine connections found dead when they were to be used again.
@@ -167,6 +169,7 @@ impl Default for PlainCells {
             streams: Default::default(),
             prompts: Default::default(),
             retries: Counter::default(),
+            locality_given_up: Counter::default(),
             connects: Counter::default(),
             stale: Counter::default(),
             heartbeat_ms: Heartbeat::default(),

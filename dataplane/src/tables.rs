@@ -2,6 +2,7 @@
 //! what they decide reaches this thread through rings that it empties each millisecond while there is traffic. What the
 //! control plane tells of engines' caches comes by the same queue as snapshots, in the order of the stream.
 
+mod fleet;
 mod kv;
 
 use std::collections::HashSet;
@@ -22,7 +23,9 @@ use dataplane_core::table::Table;
 
 use crate::process::vital;
 use crate::shared::Shared;
+use fleet::{Fleet, Inbox};
 
+pub use fleet::{Heard, News};
 pub use kv::KvStats;
 
 /// Between two looks at the rings: while marks come, and while none do.
@@ -60,6 +63,7 @@ pub struct Tables {
     questions: Receiver<Digests>,
     thread: OnceLock<Thread>,
     stats: Mutex<Stats>,
+    fleet: Fleet,
     kv: Mutex<Arc<KvStats>>,
 }
 
@@ -71,13 +75,17 @@ impl Tables {
         stop: Arc<AtomicBool>,
     ) -> io::Result<(Arc<Self>, Vec<Reader>, JoinHandle<()>)> {
         let mut writer = Writer::new(Config::default());
+        if shared.agent.is_some() {
+            writer.note_news();
+        }
         let readers = shared.cores.iter().map(|_| writer.reader()).collect();
         let ((work, queue), (ask, questions)) = (bounded(QUEUE), bounded(QUESTIONS));
+        let (fleet, inbox) = Fleet::new();
         let (thread, stats, kv) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        let tables = Arc::new(Self { shared, work, questions, thread, stats, kv });
-        let (known, limited, held) = (HashSet::new(), 0, None);
-        let lane = Lane::default();
-        let state = State { tables: tables.clone(), writer, lane, registry, known, limited, held, queue, ask, stop };
+        let tables = Arc::new(Self { shared, work, questions, thread, stats, fleet, kv });
+        let (known, limited, held, lane) = (HashSet::new(), 0, None, Lane::default());
+        let state =
+            State { tables: tables.clone(), writer, lane, registry, known, limited, held, queue, inbox, ask, stop };
         let thread = vital("tables".into(), move || run(state))?;
         // It was unset until now.
         let _ = tables.thread.set(thread.thread().clone());
@@ -121,6 +129,21 @@ impl Tables {
         self.shared.confirm();
     }
 
+    /// What is new here since this was last asked and answered.
+    pub fn take_news(&self) -> News {
+        self.fleet.take()
+    }
+
+    /// What others say. What the thread has no time for is forgotten.
+    pub fn hear(&self, heard: Heard) {
+        self.fleet.hear(heard);
+    }
+
+    /// Messages of the fleet that were forgotten.
+    pub fn fleet_lost(&self) -> u64 {
+        self.fleet.lost()
+    }
+
     /// The prefix table's, at most a second old.
     pub fn index_stats(&self) -> Stats {
         *self.stats.lock().expect("no thread panics while it holds the statistics")
@@ -138,6 +161,7 @@ struct State {
     /// Version and content of the snapshot in force: saving a file anew is no change.
     held: Option<(Version, u64)>,
     queue: Receiver<Work>,
+    inbox: Inbox,
     ask: Sender<Digests>,
     stop: Arc<AtomicBool>,
 }
@@ -148,6 +172,7 @@ fn run(mut state: State) {
     while !state.stop.load(Acquire) {
         let now_ms = state.tables.shared.now_ms();
         let drained = state.writer.drain(now_ms);
+        let hears = state.inbox.exchange(&state.tables.fleet, &mut state.writer, now_ms);
         if ticked.elapsed() >= TICK {
             ticked = Instant::now();
             state.tick(now_ms);
@@ -161,7 +186,7 @@ fn run(mut state: State) {
             Ok(Work::Install(install)) => state.install(&install),
             Ok(Work::Kv(told)) => state.hear(told, now_ms),
             // Parked rather than waiting in the channel, which would spin before each of a thousand waits a second.
-            Err(_) => std::thread::park_timeout(if drained > 0 || retiring { BUSY } else { IDLE }),
+            Err(_) => std::thread::park_timeout(if drained > 0 || hears || retiring { BUSY } else { IDLE }),
         }
     }
 }

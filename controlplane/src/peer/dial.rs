@@ -19,7 +19,7 @@ use super::names::Index;
 use super::tell::tell;
 use super::{MOST, Member, Members, Way};
 use crate::chance::{jittered, random};
-use crate::publish::serve::{Loads, Progress};
+use crate::publish::serve::{Loads, Predictions, Progress};
 use crate::status::Standings;
 use crate::world::Engines;
 
@@ -41,6 +41,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(super) struct Voice {
     pub(super) epoch: u64,
     pub(super) loads: Arc<Loads>,
+    pub(super) predictions: Arc<Predictions>,
     pub(super) index: Arc<Index>,
     pub(super) load_interval: Duration,
     /// What our engines said.

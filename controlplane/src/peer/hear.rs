@@ -17,8 +17,8 @@ use super::MOST;
 use super::names::{Index, Names};
 use super::others::{self, Parts};
 use super::reach::Part;
-use super::wire::{WireError, engine_in, facts_in, key_in, load_in};
-use crate::publish::serve::{Identify, Load, Loads, Owner};
+use super::wire::{WireError, engine_in, facts_in, key_in, load_in, predictions_in};
+use crate::publish::serve::{Identify, Load, Loads, Owner, Predictions};
 use crate::world::Facts;
 
 /// Of a peer that is alive something is heard three times in this time.
@@ -59,11 +59,20 @@ pub(super) struct Options {
     pub(super) identify: Arc<dyn Identify>,
 }
 
+/// What of this replica peers change, and what endpoints are called.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) loads: Arc<Loads>,
+    pub(super) predictions: Arc<Predictions>,
+    pub(super) index: Arc<Index>,
+}
+
 /// Where all peers are heard.
 #[derive(Debug)]
 pub(crate) struct Ear {
     options: Options,
     loads: Arc<Loads>,
+    predictions: Arc<Predictions>,
     index: Arc<Index>,
     heard: watch::Sender<Heard>,
     parts: watch::Sender<Parts>,
@@ -71,9 +80,9 @@ pub(crate) struct Ear {
 }
 
 impl Ear {
-    pub(super) fn new(options: Options, loads: Arc<Loads>, index: Arc<Index>) -> Self {
+    pub(super) fn new(options: Options, Shared { loads, predictions, index }: Shared) -> Self {
         let (heard, parts) = (watch::channel(Heard::default()).0, watch::channel(Parts::default()).0);
-        Self { options, loads, index, heard, parts, streams: AtomicU64::new(0) }
+        Self { options, loads, predictions, index, heard, parts, streams: AtomicU64::new(0) }
     }
 
     pub(super) fn heard(&self) -> watch::Receiver<Heard> {
@@ -153,7 +162,19 @@ struct Seat {
 
 impl Seat {
     fn take(&mut self, report: PeerReport) -> Result<(), Status> {
-        let PeerReport { epoch, member: _, loads, engines, facts, progress, objects, refusals, shares } = report;
+        let PeerReport {
+            epoch,
+            member: _,
+            loads,
+            engines,
+            facts,
+            progress,
+            objects,
+            refusals,
+            shares,
+            uses,
+            predictions,
+        } = report;
         if epoch != self.epoch {
             return Err(Status::invalid_argument("a stream is of one process"));
         }
@@ -164,6 +185,13 @@ impl Seat {
             self.ear.loads.peer_shares(self.epoch, first, &shares);
         }
         self.engines(&engines).map_err(nonsense)?;
+        if !uses.is_empty() {
+            self.ear.loads.uses_of_peer(self.epoch, &uses);
+        }
+        if let Some(said) = predictions {
+            let marks = predictions_in(&said, &self.names.handles).map_err(nonsense)?;
+            self.ear.predictions.take(Owner::Peer(self.epoch), marks.into_iter());
+        }
         self.facts(&facts).map_err(nonsense)
     }
 

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use api::id::EndpointKey;
 use api::proto::{PeerFacts, PeerReport};
 use prost::Message as _;
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::dial::Voice;
 use super::names::Names;
 use super::reach::Told;
-use super::wire::{engine_out, facts_out, load_out};
+use super::wire::{engine_out, facts_out, load_out, predictions_out};
+use crate::publish::serve::{Feed, Hearer};
 use crate::world::{Engines, Facts};
 
 /// Who hears nothing for three times this takes us for dead.
@@ -22,6 +23,8 @@ const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 const IN_ONE: usize = 4_096;
 /// Bytes of facts in one message.
 const FACTS_BYTES: usize = 1 << 20;
+/// Bytes per second of predictions; of those that are there when a peer comes it gets four times as many.
+const PREDICTED_BYTES: u32 = 4_000_000;
 /// To take a message. Who does not is dialled again, and told all.
 const TAKEN: Duration = Duration::from_secs(2);
 
@@ -29,7 +32,8 @@ const TAKEN: Duration = Duration::from_secs(2);
 pub(super) async fn tell(voice: &Voice, me: &str, out: mpsc::Sender<PeerReport>) {
     let (mut changed, mut facts) = (voice.loads.watch(), voice.facts.clone());
     let (mut standings, mut progress) = (voice.standings.clone(), voice.progress.clone());
-    let (mut telling, mut said) = (Telling::default(), None::<Instant>);
+    let mut predicted = voice.predictions.watch();
+    let (mut telling, mut said) = (Telling::new(), None::<Instant>);
     loop {
         let up_to = *changed.borrow_and_update();
         let (numbers, reach) = telling.reach.news(&standings.borrow_and_update(), &progress.borrow_and_update());
@@ -38,7 +42,8 @@ pub(super) async fn tell(voice: &Voice, me: &str, out: mpsc::Sender<PeerReport>)
         let more = telling.facts(&facts.borrow_and_update().clone());
         // What came from a peer is a change, too, and none for another.
         let due = said.is_none_or(|said| said.elapsed() >= SIGN_OF_LIFE) || first != PeerReport::default();
-        let reports = due.then_some(first).into_iter().chain(reach).chain(more);
+        let predictions = telling.predictions(voice, Instant::now());
+        let reports = due.then_some(first).into_iter().chain(reach).chain(more).chain(predictions);
         for report in reports {
             said = Some(Instant::now());
             let report = PeerReport { epoch: voice.epoch, member: me.to_owned(), ..report };
@@ -56,13 +61,14 @@ pub(super) async fn tell(voice: &Voice, me: &str, out: mpsc::Sender<PeerReport>)
             Ok(()) = facts.changed() => {}
             Ok(()) = standings.changed() => {}
             Ok(()) = progress.changed() => {}
+            () = telling.predicted(&mut predicted) => {}
             () = sleep(quiet) => {}
         }
     }
 }
 
 /// What one has been told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Telling {
     reach: Told,
     /// Up to which change.
@@ -70,9 +76,31 @@ struct Telling {
     /// Where our proxies had something. An endpoint may go while requests run there, and that these end is told, too.
     busy: HashMap<u32, EndpointKey>,
     facts: BTreeMap<EndpointKey, Arc<Facts>>,
+    feed: Feed,
 }
 
 impl Telling {
+    fn new() -> Self {
+        let feed = Feed::new(Hearer::Peer, PREDICTED_BYTES, Instant::now());
+        Self { reach: Told::default(), seen: 0, busy: HashMap::new(), facts: BTreeMap::new(), feed }
+    }
+
+    /// Until there is something to tell of predictions, and the time for it has come.
+    async fn predicted(&self, predicted: &mut watch::Receiver<u64>) {
+        // Where they end so does this replica.
+        let _ = predicted.wait_for(|logged| self.feed.is_behind(*logged)).await;
+        sleep_until(self.feed.due().into()).await;
+    }
+
+    fn predictions(&mut self, voice: &Voice, now: Instant) -> Option<PeerReport> {
+        if now < self.feed.due() || !self.feed.is_behind(*voice.predictions.watch().borrow()) {
+            return None;
+        }
+        let marks = self.feed.next(&voice.predictions, now);
+        let told = predictions_out(&marks, &voice.index.newest().keys);
+        (!told.entries.is_empty()).then(|| PeerReport { predictions: Some(told), ..PeerReport::default() })
+    }
+
     fn loads(&mut self, voice: &Voice, now: Instant) -> PeerReport {
         let own = voice.loads.own(self.seen, IN_ONE, now);
         let names = voice.index.newest();
@@ -89,7 +117,7 @@ impl Telling {
         }
         let engines = own.engines.into_iter();
         let engines = engines.filter_map(|said| Some(engine_out(names.keys.get(&said.handle)?, said)));
-        PeerReport { loads, engines: engines.collect(), shares: own.shares, ..PeerReport::default() }
+        PeerReport { loads, engines: engines.collect(), shares: own.shares, uses: own.uses, ..PeerReport::default() }
     }
 
     fn key(&self, names: &Names, handle: u32) -> Option<EndpointKey> {

@@ -1,10 +1,12 @@
 //! From what is told to what is meant, and back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::id::{EndpointKey, ModelName};
 use api::limits::{MAX_LOADED_ADAPTERS, MAX_NAME_BYTES};
-use api::proto::{EngineLoad, LoadedAdapters, PeerEngine, PeerFacts, PeerKey, PeerLoad};
+use api::predictions::{self, Mark};
+use api::proto::{EngineLoad, LoadedAdapters, PeerEngine, PeerFacts, PeerKey, PeerLoad, PeerPredictions};
 
 use crate::publish::serve::Load;
 use crate::world::{Facts, Unready};
@@ -22,6 +24,8 @@ pub(super) enum WireError {
     NoObject,
     #[error("an object's name has more than {MAX_NAME_BYTES} bytes")]
     LongName,
+    #[error(transparent)]
+    Predictions(#[from] predictions::NotWhole),
 }
 
 pub(super) fn key_in(key: Option<&PeerKey>) -> Result<EndpointKey, WireError> {
@@ -91,6 +95,38 @@ pub(super) fn facts_out(key: &EndpointKey, facts: Option<&Facts>) -> PeerFacts {
     }
 }
 
+/// Those of endpoints that are known here.
+pub(super) fn predictions_in(
+    said: &PeerPredictions,
+    handles: &HashMap<EndpointKey, u32>,
+) -> Result<Vec<Mark>, WireError> {
+    let PeerPredictions { keys, entries } = said;
+    let handle = |key| Ok(handles.get(&key_in(Some(key))?).copied());
+    let known = keys.iter().map(handle).collect::<Result<Vec<Option<u32>>, WireError>>()?;
+    let of = |mark: Mark| {
+        let handle = known.get(mark.handle as usize).copied().flatten()?;
+        Some(Mark { handle, ..mark })
+    };
+    Ok(predictions::unpack(entries)?.filter_map(of).collect())
+}
+
+/// Those of endpoints that have a name.
+pub(super) fn predictions_out(marks: &[Mark], keys: &HashMap<u32, EndpointKey>) -> PeerPredictions {
+    let (mut named, mut places) = (Vec::new(), HashMap::<u32, u32>::new());
+    let mut place = |handle: u32| {
+        if let Some(place) = places.get(&handle) {
+            return Some(*place);
+        }
+        let place = named.len() as u32;
+        named.extend(key_out(keys.get(&handle)?));
+        places.insert(handle, place);
+        Some(place)
+    };
+    let of = |mark: &Mark| Some(Mark { handle: place(mark.handle)?, ..*mark });
+    let entries = predictions::pack(marks.iter().filter_map(of));
+    PeerPredictions { keys: named, entries }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +147,19 @@ mod tests {
             assert_eq!((key_in(told.key.as_ref()), facts_in(&told).as_deref()), (Ok(key()), Some(&facts)));
         }
         assert_eq!(facts_in(&facts_out(&key(), None)), None);
+    }
+
+    #[test]
+    fn predictions_are_of_endpoints_that_both_know() {
+        let other = EndpointKey { uid: "pod-2".into(), ..key() };
+        let here: HashMap<u32, EndpointKey> = [(7, key()), (8, other.clone())].into();
+        let there: HashMap<EndpointKey, u32> = [(other, 70), (EndpointKey { rank: 9, ..key() }, 71)].into();
+        let mark = |handle, position| Mark { hash: 5, handle, position };
+        let told = predictions_out(&[mark(7, 0), mark(8, 0), mark(8, 1), mark(9, 0)], &here);
+        assert_eq!(told.keys.len(), 2);
+        assert_eq!(predictions_in(&told, &there), Ok(vec![mark(70, 0), mark(70, 1)]));
+        let ragged = PeerPredictions { entries: vec![0; 15], ..told };
+        assert!(matches!(predictions_in(&ragged, &there), Err(WireError::Predictions(_))));
     }
 
     #[test]

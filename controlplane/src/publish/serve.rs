@@ -5,8 +5,8 @@
 //! need the same change. Each subscriber has one task (`stream`) that carries out what a pure state machine
 //! (`subscriber`) decides: what is sent next, what an answer means, what is held back because it was refused (`poison`).
 //! One change at most is on its way to a subscriber; versions that come meanwhile are skipped. What proxies report of
-//! their load goes into one sum (`load`), of which each gets the others' part, and what engines have cached into a log (`kv`),
-//! both within a budget of bytes (`budget`). What
+//! their load goes into one sum (`load`), of which each gets the others' part, what they predict that engines hold goes to
+//! all others (`predictions`), and what engines have cached into a log (`kv`), all within a budget of bytes (`budget`). What
 //! all have acknowledged is told as a value (`progress`). Who connects (`transport`) is a stranger (`door`) until it is
 //! known who that is (`identify`). Other replicas (`peers`) are let in by the same door.
 
@@ -19,6 +19,7 @@ mod kv;
 mod load;
 mod peers;
 mod poison;
+mod predictions;
 mod progress;
 mod publisher;
 mod service;
@@ -42,6 +43,7 @@ pub use identify::{Identify, Identity};
 pub use kv::{Counts as KvCounts, Lane, Said, Shelf, Standing};
 pub(crate) use load::Owner;
 pub use load::{Load, Loads};
+pub(crate) use predictions::{Feed, Listener as Hearer, Predictions};
 pub use progress::{DataPlane, Progress, Refused};
 pub use transport::{ListenError, Listener};
 
@@ -136,6 +138,7 @@ struct Hub {
     zones: watch::Receiver<Arc<Zones>>,
     registry: Arc<Registry>,
     loads: Arc<Loads>,
+    predictions: Arc<Predictions>,
     kv: Arc<Lane>,
     counts: Arc<Counts>,
     closing: watch::Sender<bool>,
@@ -160,6 +163,7 @@ impl Server {
             epoch,
             archive: Archive::new(epoch, options.message_bytes, counts.clone()),
             loads: Arc::new(Loads::new(epoch)),
+            predictions: Arc::new(Predictions::new()),
             kv: Arc::new(Lane::new(epoch)),
             options,
             current: watch::channel(None).0,
@@ -177,7 +181,8 @@ impl Server {
         let Options { load_interval, load_kept, .. } = self.hub.options;
         let (snapshots, progress) = (self.inputs.snapshots.clone(), self.progress());
         let (epoch, loads) = (self.hub.epoch, self.loads());
-        let site = Site { epoch, loads, load_interval, load_kept, snapshots, progress, shared };
+        let predictions = self.hub.predictions.clone();
+        let site = Site { epoch, loads, predictions, load_interval, load_kept, snapshots, progress, shared };
         let joined = peer::join(peering, site);
         self.ear = Some(joined.ear.clone());
         joined

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod sim {
+    pub(crate) mod benchmark;
     pub(crate) mod engine;
     pub(crate) mod fleet;
     pub(crate) mod policy;
@@ -13,6 +14,7 @@ mod sim {
     pub(crate) mod report;
     pub(crate) mod run;
     pub(crate) mod tables;
+    pub(crate) mod verdict;
     pub(crate) mod workload;
 }
 
@@ -101,13 +103,20 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 #[test]
-#[ignore = "takes minutes: .ci/run sim"]
-fn the_table_of_policies() {
-    sim::tables::policies();
+fn the_published_benchmarks_shape_is_won_over_random_as_far_as_one_pooled_cache_would_win_it() {
+    let of = |policy| sim::benchmark::one(policy, 1.0, 1);
+    let (ours, random, pooled) = (of(Policy::Ours), of(Policy::Random), of(Policy::Pooled));
+    println!("ours {ours:?}, random {random:?}, one pooled cache {pooled:?}");
+    assert!(ours.per_second >= 2.73 * random.per_second);
+    assert!(ours.per_second >= 0.97 * pooled.per_second && ours.ttft_s <= 1.03 * pooled.ttft_s);
 }
 
 #[test]
 #[ignore = "takes minutes: .ci/run sim"]
-fn many_proxies_decide_like_one() {
-    sim::fleet::table();
+fn what_the_scheduler_has_to_show() {
+    let mut verdicts = sim::verdict::Verdicts::default();
+    sim::benchmark::table(&mut verdicts);
+    sim::tables::policies(&mut verdicts);
+    sim::fleet::table(&mut verdicts);
+    verdicts.finish();
 }

@@ -4,7 +4,8 @@ mod shares;
 
 use std::collections::{HashMap, HashSet};
 
-use api::proto::{EndpointLoad, LoadReport};
+use api::proto::{EndpointLoad, LoadReport, UseCounts};
+use api::uses::UseCount;
 use dataplane_core::table::Table;
 
 use shares::Shares;
@@ -74,6 +75,19 @@ impl Reporter {
         }
         self.sequence += 1;
         Some(LoadReport { epoch: self.epoch, sequence: self.sequence, endpoints, shares, ..LoadReport::default() })
+    }
+
+    /// The same with how often marks were asked for, where that is new.
+    pub(super) fn with_uses(&mut self, report: Option<LoadReport>, uses: Vec<UseCount>) -> Option<LoadReport> {
+        if uses.is_empty() {
+            return report;
+        }
+        let uses = vec![UseCounts { model: String::new(), entries: api::uses::pack(uses) }];
+        let report = report.unwrap_or_else(|| {
+            self.sequence += 1;
+            LoadReport { epoch: self.epoch, sequence: self.sequence, ..LoadReport::default() }
+        });
+        Some(LoadReport { uses, ..report })
     }
 
     /// An endpoint that the table lost is reported once as idle.

@@ -28,6 +28,7 @@ pub(super) struct Peers {
 impl Peers {
     /// Takes a sum in. What is of another epoch than the table is not looked at: its handles mean something else.
     pub(super) fn apply(&mut self, table: &Arc<Table>, sum: &LoadSum, now_ms: u64) {
+        // Use counts are of marks, and the tables thread's.
         let LoadSum { epoch, sequence_seen: _, endpoints, shares, uses: _, engines } = sum;
         if *epoch != table.version().epoch {
             return;

@@ -18,7 +18,9 @@ use super::Context;
 use super::apply::{Decided, Held, Updates};
 use super::credentials::Credentials;
 use super::load::Reporter;
+use super::marks::Seats;
 use crate::config::{ControlPlane, Tls, Transport};
+use crate::tables::{Heard, News};
 
 /// To connect, subscribe and be welcomed.
 const OPEN: Duration = Duration::from_secs(5);
@@ -33,8 +35,12 @@ const MESSAGE_BYTES: usize = 4 << 20;
 const ROOM: Duration = Duration::from_millis(1);
 /// Messages that wait to be sent.
 const OUTBOX: usize = 4;
+/// Messages of one report.
+const REPORT: usize = 2;
 /// How often the source is said to hold the table still.
 const CONFIRM: Duration = Duration::from_secs(1);
+/// How often the others are told what is asked for here.
+const TELL_NEWS: Duration = Duration::from_millis(100);
 /// Before the stream's end the next one is opened, at most by so much.
 const RENEW_BEFORE: Duration = Duration::from_secs(20);
 
@@ -53,6 +59,8 @@ pub(super) struct Session {
     reporter: Reporter,
     /// The first sum of a stream replaces all that a stream before said.
     summed: bool,
+    news_told: Instant,
+    seats: Seats,
     confirmed: Instant,
     /// The control plane and this process agree on what is in force.
     in_sync: bool,
@@ -95,6 +103,8 @@ impl Session {
             updates,
             reporter,
             summed: false,
+            news_told: now,
+            seats: Seats::default(),
             confirmed: now,
             in_sync: false,
         })
@@ -148,9 +158,19 @@ impl Session {
                     peers.forget(&table, now_ms);
                 }
                 peers.apply(&table, &sum, now_ms);
+                for counts in sum.uses.iter().filter_map(|uses| api::uses::unpack(&uses.entries).ok()) {
+                    agent.parts.tables.hear(Heard::Uses(counts.collect()));
+                }
                 Ok(())
             }
             Some(Told::Welcome(_)) => Err(End("a second welcome".into())),
+            Some(Told::Predictions(said)) => {
+                let marks = self.seats.take(&agent.parts.shared.table.load_full(), &said);
+                if !marks.is_empty() {
+                    agent.parts.tables.hear(Heard::Predicted(marks));
+                }
+                Ok(())
+            }
             Some(Told::Kv(update)) => blocks(agent, update).await,
             // What a later version sends besides is not for this one.
             None => Ok(()),
@@ -198,26 +218,57 @@ impl Session {
     }
 
     fn tick(&mut self, agent: &Context) {
+        // While there is no room for both messages nothing is reported: the next ones say it all.
+        if self.outbound.capacity() >= REPORT {
+            self.report(agent);
+        }
+        self.ask(agent);
+        if self.in_sync && self.confirmed.elapsed() >= CONFIRM {
+            self.confirmed = Instant::now();
+            agent.parts.tables.confirm();
+            if let Some(keep) = &agent.parts.keep {
+                keep.confirm();
+            }
+        }
+    }
+}
+
+impl Session {
+    fn report(&mut self, agent: &Context) {
         let shared = &agent.parts.shared;
+        let table = shared.table.load_full();
+        let report = self.reporter.next(&table, shared.now_ms());
+        let News { uses, predicted } = self.news(agent);
+        if let Some(report) = self.reporter.with_uses(report, uses) {
+            self.offer(Said::Load(report));
+        }
+        if let Some(told) = self.seats.out(&table, self.welcome.epoch, &predicted) {
+            self.offer(Said::Predictions(told));
+        }
+    }
+
+    /// What others are to know of this process's decisions, every 100 ms. The handles have to mean something over there,
+    /// which the first report says they do.
+    fn news(&mut self, agent: &Context) -> News {
+        if !self.reporter.begun() || self.news_told.elapsed() < TELL_NEWS {
+            return News::default();
+        }
+        self.news_told = Instant::now();
+        agent.parts.tables.take_news()
+    }
+
+    /// What finds no room is forgotten: hints that the others then do without.
+    fn offer(&self, message: Said) {
+        let _ = self.outbound.try_send(say(message));
+    }
+
+    fn ask(&self, agent: &Context) {
         while let Ok(room) = self.outbound.try_reserve()
             && let Some(digests) = agent.parts.tables.question()
         {
             // Of an earlier stream, whose handles this one does not know.
             if digests.epoch == self.welcome.epoch {
                 room.send(say(Said::Kv(digests.into())));
-            }
-        }
-        // While no message can be sent nothing is reported: the next one says it all.
-        if let Ok(room) = self.outbound.try_reserve()
-            && let Some(report) = self.reporter.next(&shared.table.load(), shared.now_ms())
-        {
-            room.send(say(Said::Load(report)));
-        }
-        if self.in_sync && self.confirmed.elapsed() >= CONFIRM {
-            self.confirmed = Instant::now();
-            agent.parts.tables.confirm();
-            if let Some(keep) = &agent.parts.keep {
-                keep.confirm();
             }
         }
     }

@@ -34,6 +34,12 @@ pub struct Gauges {
     pub prefix_evictions: u64,
     /// Marks that found no room in a core's ring.
     pub prefix_marks_dropped: u64,
+    /// Marks whose uses are counted.
+    pub prefix_uses: u64,
+    /// Messages of the fleet that the tables thread had no time for.
+    pub fleet_lost: u64,
+    /// Events of decisions that the fleet was not told of.
+    pub fleet_untold: u64,
     /// Bytes of bodies held now.
     pub buffered_bytes: u64,
     /// The process's clock.
@@ -152,22 +158,13 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     for (text, name) in PromptText::ALL {
         prompts.add(vec![("text", name.into())], sum(&|c| c.prompts[text as usize].value()));
     }
-    let mut lag = Sums::<Buckets>::default();
-    let mut connections = Sums::<u64>::default();
-    let mut silent = Sums::<u64>::default();
-    for (id, core) in metrics.cores.iter().enumerate() {
-        lag.merge(vec![("core", id.to_string())], core.loop_lag.read());
-        connections.add(vec![("core", id.to_string())], core.connections.value());
-        silent.add(vec![("core", id.to_string())], now_ms.saturating_sub(core.heartbeat_ms.last_ms()));
-    }
+    core_families(metrics, now_ms, out);
     let one = |n: u64| Sums::<u64>::of(none(), n);
     out.push(gauges_of(
         "kthena_router_active_requests",
         "Requests inside the proxy.",
         one(sum(&|c| c.active_requests.value())),
     ));
-    out.push(gauges_of("kthena_router_core_silent_milliseconds", "Since a core's last sign of life.", silent));
-    out.push(gauges_of("kthena_router_downstream_connections", "Client connections.", connections));
     out.push(counters(
         "kthena_router_connections_accepted_total",
         "Client connections so far.",
@@ -187,6 +184,11 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     ));
     out.push(counters("kthena_router_retries_total", "Attempts beyond the first.", one(sum(&|c| c.retries.value()))));
     out.push(counters(
+        "kthena_router_locality_given_up_blocks_total",
+        "Prompt blocks that another endpoint held and the chosen one did not.",
+        one(sum(&|c| c.locality_given_up.value())),
+    ));
+    out.push(counters(
         "kthena_router_upstream_connects_total",
         "Engine connections made.",
         one(sum(&|c| c.connects.value())),
@@ -201,6 +203,20 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
         "Log records without room.",
         one(sum(&|c| c.records_dropped.value())),
     ));
+}
+
+/// What is told of each core.
+fn core_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
+    let mut lag = Sums::<Buckets>::default();
+    let mut connections = Sums::<u64>::default();
+    let mut silent = Sums::<u64>::default();
+    for (id, core) in metrics.cores.iter().enumerate() {
+        lag.merge(vec![("core", id.to_string())], core.loop_lag.read());
+        connections.add(vec![("core", id.to_string())], core.connections.value());
+        silent.add(vec![("core", id.to_string())], now_ms.saturating_sub(core.heartbeat_ms.last_ms()));
+    }
+    out.push(gauges_of("kthena_router_core_silent_milliseconds", "Since a core's last sign of life.", silent));
+    out.push(gauges_of("kthena_router_downstream_connections", "Client connections.", connections));
     out.push(histograms("kthena_router_core_loop_lag_seconds", "How late a core's timer was.", lag));
 }
 
@@ -239,6 +255,9 @@ fn gauge_families(g: &Gauges, out: &mut Vec<MetricFamily>) {
         "Marks whose time was over, where engines tell what they hold.",
         total(g.prefix_marks_expired),
     ));
+    out.push(gauge("kthena_router_prefix_uses", "Marks whose uses are counted.", g.prefix_uses as f64));
+    out.push(counters("kthena_router_fleet_lost_total", "Fleet messages without room.", total(g.fleet_lost)));
+    out.push(counters("kthena_router_fleet_untold_total", "Marks nobody was told of.", total(g.fleet_untold)));
     out.push(counters("kthena_router_config_rejected_total", "Snapshots refused.", total(g.snapshots_refused)));
 }
 

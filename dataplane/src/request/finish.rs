@@ -131,6 +131,8 @@ impl Flight {
     /// It was decided; the decision took so long.
     pub(crate) fn decided(&mut self, decision: &Arc<Decision>, backend: &Arc<BackendTable>, took: Duration) {
         let best = decision.candidates.iter().map(|c| c.matched_blocks).max().unwrap_or(0);
+        let given_up = best.saturating_sub(decision.chosen().matched_blocks);
+        self.worker.metrics.plain.locality_given_up.add(given_up.into());
         if let Some(active) = &self.active {
             active.schedule.observe(took);
             if self.record.blocks.0 > 0 {

@@ -6,18 +6,21 @@ mod cut;
 mod engines;
 mod own;
 mod shares;
+mod uses;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use api::limits::{MAX_BACKENDS, MAX_ENDPOINTS};
-use api::proto::{BackendShare, EndpointLoad, EngineLoad, LoadReport, LoadSum};
+use api::proto::{BackendShare, EndpointLoad, EngineLoad, LoadReport, LoadSum, UseCounts};
+use api::uses::UseCount;
 use tokio::sync::watch;
 
-use cut::{Room, earliest};
+use cut::{Room, USES_IN_ONE, earliest};
 use engines::{Engines, Read};
 use shares::Shares;
+use uses::Uses;
 
 /// Endpoints that are known at once, idle ones included.
 const MOST: usize = 2 * MAX_ENDPOINTS;
@@ -109,6 +112,7 @@ struct Book {
     order_here: BTreeMap<u64, u32>,
     engines: Engines,
     shares: Shares,
+    uses: Uses,
 }
 
 /// The fleet's load.
@@ -161,6 +165,11 @@ impl Loads {
         for share in report.shares.iter().take(MAX_BACKENDS) {
             book.share(owner, share);
         }
+        let now = Instant::now();
+        for count in counts(&report.uses).take(USES_IN_ONE) {
+            let change = book.change + 1;
+            book.change += u64::from(book.uses.add(owner, count, change, now));
+        }
         self.tell(&book);
     }
 
@@ -203,15 +212,17 @@ impl Loads {
         let (endpoints, cut_endpoints) = earliest(book.since(owner, seen), self.room.endpoints);
         let (shares, cut_shares) = earliest(book.shares.since(owner, seen), self.room.shares);
         let (engines, cut_engines) = book.engines.since(seen, self.room.endpoints, now);
-        let up_to = [cut_endpoints, cut_shares, cut_engines].into_iter().flatten().min().unwrap_or(book.change);
+        let (uses, cut_uses) = earliest(book.uses.since(owner, seen, now), self.room.uses);
+        let cuts = [cut_endpoints, cut_shares, cut_engines, cut_uses];
+        let up_to = cuts.into_iter().flatten().min().unwrap_or(book.change);
         let own = book.proxies.get(&owner);
         let sum = LoadSum {
             epoch: self.epoch,
             sequence_seen: own.map_or(0, |own| own.sequence),
             endpoints: within(endpoints, up_to).map(|handle| book.others(own, handle)).collect(),
             shares: within(shares, up_to).map(|name| book.shares.others(&name, owner)).collect(),
+            uses: packed(within(uses, up_to)),
             engines: within(engines, up_to).collect(),
-            ..LoadSum::default()
         };
         (sum, up_to)
     }
@@ -223,6 +234,16 @@ impl Loads {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().expect("no thread panics while it holds the loads")
     }
+}
+
+/// Whatever models they are of; what is malformed is left out.
+fn counts(uses: &[UseCounts]) -> impl Iterator<Item = UseCount> {
+    uses.iter().filter_map(|uses| api::uses::unpack(&uses.entries).ok()).flatten()
+}
+
+fn packed(uses: impl Iterator<Item = UseCount>) -> Vec<UseCounts> {
+    let entries = api::uses::pack(uses);
+    if entries.is_empty() { Vec::new() } else { vec![UseCounts { model: String::new(), entries }] }
 }
 
 fn within<T>(changes: Vec<(u64, T)>, up_to: u64) -> impl Iterator<Item = T> {

@@ -25,6 +25,7 @@ pub(super) async fn run(hub: Arc<Hub>, mut snapshots: watch::Receiver<Option<Arc
 }
 
 fn publish(hub: &Hub, snapshot: &Snapshot) {
+    hub.predictions.keep(snapshot);
     let published = hub.archive.publish(snapshot);
     let (version, source) = (published.state.mark.version, published.source);
     tracing::debug!(version = version.version, source = source.version, "published");

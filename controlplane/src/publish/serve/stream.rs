@@ -1,5 +1,7 @@
 //! The task of one stream: it carries out what the subscriber's state machine decides, passes reports on, and sends sums.
 
+mod lanes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,7 +11,7 @@ use api::limits::MAX_NAME_BYTES;
 use api::proto::config_ack::Result as Answer;
 use api::proto::from_data_plane::Message as Said;
 use api::proto::to_data_plane::Message as Told;
-use api::proto::{ConfigAck, FromDataPlane, Subscribe, ToDataPlane, Welcome};
+use api::proto::{ConfigAck, FromDataPlane, LoadSum, Subscribe, ToDataPlane, Welcome};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use tonic::metadata::MetadataMap;
@@ -20,6 +22,7 @@ use super::budget::Budget;
 use super::identify::Identity;
 use super::kv::Teller;
 use super::load::Owner;
+use super::predictions::{Feed, Listener};
 use super::progress::{DataPlane, Seat};
 use super::service::Frame;
 use super::subscriber::{Heard, Subscriber};
@@ -30,8 +33,6 @@ use super::{Hub, random};
 const SUBSCRIBE: Duration = Duration::from_secs(10);
 /// After a proof has run out: data planes open the next stream, with a newer proof, somewhat before they are told that this one ends.
 const GRACE: Duration = Duration::from_secs(60);
-/// Between two messages of the KV lane.
-const KV_PAUSE: Duration = Duration::from_millis(5);
 /// To take the last message.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -132,6 +133,28 @@ struct Sending {
 /// What is to be had by all.
 type Newest = watch::Receiver<Option<Arc<Published>>>;
 
+/// What a stream looks at all the time.
+struct Watched {
+    current: Newest,
+    /// Counts changes of the load, of what engines hold, and of what is predicted.
+    loads: watch::Receiver<u64>,
+    kv: watch::Receiver<u64>,
+    predicted: watch::Receiver<u64>,
+    closing: watch::Receiver<bool>,
+}
+
+impl Watched {
+    fn new(hub: &Hub) -> Self {
+        Self {
+            current: hub.current.subscribe(),
+            loads: hub.loads.watch(),
+            kv: hub.kv.watch(),
+            predicted: hub.predictions.watch(),
+            closing: hub.closing.subscribe(),
+        }
+    }
+}
+
 struct Stream {
     hub: Arc<Hub>,
     subscriber: Subscriber,
@@ -149,6 +172,9 @@ struct Stream {
     load_sent: Instant,
     kv: Option<Teller>,
     kv_due: Option<Instant>,
+    feed: Feed,
+    /// The feed has begun: handles mean something over there.
+    feeding: bool,
 }
 
 /// What the loop waits for.
@@ -160,6 +186,7 @@ enum Event {
     LoadDue,
     KvChanged,
     KvDue,
+    Predicted,
     Late,
     Ends,
     Closing,
@@ -185,18 +212,19 @@ impl Stream {
             load_sent: now,
             kv: subscribe.kv.then(|| Teller::new(hub.kv.clone(), subscribe, random())),
             kv_due: None,
+            feed: Feed::new(Listener::Proxy(owner), hub.options.bytes_per_second, now),
+            feeding: false,
             hub,
             seat,
         }
     }
 
     async fn run(&mut self, call: &mut Call) -> Result<(), Status> {
-        let mut current = self.hub.current.subscribe();
-        let (mut loads, mut kv) = (self.hub.loads.watch(), self.hub.kv.watch());
-        let mut closing = self.hub.closing.subscribe();
+        let mut watched = Watched::new(&self.hub);
         loop {
-            self.decide(&mut current);
-            match self.wait(call, (&mut current, &mut loads, &mut kv), &mut closing).await? {
+            self.decide(&mut watched.current);
+            self.feeding |= self.kv.is_some() && self.may_load();
+            match self.wait(call, &mut watched).await? {
                 Event::Said(Some(message)) => self.hear(message)?,
                 Event::Said(None) | Event::Gone | Event::Ends => return Ok(()),
                 Event::Published => {}
@@ -205,6 +233,7 @@ impl Stream {
                 Event::LoadDue => self.send_load(call)?,
                 Event::KvChanged => self.plan_kv(),
                 Event::KvDue => self.send_kv(call),
+                Event::Predicted => self.send_predictions(call),
                 Event::Late => {
                     self.hub.counts.cut_off.fetch_add(1, Relaxed);
                     return Err(Status::deadline_exceeded("a change was not answered in time"));
@@ -232,12 +261,8 @@ impl Stream {
         }
     }
 
-    async fn wait(
-        &self,
-        call: &mut Call,
-        (current, loads, kv): (&mut Newest, &mut watch::Receiver<u64>, &mut watch::Receiver<u64>),
-        closing: &mut watch::Receiver<bool>,
-    ) -> Result<Event, Status> {
+    async fn wait(&self, call: &mut Call, watched: &mut Watched) -> Result<Event, Status> {
+        let Watched { current, loads, kv, predicted, closing } = watched;
         let at = |time: Option<Instant>| sleep_until(time.unwrap_or(self.ends).into());
         let event = tokio::select! {
             message = call.inbound.message() => Event::Said(message?),
@@ -248,6 +273,7 @@ impl Stream {
             () = at(self.load_due), if self.load_due.is_some() && self.sending.is_none() => Event::LoadDue,
             _ = kv.changed(), if self.kv.is_some() && self.kv_due.is_none() => Event::KvChanged,
             () = at(self.kv_due), if self.kv_due.is_some() && self.sending.is_none() => Event::KvDue,
+            () = self.predicted(predicted), if self.feeding && self.sending.is_none() => Event::Predicted,
             () = at(self.answer_by), if self.answer_by.is_some() => Event::Late,
             () = at(None) => Event::Ends,
             _ = closing.wait_for(|closing| *closing) => Event::Closing,
@@ -282,6 +308,12 @@ impl Stream {
             Some(Said::Config(ack)) => self.answered(ack),
             Some(Said::Load(report)) => {
                 self.hub.loads.report(self.owner, self.seat.stream(), &report);
+                Ok(())
+            }
+            Some(Said::Predictions(said)) => {
+                if let (true, Ok(marks)) = (said.epoch == self.hub.epoch, api::predictions::unpack(&said.entries)) {
+                    self.hub.predictions.take(self.owner, marks);
+                }
                 Ok(())
             }
             Some(Said::Subscribe(_)) => Err(Status::invalid_argument("a stream is subscribed once")),
@@ -354,7 +386,8 @@ impl Stream {
         let (sum, up_to) = self.hub.loads.sum(self.owner, self.load_seen, now);
         self.load_seen = up_to;
         let first = !std::mem::replace(&mut self.load_begun, true);
-        if !sum.endpoints.is_empty() || !sum.shares.is_empty() || !sum.engines.is_empty() || first {
+        let LoadSum { epoch: _, sequence_seen: _, endpoints, shares, uses, engines } = &sum;
+        if !endpoints.is_empty() || !shares.is_empty() || !uses.is_empty() || !engines.is_empty() || first {
             let frame = own(Told::Load(sum));
             self.budget.spend(frame.len(), now);
             self.load_sent = now;
@@ -363,40 +396,6 @@ impl Stream {
             self.plan_load_again(up_to);
         }
         Ok(())
-    }
-
-    /// What the data plane runs now is what the handles of the lane mean something in.
-    fn begin_kv(&mut self) {
-        let Some(held) = self.subscriber.held().filter(|held| held.version.epoch == self.hub.epoch) else { return };
-        let Some(kv) = &mut self.kv else { return };
-        if let Some(snapshot) = self.hub.archive.snapshot(held.content_hash) {
-            kv.runs(held.content_hash, &snapshot, Instant::now());
-            self.plan_kv();
-        }
-    }
-
-    fn plan_kv(&mut self) {
-        let now = Instant::now();
-        self.kv_due = Some(now + self.budget.wait_last(now).max(KV_PAUSE));
-    }
-
-    /// Gives way to all else: where there is no room it comes later, and says what is newest then.
-    fn send_kv(&mut self, call: &Call) {
-        let now = Instant::now();
-        self.kv_due = None;
-        let Some(kv) = &mut self.kv else { return };
-        let Ok(room) = call.outbound.try_reserve() else {
-            self.kv_due = Some(now + KV_PAUSE);
-            return;
-        };
-        match kv.next(now) {
-            Some(frame) => {
-                self.budget.spend(frame.len(), now);
-                room.send(Ok(frame));
-                self.plan_kv();
-            }
-            None => self.kv_due = kv.wakes(now),
-        }
     }
 
     fn plan_load_again(&mut self, up_to: u64) {

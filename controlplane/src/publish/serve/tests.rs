@@ -1,6 +1,7 @@
 //! The server as data planes see it: over its socket, with clients that do as they are told.
 
 mod engines;
+mod fleet;
 mod kv;
 mod peers;
 mod plane;

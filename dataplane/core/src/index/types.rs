@@ -94,6 +94,18 @@ pub enum Event {
     },
 }
 
+/// A mark that some proxy's decision left at an endpoint. Those of one seat that follow each other with positions one higher
+/// are a run: each follows the one before it in their chain, and all of it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Predicted {
+    /// The endpoint.
+    pub seat: Seat,
+    /// The chain's hash at the mark.
+    pub key: u64,
+    /// Its place in its run.
+    pub position: u16,
+}
+
 /// An endpoint and how much of the prompt it is predicted or reported to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Match {
@@ -199,6 +211,8 @@ pub struct Stats {
     pub overflow: u64,
     /// Inserts refused because a bound was reached.
     pub refused: u64,
+    /// Decisions' events that other proxies are not told of, because nobody took what there was to tell.
+    pub untold: u64,
     /// Segments rebuilt.
     pub rebuilds: u64,
     /// Owner ids that are masked and not yet free.

@@ -1,4 +1,10 @@
 //! How often a mark was asked for lately: an f32 that halves every 30 s and the time of which it is true, in one cell.
+//!
+//! The count is the fleet's. What is asked for here is added at once and, where others are to know of it, noted as news; what
+//! the whole fleet has counted raises a count to that, never lowers it: all halve alike, so a message that is lost, comes
+//! late or twice, or tells of our own uses, does no harm.
+
+use std::collections::HashMap;
 
 use super::map::{Cursor, Map, MapReader};
 
@@ -9,6 +15,10 @@ const TICK_SHIFT: u32 = 4;
 const FLOOR: f32 = 1.0 / 32.0;
 /// And below this one when the table is over three quarters full: one use, 30 s ago.
 const FLOOR_WHEN_FULL: f32 = 0.5;
+/// Marks of which there is news at most, until it is taken; of further ones nothing is told.
+const MAX_NEWS: usize = 16 << 10;
+/// No count is more: a mark used a hundred thousand times a second is at 4 million.
+const MOST: f32 = 1e7;
 
 fn pack(count: f32, now_ms: u64) -> u64 {
     u64::from(count.to_bits()) << 32 | (now_ms >> TICK_SHIFT) & 0xffff_ffff
@@ -32,6 +42,8 @@ pub(super) struct Uses {
     max: usize,
     cursor: Cursor,
     refused: u64,
+    /// Uses since they were last taken, where they are told at all.
+    news: Option<HashMap<u64, f32, ahash::RandomState>>,
 }
 
 /// One reader's side.
@@ -50,7 +62,7 @@ impl UsesReader {
 
 impl Uses {
     pub(super) fn new(segment_bits: u32, max: usize) -> Self {
-        Self { map: Map::new(segment_bits), max, cursor: Cursor::default(), refused: 0 }
+        Self { map: Map::new(segment_bits), max, cursor: Cursor::default(), refused: 0, news: None }
     }
 
     pub(super) fn reader(&self) -> UsesReader {
@@ -78,14 +90,48 @@ impl Uses {
         self.map.warm(key)
     }
 
+    /// From now on uses are noted, for others to be told of.
+    pub(super) fn tell(&mut self) {
+        self.news.get_or_insert_default();
+    }
+
     /// The mark was asked for once more.
     pub(super) fn add(&mut self, key: u64, now_ms: u64) {
+        if let Some(news) = &mut self.news
+            && (news.len() < MAX_NEWS || news.contains_key(&key))
+        {
+            *news.entry(key).or_default() += 1.0;
+        }
         let before = self.map.value_of(key);
+        self.put(key, before, decayed(before, now_ms) + 1.0, now_ms);
+    }
+
+    /// The whole fleet has asked for the mark so often.
+    pub(super) fn raise(&mut self, key: u64, count: f32, now_ms: u64) {
+        let before = self.map.value_of(key);
+        // Not a number is no count.
+        if count > decayed(before, now_ms) {
+            self.put(key, before, count.min(MOST), now_ms);
+        }
+    }
+
+    fn put(&mut self, key: u64, before: u64, count: f32, now_ms: u64) {
         if before == 0 && self.map.live() >= self.max {
             self.refused += 1;
             return;
         }
-        self.map.set(key, pack(decayed(before, now_ms) + 1.0, now_ms));
+        self.map.set(key, pack(count, now_ms));
+    }
+
+    /// Uses since the last time, those of the `most` marks that were used most; the rest stays for the next time.
+    pub(super) fn take_news(&mut self, most: usize) -> Vec<(u64, f32)> {
+        let Some(news) = &mut self.news else { return Vec::new() };
+        let mut taken: Vec<(u64, f32)> = news.drain().collect();
+        if taken.len() > most {
+            taken.select_nth_unstable_by(most, |one, other| other.1.total_cmp(&one.1));
+            news.extend(taken.drain(most..));
+        }
+        taken
     }
 
     /// Drops what was not asked for lately in up to `budget` cells.

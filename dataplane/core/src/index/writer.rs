@@ -1,6 +1,8 @@
 //! The one writer of both tables: what the `tables` thread drives. It takes the cores' events, keeps every owner's
 //! marks within its cache, and gives ended owners' ids back when nothing can name them.
 
+mod fleet;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use super::link::Link;
 use super::lives::sweep;
 use super::map::{Cursor, SEGMENT_BITS};
 use super::owners::{OwnerView, Owners};
+use super::predicted::News;
 use super::reader::{Parts, Reader};
 use super::recency::{Recency, ticks};
 use super::reported::Reported;
@@ -41,6 +44,8 @@ pub struct Writer {
     cursor: Cursor,
     /// Events on their way from a ring; empty between two calls.
     batch: Vec<Event>,
+    /// What others are to be told.
+    news: News,
     evictions: u64,
     expired: u64,
     refused: u64,
@@ -64,6 +69,7 @@ impl Writer {
             turn: Arc::new(AtomicU64::new(1)),
             cursor: Cursor::default(),
             batch: Vec::with_capacity(BATCH),
+            news: News::default(),
             evictions: 0,
             expired: 0,
             refused: 0,
@@ -171,7 +177,10 @@ impl Writer {
                 self.warm(&batch);
                 left -= batch.len();
                 drained += batch.len();
-                batch.drain(..).for_each(|event| self.apply(event, now_ms));
+                for event in batch.drain(..) {
+                    self.news.note(&event);
+                    self.apply(event, now_ms);
+                }
             }
             link.add_applied((link.capacity() - left) as u64);
         }
@@ -267,6 +276,7 @@ impl Writer {
             expired: self.expired,
             overflow: self.overflow + self.links.iter().map(|link| link.overflow()).sum::<u64>(),
             refused: self.refused + self.uses.refused(),
+            untold: self.news.lost(),
             rebuilds: self.holders.rebuilds() + self.reported.rebuilds() + self.uses.rebuilds(),
             retiring: self.retiring(),
         }

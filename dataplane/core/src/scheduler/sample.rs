@@ -42,14 +42,16 @@ pub(super) fn draw(scene: &Scene<'_>, admission: &Admission<'_>, rng: &mut Rng) 
     if slots.len() < target || slots.is_empty() {
         health = walk(admission, target, &mut slots, rng)?;
     }
-    Ok(Drawn { candidates: slots.iter().map(|slot| scene.consider(*slot)).collect(), health, session })
+    Ok(Drawn { candidates: slots.iter().map(|slot| scene.consider(*slot, rng)).collect(), health, session })
 }
 
 type Slots = SmallVec<[u32; 64]>;
 
 fn wanted(scene: &Scene<'_>, members: usize) -> usize {
     let all = matches!(scene.backend.profile.scorers, Scorers::Weighted(_)) && members <= SCORE_ALL_UP_TO;
-    match scene.request.peers > MANY_PROXIES {
+    // A small backend is looked at as a whole: two of four endpoints at random are balanced worse than it is worth. What keeps
+    // many proxies apart there is that each guesses differently at what the others have done unheard.
+    match scene.request.peers > MANY_PROXIES && members > MATCHED_CANDIDATES + RANDOM_CANDIDATES {
         _ if all => members,
         true => RANDOM_CANDIDATES_OF_MANY,
         false => RANDOM_CANDIDATES,

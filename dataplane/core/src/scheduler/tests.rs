@@ -70,6 +70,8 @@ fn equal_endpoints_share_equally() {
 
 #[test]
 fn few_candidates_are_looked_at_in_a_large_fleet() {
+    let small = schedule(&Request { peers: 17, ..REQUEST }, &pool(8), &held(&[(1, 10)]), &mut Rng::new(5), 0).unwrap();
+    assert_eq!(small.decision.candidates.len(), 8, "a small one is looked at as a whole");
     let backend = pool(1_000);
     let matches = held(&[(1, 10), (2, 90), (3, 80), (4, 70), (5, 60), (6, 20)]);
     let check = |peers, expected| {
@@ -298,8 +300,15 @@ fn own_decisions_are_echoed_until_the_others_are_heard() {
         1_000,
     );
     reservation.unwrap().finish(1_400);
-    let running = |now_ms| Scene::new(&REQUEST, &backend, &Matches::default(), now_ms).consider(1).running;
+    let consider =
+        |now_ms, seed| Scene::new(&REQUEST, &backend, &Matches::default(), now_ms).consider(1, &mut Rng::new(seed));
+    let running = |now_ms| consider(now_ms, 1).running;
     assert_eq!([1_400, 1_500, 1_800].map(running), [10, 7, 0], "a request takes 400 ms there");
+    let guesses: Vec<u64> = (0..1_000).map(|seed| consider(1_500, seed).guessed_tokens).collect();
+    // They decide 30,000 tokens/s, were heard of 100 ms ago, and have two endpoints.
+    assert!(guesses.iter().all(|guess| *guess <= 3_000), "at most all of it");
+    let mean = guesses.iter().sum::<u64>() / 1_000;
+    assert!((1_400..1_600).contains(&mean), "{mean}: an endpoint's share");
     backend.live.hear(crate::load::Others::default(), 1_300);
     assert_eq!(backend.live.proxies(), 1);
 }

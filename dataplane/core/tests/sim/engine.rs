@@ -10,7 +10,8 @@ use super::workload::{Arrival, UNIT_TOKENS};
 /// Units that an engine's cache holds: 400k tokens.
 pub(crate) const CACHE_UNITS: usize = 1_562;
 pub(crate) const PREFILL_TOKENS_PER_S: f64 = 8_000.0;
-const DECODE_SLOTS: usize = 64;
+/// Requests that an engine decodes at once.
+pub(crate) const DECODE_SLOTS: usize = 64;
 /// Of a step, what one decoding request takes from prefill.
 const DECODE_SHARE: f64 = 0.01;
 const TOKEN_MS: f64 = 15.0;
@@ -69,17 +70,20 @@ pub(crate) struct Engine {
     /// (first token, last token, units) of what is not over, for reports.
     active: Vec<(u64, u64, usize)>,
     ttft_ms: f64,
+    slots: usize,
 }
 
 impl Engine {
-    pub(crate) fn new() -> Self {
+    /// Of so many units of cache and decode slots.
+    pub(crate) fn new(cache_units: usize, slots: usize) -> Self {
         Self {
-            cache: Cache::new(CACHE_UNITS),
+            cache: Cache::new(cache_units),
             busy_ms: 0.0,
             prefill_free_ms: 0.0,
             decoding: BinaryHeap::new(),
             active: Vec::new(),
             ttft_ms: 0.0,
+            slots,
         }
     }
 
@@ -87,11 +91,21 @@ impl Engine {
     pub(crate) fn serve(&mut self, arrival: &Arrival) -> Served {
         let hit = self.cache.held(&arrival.chain);
         self.cache.insert(&arrival.chain);
+        self.run(arrival, hit)
+    }
+
+    /// When it has prefilled all that waits.
+    pub(crate) fn free_ms(&self) -> f64 {
+        self.prefill_free_ms
+    }
+
+    /// Serves where so many leading units are cached.
+    pub(crate) fn run(&mut self, arrival: &Arrival, hit: u32) -> Served {
         let mut start_ms = self.prefill_free_ms.max(arrival.at_ms as f64);
         while self.decoding.peek().is_some_and(|Reverse(end_ms)| *end_ms as f64 <= start_ms) {
             self.decoding.pop();
         }
-        if self.decoding.len() == DECODE_SLOTS {
+        if self.decoding.len() == self.slots {
             let Reverse(free_ms) = self.decoding.pop().expect("the slots are taken");
             start_ms = start_ms.max(free_ms as f64);
         }

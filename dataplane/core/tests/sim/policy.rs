@@ -14,6 +14,9 @@ pub(crate) enum Policy {
     CacheAware,
     RoundRobin,
     LeastRequest,
+    Random,
+    /// No policy, but what none can beat: all engines share one cache as large as all of theirs, and the idlest takes it.
+    Pooled,
 }
 
 impl Policy {
@@ -25,6 +28,8 @@ impl Policy {
             Self::CacheAware => "sglang's cache-aware".into(),
             Self::RoundRobin => "round robin".into(),
             Self::LeastRequest => "least request".into(),
+            Self::Random => "random".into(),
+            Self::Pooled => "one pooled cache".into(),
         }
     }
 

@@ -73,6 +73,11 @@ impl Proxy {
                 self.turn += 1;
                 self.turn % engines.len()
             }
+            Policy::Pooled => {
+                let free = |slot: &usize| engines[*slot].free_ms();
+                (0..engines.len()).min_by(|one, other| free(one).total_cmp(&free(other))).expect("there are engines")
+            }
+            Policy::Random => self.rng.below(engines.len() as u32) as usize,
             Policy::LeastRequest => {
                 let loads: Vec<u32> = (0..engines.len()).map(|slot| live(slot).routed()).collect();
                 let least = loads.iter().min().copied().unwrap_or(0);

@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use dataplane_core::scheduler::{Held, Matches, Rng, Uses};
 
-use super::engine::{CACHE_UNITS, Cache, Engine};
+use super::engine::{CACHE_UNITS, Cache, DECODE_SLOTS, Engine, Served};
 use super::policy::Policy;
 use super::proxy::{Heard, Proxy, Said};
 use super::report::{Report, Request};
@@ -33,12 +33,22 @@ pub(crate) struct Setup {
     pub(crate) delay_ms: Option<u64>,
     pub(crate) counts: Counts,
     pub(crate) seed: u64,
+    pub(crate) engines: Engines,
+}
+
+/// How many engines there are, and of what kind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Engines {
+    pub(crate) count: u32,
+    pub(crate) cache_units: usize,
+    pub(crate) slots: usize,
 }
 
 impl Setup {
     /// One proxy.
     pub(crate) fn one(policy: Policy, seed: u64) -> Self {
-        Self { policy, proxies: 1, delay_ms: Some(0), counts: Counts::Fleet, seed }
+        let engines = Engines { count: ENGINES, cache_units: CACHE_UNITS, slots: DECODE_SLOTS };
+        Self { policy, proxies: 1, delay_ms: Some(0), counts: Counts::Fleet, seed, engines }
     }
 }
 
@@ -56,24 +66,27 @@ pub(crate) fn pooled_hits(arrivals: &[Arrival]) -> Vec<u64> {
 pub(crate) fn run(arrivals: &[Arrival], setup: Setup) -> Report {
     let mut world = World::new(setup);
     let mut report = Report::default();
-    for (at, arrival) in arrivals.iter().enumerate() {
-        world.advance(arrival.at_ms);
-        let proxy = world.spreader.below(setup.proxies as u32) as usize;
-        let matches = world.matches(arrival, proxy);
-        let slot = world.proxies[proxy].decide(arrival, at, &matches, &world.engines);
-        world.count_uses(arrival, proxy);
-        let served = world.engines[slot].serve(arrival);
-        world.events.push(Reverse((served.first_ms, at, Happens::FirstEvent(proxy))));
-        world.events.push(Reverse((served.last_ms, at, Happens::End(proxy))));
-        let ttft_ms = served.first_ms - arrival.at_ms;
-        report.requests.push(Request { proxy, hit_tokens: served.hit_tokens, ttft_ms });
+    for arrival in arrivals {
+        world.take(arrival, &mut report);
     }
-    world.drain();
-    report.busy_ms = world.engines.iter().map(|engine| engine.busy_ms).collect();
-    for entry in world.proxies.iter().flat_map(|proxy| &proxy.backend.slots) {
-        assert_eq!(entry.live.in_flight(), 0, "seed {}: all are released", setup.seed);
+    world.end(report)
+}
+
+/// Clients that wait: the first `clients` prompts come at `per_second`, and each further one when an answer has ended. How
+/// long all of it took, in ms, beside the report.
+pub(crate) fn run_closed(prompts: &[Arrival], clients: usize, per_second: f64, setup: Setup) -> (Report, u64) {
+    let mut world = World::new(setup);
+    let mut report = Report::default();
+    let begun = (0..clients).map(|n| Reverse((n as f64 * 1_000.0 / per_second) as u64));
+    let mut free: BinaryHeap<Reverse<u64>> = begun.collect();
+    let mut last_ms = 0;
+    for prompt in prompts {
+        let Reverse(at_ms) = free.pop().expect("there are clients");
+        let served = world.take(&Arrival { at_ms, ..prompt.clone() }, &mut report);
+        free.push(Reverse(served.last_ms));
+        last_ms = last_ms.max(served.last_ms);
     }
-    report
+    (world.end(report), last_ms)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +99,8 @@ struct World {
     setup: Setup,
     proxies: Vec<Proxy>,
     engines: Vec<Engine>,
+    /// Of all engines, for the policy that has it.
+    pool: Cache,
     events: BinaryHeap<Reverse<(u64, usize, Happens)>>,
     /// One for the fleet, or one for each proxy.
     uses: Vec<HashMap<u64, (f32, u64)>>,
@@ -102,8 +117,11 @@ impl World {
         let counts = if setup.counts == Counts::Fleet { 1 } else { setup.proxies };
         Self {
             setup,
-            proxies: seeds.map(|seed| Proxy::new(ENGINES, setup.policy, seed)).collect(),
-            engines: (0..ENGINES).map(|_| Engine::new()).collect(),
+            proxies: seeds.map(|seed| Proxy::new(setup.engines.count, setup.policy, seed)).collect(),
+            engines: (0..setup.engines.count)
+                .map(|_| Engine::new(setup.engines.cache_units, setup.engines.slots))
+                .collect(),
+            pool: Cache::new(setup.engines.cache_units * setup.engines.count as usize),
             events: BinaryHeap::new(),
             uses: vec![HashMap::new(); counts],
             spreader: Rng::new(!setup.seed),
@@ -111,6 +129,39 @@ impl World {
             reported_ms: 0,
             refreshed_ms: 0,
         }
+    }
+
+    /// A request comes and is decided.
+    fn take(&mut self, arrival: &Arrival, report: &mut Report) -> Served {
+        let at = report.requests.len();
+        self.advance(arrival.at_ms);
+        let proxy = self.spreader.below(self.setup.proxies as u32) as usize;
+        let matches = self.matches(arrival, proxy);
+        let slot = self.proxies[proxy].decide(arrival, at, &matches, &self.engines);
+        self.count_uses(arrival, proxy);
+        let served = match self.setup.policy {
+            Policy::Pooled => {
+                let hit = self.pool.held(&arrival.chain);
+                self.pool.insert(&arrival.chain);
+                self.engines[slot].run(arrival, hit)
+            }
+            _ => self.engines[slot].serve(arrival),
+        };
+        self.events.push(Reverse((served.first_ms, at, Happens::FirstEvent(proxy))));
+        self.events.push(Reverse((served.last_ms, at, Happens::End(proxy))));
+        let ttft_ms = served.first_ms - arrival.at_ms;
+        report.requests.push(Request { proxy, hit_tokens: served.hit_tokens, ttft_ms });
+        served
+    }
+
+    /// All that runs ends.
+    fn end(mut self, mut report: Report) -> Report {
+        self.drain();
+        report.busy_ms = self.engines.iter().map(|engine| engine.busy_ms).collect();
+        for entry in self.proxies.iter().flat_map(|proxy| &proxy.backend.slots) {
+            assert_eq!(entry.live.in_flight(), 0, "seed {}: all are released", self.setup.seed);
+        }
+        report
     }
 
     /// Everything that happens up to a time, in order.

@@ -1,5 +1,8 @@
 //! What of many changes goes into one message.
 
+/// Blocks in one sum, and of one report that are looked at: 64 KiB.
+pub(super) const USES_IN_ONE: usize = 4_096;
+
 /// How many of each may go into one sum.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
@@ -7,11 +10,13 @@ pub(super) struct Room {
     pub(super) endpoints: usize,
     /// Backends.
     pub(super) shares: usize,
+    /// Blocks whose uses are counted.
+    pub(super) uses: usize,
 }
 
 impl Default for Room {
     fn default() -> Self {
-        Self { endpoints: 16_384, shares: 1_024 }
+        Self { endpoints: 16_384, shares: 1_024, uses: USES_IN_ONE }
     }
 }
 

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use api::limits::MAX_BACKENDS;
-use api::proto::{BackendShare, EngineLoad};
+use api::proto::{BackendShare, EngineLoad, UseCounts};
+use api::uses::UseCount;
 
 use super::engines::Read;
 use super::{Load, Loads, Owner};
+
+/// Use counts in a message of a peer's.
+const MOST_OF_A_PEER: usize = 32_768;
 
 /// What is to be told to a peer.
 #[derive(Debug, Default, PartialEq)]
@@ -17,6 +21,8 @@ pub(crate) struct Own {
     pub(crate) engines: Vec<EngineLoad>,
     /// What our proxies decide for backends together, and how many they are.
     pub(crate) shares: Vec<BackendShare>,
+    /// How often they ask for blocks.
+    pub(crate) uses: Vec<UseCounts>,
     /// Up to which change that is.
     pub(crate) up_to: u64,
 }
@@ -30,7 +36,9 @@ impl Loads {
         let loads: BTreeMap<u64, u32> = loads.take(most + 1).collect();
         let engines: BTreeMap<u64, EngineLoad> = book.engines.own_since(seen, now).take(most + 1).collect();
         let shares: BTreeMap<u64, BackendShare> = book.shares.own_since(seen, most + 1).collect();
-        let mut changes: Vec<u64> = loads.keys().chain(engines.keys()).chain(shares.keys()).copied().collect();
+        let uses: BTreeMap<u64, UseCount> = book.uses.own_since(seen, now).take(most + 1).collect();
+        let changes = loads.keys().chain(engines.keys()).chain(shares.keys()).chain(uses.keys());
+        let mut changes: Vec<u64> = changes.copied().collect();
         changes.sort_unstable();
         let up_to = changes.get(most).map_or(book.change, |first_not| first_not - 1);
         let own = |(_, handle): (&u64, &u32)| (*handle, book.own(*handle));
@@ -38,6 +46,7 @@ impl Loads {
             loads: loads.range(..=up_to).map(own).collect(),
             engines: engines.range(..=up_to).map(|(_, said)| *said).collect(),
             shares: shares.range(..=up_to).map(|(_, share)| share.clone()).collect(),
+            uses: super::packed(uses.range(..=up_to).map(|(_, count)| *count)),
             up_to,
         }
     }
@@ -57,6 +66,17 @@ impl Loads {
             book.end_shares(owner, |backend| !told.contains(backend));
         }
         shares.iter().take(MAX_BACKENDS).for_each(|share| book.share(owner, share));
+        self.tell(&book);
+    }
+
+    /// How often a peer's proxies ask for blocks.
+    pub(crate) fn uses_of_peer(&self, epoch: u64, uses: &[UseCounts]) {
+        let (mut book, now) = (self.book(), Instant::now());
+        // There are no more in a message of a peer's.
+        for count in super::counts(uses).take(MOST_OF_A_PEER) {
+            let change = book.change + 1;
+            book.change += u64::from(book.uses.hear(epoch, count, change, now));
+        }
         self.tell(&book);
     }
 

@@ -72,7 +72,7 @@ fn the_time_to_the_first_token_is_the_mean_over_proxies_and_outlasts_their_reque
 
 #[test]
 fn nothing_is_lost_where_a_proxy_changes_itself_what_was_cut_off() {
-    let loads = Loads { room: Room { endpoints: 2, shares: 2 }, ..Loads::new(1) };
+    let loads = Loads { room: Room { endpoints: 2, shares: 2, uses: 2 }, ..Loads::new(1) };
     loads.report(Owner::Proxy(1), 1, &report(&[(0, 1, 1), (1, 2, 1), (2, 3, 1)]));
     // By this the first one is the last that was changed, but what is news of it is as old as before.
     loads.report(Owner::Proxy(2), 2, &report(&[(0, 50, 1)]));
@@ -80,6 +80,23 @@ fn nothing_is_lost_where_a_proxy_changes_itself_what_was_cut_off() {
     let mut pieces: Vec<_> = (0..3).flat_map(|_| told(&loads, 2, &mut seen)).collect();
     pieces.sort_unstable();
     assert_eq!(pieces, [(0, 1, 1), (1, 2, 1), (2, 3, 1)]);
+}
+
+#[test]
+fn use_counts_that_are_cut_off_come_next_with_the_loads_that_changed_after_them() {
+    let loads = Loads { room: Room { uses: 2, ..Room::default() }, ..Loads::new(1) };
+    let uses = packed((1..6).map(|hash| (hash, 2.0)));
+    loads.report(Owner::Proxy(1), 1, &LoadReport { uses, ..report(&[(7, 1, 1)]) });
+    loads.report(Owner::Proxy(1), 1, &report(&[(8, 1, 1)]));
+    let mut seen = 0;
+    let mut piece = || {
+        let (sum, up_to) = loads.sum(Owner::Proxy(2), seen, Instant::now());
+        seen = up_to;
+        let hashes: Vec<u64> = counts(&sum.uses).map(|(hash, _)| hash).collect();
+        (sum.endpoints.iter().map(|e| e.handle).collect::<Vec<_>>(), hashes)
+    };
+    let pieces: Vec<_> = (0..4).map(|_| piece()).collect();
+    assert_eq!(pieces, [(vec![7], vec![1, 2]), (vec![], vec![3, 4]), (vec![8], vec![5]), (vec![], vec![])]);
 }
 
 #[test]

@@ -174,6 +174,31 @@ async fn data_planes_of_two_replicas_hear_of_each_others_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_planes_of_two_replicas_hear_of_each_others_prompts() {
+    let fleet = Fleet::of(2).await;
+    let (a, b) = (Replica::start("a", &fleet.round, 0).await, Replica::start("b", &fleet.round, 100).await);
+    let joined = async |replica: &Replica| {
+        let mut plane = replica.site.subscribe(|subscribe| subscribe.kv = true).await;
+        plane.apply().await;
+        plane
+    };
+    let (of_a, mut of_b) = (joined(&a).await, joined(&b).await);
+    // What was predicted before they knew each other is told, too.
+    of_a.predict(a.handle(0), &[10, 11]).await;
+    a.knows(&[&b]);
+    b.knows(&[&a]);
+    assert_eq!(of_b.predicted_at(b.handle(0), 2).await, [10, 11]);
+    of_a.predict(a.handle(1), &[20, 21]).await;
+    of_a.use_blocks(&[(10, 8.0)]).await;
+    assert_eq!(of_b.predicted_at(b.handle(1), 2).await, [20, 21]);
+    of_b.used(10, 8.0).await;
+    of_b.use_blocks(&[(10, 8.0)]).await;
+    of_b.used(10, 16.0).await;
+    let mut late = joined(&a).await;
+    late.used(10, 16.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_told_on_and_who_is_not_dialled_hears_nothing() {
     let fleet = Fleet::of(1).await;
     let mut replicas = Vec::new();

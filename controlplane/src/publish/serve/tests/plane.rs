@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::predictions::Mark;
 use api::proto::config_ack::Result as Answer;
 use api::proto::data_plane_client::DataPlaneClient;
 use api::proto::from_data_plane::Message as Said;
 use api::proto::refusal::Kind;
 use api::proto::to_data_plane::Message as Told;
 use api::proto::{
-    Applied, ConfigAck, ConfigDelta, EndpointLoad, EngineLoad, FromDataPlane, KvDigests, KvUpdate, LoadReport, Refusal,
-    Refused, Resync, Subscribe, ToDataPlane, Version, Welcome,
+    Applied, ConfigAck, ConfigDelta, EndpointLoad, EngineLoad, FromDataPlane, KvDigests, KvUpdate, LoadReport,
+    Predictions, Refusal, Refused, Resync, Subscribe, ToDataPlane, UseCounts, Version, Welcome,
 };
 use api::snapshot::Snapshot;
 use api::{delta, hash};
@@ -170,6 +171,10 @@ pub(super) struct Plane {
     pub(super) kv: Vec<KvUpdate>,
     /// What engines say, by endpoint.
     pub(super) engines: HashMap<u32, EngineLoad>,
+    /// How often the fleet asks for blocks.
+    pub(super) uses: HashMap<u64, f32>,
+    /// What others predict.
+    pub(super) predicted: Vec<Mark>,
     inbound: Streaming<ToDataPlane>,
     outbound: mpsc::Sender<FromDataPlane>,
 }
@@ -202,7 +207,8 @@ impl Plane {
             panic!("the first message is a welcome")
         };
         let (held, loads, engines) = (Snapshot::default(), HashMap::new(), HashMap::new());
-        Ok(Self { welcome, held, instance, loads, load_bytes: 0, kv: Vec::new(), engines, inbound, outbound })
+        let (kv, uses, predicted) = (Vec::new(), HashMap::new(), Vec::new());
+        Ok(Self { welcome, held, instance, loads, load_bytes: 0, kv, engines, uses, predicted, inbound, outbound })
     }
 
     /// Opens a stream and says nothing; ends with what the server says to that.
@@ -219,7 +225,7 @@ impl Plane {
         words(&self.held)
     }
 
-    /// The next message that is not about load.
+    /// The next message that is neither about load nor about predictions.
     async fn next(&mut self) -> Result<Option<Told>, Status> {
         loop {
             match self.inbound.message().await?.map(|told| told.message.unwrap()) {
@@ -228,6 +234,12 @@ impl Plane {
                     let of = |e: &EndpointLoad| (e.handle, (e.queued_tokens, e.running));
                     self.loads.extend(sum.endpoints.iter().map(of));
                     self.engines.extend(sum.engines.iter().map(|said| (said.handle, *said)));
+                    let uses = sum.uses.iter().flat_map(|uses| api::uses::unpack(&uses.entries).unwrap());
+                    self.uses.extend(uses);
+                }
+                Some(Told::Predictions(said)) => {
+                    assert_eq!(said.epoch, self.welcome.epoch);
+                    self.predicted.extend(api::predictions::unpack(&said.entries).unwrap());
                 }
                 Some(Told::Kv(update)) => self.kv.push(update),
                 other => return Ok(other),
@@ -241,7 +253,8 @@ impl Plane {
 
     /// Takes what comes for some time, of which nothing may be config.
     pub(super) async fn drain(&mut self, time: Duration) {
-        assert!(timeout(time, self.next()).await.is_err());
+        let came = timeout(time, self.next()).await;
+        assert!(came.is_err(), "{came:?}");
     }
 
     pub(super) async fn quiet(&mut self) -> bool {
@@ -308,6 +321,44 @@ impl Plane {
         let endpoints = loads.iter().map(load).collect();
         let report = LoadReport { epoch: self.welcome.epoch, endpoints, ..LoadReport::default() };
         self.outbound.send(FromDataPlane { message: Some(Said::Load(report)) }).await.unwrap();
+    }
+
+    /// So often more it was asked for blocks.
+    pub(super) async fn use_blocks(&self, uses: &[(u64, f32)]) {
+        let uses = vec![UseCounts { model: String::new(), entries: api::uses::pack(uses.iter().copied()) }];
+        let report = LoadReport { epoch: self.welcome.epoch, uses, ..LoadReport::default() };
+        self.outbound.send(FromDataPlane { message: Some(Said::Load(report)) }).await.unwrap();
+    }
+
+    /// It sent a prompt of these marks to an endpoint.
+    pub(super) async fn predict(&self, handle: u32, marks: &[u64]) {
+        let mark = |(position, hash): (u16, &u64)| Mark { hash: *hash, handle, position };
+        let entries = api::predictions::pack((0..).zip(marks).map(mark));
+        let said = Said::Predictions(Predictions { epoch: self.welcome.epoch, entries });
+        self.outbound.send(FromDataPlane { message: Some(said) }).await.unwrap();
+    }
+
+    /// The hashes that others predict at an endpoint, once there are so many, in the order in which they were told.
+    pub(super) async fn predicted_at(&mut self, handle: u32, count: usize) -> Vec<u64> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let at = self.predicted.iter().filter(|mark| mark.handle == handle);
+            let hashes: Vec<u64> = at.map(|mark| mark.hash).collect();
+            if hashes.len() >= count {
+                return hashes;
+            }
+            assert!(Instant::now() < deadline, "of {count} marks at {handle} there are only {hashes:?}");
+            self.drain(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until the fleet has asked for a block about so often.
+    pub(super) async fn used(&mut self, hash: u64, about: f32) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.uses.get(&hash).is_some_and(|uses| (uses - about).abs() < 0.2 * about) {
+            assert!(Instant::now() < deadline, "{hash} is not used {about} times: {:?}", self.uses);
+            self.drain(Duration::from_millis(10)).await;
+        }
     }
 
     /// What the others have at an endpoint, once that is anything.

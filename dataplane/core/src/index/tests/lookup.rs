@@ -161,3 +161,116 @@ fn what_does_not_fit_is_counted() {
     writer.apply(Event::Seen { owner: reader.owners().owner(seat).unwrap(), key: 5, tokens: 7 }, 0);
     assert_eq!(writer.stats().marks, 6);
 }
+
+#[test]
+fn the_fleets_count_raises_ours_and_is_no_news() {
+    let (mut writer, mut reader, seats) = setup(1);
+    let prompt = chain(1, 32);
+    writer.note_news();
+    place(&mut reader, &prompt, seats[0]);
+    writer.drain(16_000);
+    let keys = [prompt[15], prompt[31]];
+    let mut news = writer.take_uses(10);
+    news.sort_unstable_by_key(|(key, _)| *key != keys[0]);
+    assert_eq!(news, [(keys[0], 1.0), (keys[1], 1.0)]);
+    writer.raise_use(keys[0], 10.0, 16_000);
+    writer.raise_use(keys[0], 4.0, 16_000);
+    writer.raise_use(keys[1], f32::NAN, 16_000);
+    assert_eq!(ask(&mut reader, &prompt).uses().iter().map(|u| u.uses).collect::<Vec<_>>(), [10.0, 1.0]);
+    assert_eq!(writer.take_uses(10), []);
+    // Half a minute later the same count is more than is left.
+    writer.raise_use(keys[1], 3.0, 46_000);
+    place(&mut reader, &prompt, seats[0]);
+    writer.drain(46_000);
+    let query = Query { chain: &prompt, now_ms: 46_000, tie: 99 };
+    let matches = reader.lookup(&query, |_| true);
+    assert_eq!(matches.uses().iter().map(|u| u.uses).collect::<Vec<_>>(), [6.0, 4.0]);
+}
+
+#[test]
+fn the_most_used_are_news_first_and_the_rest_comes_later() {
+    let (mut writer, mut reader, seats) = setup(1);
+    writer.note_news();
+    place(&mut reader, &chain(1, 160), seats[0]);
+    (0..3).for_each(|_| place(&mut reader, &chain(2, 16), seats[0]));
+    writer.drain(0);
+    assert_eq!(writer.take_uses(1), [(chain(2, 16)[15], 3.0)]);
+    assert_eq!((writer.take_uses(4).len(), writer.take_uses(100).len(), writer.take_uses(100).len()), (4, 6, 0));
+}
+
+fn told(writer: &mut Writer) -> Vec<(u32, u64, u16)> {
+    writer.take_predicted().iter().map(|mark| (mark.seat.0, mark.key, mark.position)).collect()
+}
+
+#[test]
+fn a_decision_is_told_as_a_run_that_begins_where_what_was_held_ends() {
+    let (mut writer, mut reader, seats) = setup(2);
+    writer.note_news();
+    let prompt = chain(1, 64);
+    let mark = |at: usize| prompt[16 * at - 1];
+    place(&mut reader, &prompt[..32], seats[0]);
+    writer.drain(0);
+    assert_eq!(told(&mut writer), [(0, mark(1), 0), (0, mark(2), 1)]);
+    place(&mut reader, &prompt, seats[0]);
+    writer.drain(0);
+    assert_eq!(told(&mut writer), [(0, mark(2), 0), (0, mark(3), 1), (0, mark(4), 2)]);
+    for _ in 0..3 {
+        place(&mut reader, &prompt[..48], seats[0]);
+    }
+    place(&mut reader, &chain(2, 15), seats[1]);
+    writer.drain(0);
+    assert_eq!(told(&mut writer), [(0, mark(3), 0)], "what is asked for again is told by its end, once");
+    assert_eq!(told(&mut writer), []);
+}
+
+#[test]
+fn what_others_decided_is_held_and_neither_told_on_nor_counted_as_used() {
+    let (mut one, mut core, seats) = setup(1);
+    one.note_news();
+    let prompt = chain(1, 64);
+    place(&mut core, &prompt, seats[0]);
+    one.drain(0);
+    let marks = one.take_predicted();
+    let (mut two, mut reader, _) = setup(1);
+    two.note_news();
+    two.hear(&marks, 0);
+    assert_eq!(found(&mut reader, &prompt), [(0, 64)]);
+    assert_eq!((two.take_predicted().len(), two.take_uses(10).len(), two.stats().uses), (0, 0, 0));
+    two.hear(&marks, 0);
+    assert_eq!(two.stats().marks, 4, "again is nothing new");
+}
+
+#[test]
+fn what_others_decided_leaves_in_the_order_of_its_use() {
+    let (mut writer, mut reader, _) = setup(1);
+    let run = |name, from: u64, to: u64| -> Vec<super::super::Predicted> {
+        let mark = |at| super::super::Predicted {
+            seat: Seat(0),
+            key: chain(name, 16 * at as usize + 16)[16 * at as usize + 15],
+            position: (at - from) as u16,
+        };
+        (from..to).map(mark).collect()
+    };
+    // Room for six marks of 256 tokens.
+    writer.set_cache_tokens(&key("pod-0"), 6 * 256);
+    writer.hear(&run(1, 0, 3), 0);
+    writer.hear(&run(2, 0, 2), 0);
+    // It goes on from a mark that is held, which makes all of its chain the newest.
+    writer.hear(&run(1, 2, 4), 0);
+    writer.hear(&run(3, 0, 2), 0);
+    let held = |reader: &mut Reader, name| reader.depth(&chain(name, 64), Seat(0));
+    assert_eq!([1, 2, 3].map(|name| held(&mut reader, name)), [64, 0, 32]);
+}
+
+#[test]
+fn what_nobody_takes_is_bounded_and_counted() {
+    let (mut writer, mut reader, seats) = setup(1);
+    writer.note_news();
+    for name in 0..5_000 {
+        place(&mut reader, &chain(name, 64), seats[0]);
+        writer.drain(0);
+    }
+    let taken = writer.take_predicted().len();
+    assert!((16 << 10..17 << 10).contains(&taken), "{taken}");
+    assert!(writer.stats().untold > 0);
+}

@@ -28,7 +28,8 @@ pub(in crate::scheduler) fn score(scene: &Scene<'_>, candidates: &mut [Considere
             blocks => lack(scene.matches, blocks, hot) + tail,
         };
         candidate.missing_tokens = lacks * tokens_per_block;
-        let load = candidate.queued_tokens as f32 + RUNNING_TOKENS * candidate.running as f32;
+        let queued = candidate.queued_tokens.saturating_add(candidate.guessed_tokens) as f32;
+        let load = queued + RUNNING_TOKENS * candidate.running as f32;
         candidate.cost = (load + candidate.missing_tokens) / candidate.speed;
     }
 }

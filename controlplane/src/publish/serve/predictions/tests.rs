@@ -1,0 +1,149 @@
+use std::time::{Duration, Instant};
+
+use super::feed::Listener;
+use super::*;
+
+const A: Owner = Owner::Proxy(1);
+const B: Owner = Owner::Proxy(2);
+const PER_SECOND: u32 = 1_000_000;
+
+/// A run of marks at an endpoint.
+fn run(handle: u32, hashes: &[u64]) -> Vec<Mark> {
+    (0..).zip(hashes).map(|(position, hash)| Mark { hash: *hash, handle, position }).collect()
+}
+
+/// Endpoints whose caches take so many marks.
+fn predictions(endpoints: &[(u32, u64)]) -> Predictions {
+    let predictions = Predictions::new();
+    predictions.book().keep(endpoints.iter().map(|(handle, marks)| (*handle, Some(marks * MARK_TOKENS))));
+    predictions
+}
+
+fn proxy(owner: Owner) -> Feed {
+    Feed::new(Listener::Proxy(owner), PER_SECOND, Instant::now())
+}
+
+/// All that is told now.
+fn told(feed: &mut Feed, predictions: &Predictions) -> Vec<Mark> {
+    let mut told = Vec::new();
+    while feed.is_behind(predictions.book().logged) {
+        told.extend(feed.next(predictions, Instant::now()));
+    }
+    told
+}
+
+#[test]
+fn each_is_told_what_others_predict_and_once() {
+    let predictions = predictions(&[(1, 100)]);
+    let (mut a, mut b) = (proxy(A), proxy(B));
+    assert_eq!((told(&mut a, &predictions), told(&mut b, &predictions)), (vec![], vec![]));
+    predictions.take(A, run(1, &[10, 11]).into_iter());
+    predictions.take(B, run(1, &[11, 12]).into_iter());
+    assert_eq!((told(&mut a, &predictions), told(&mut b, &predictions)), (run(1, &[11, 12]), run(1, &[10, 11])));
+    assert_eq!((told(&mut a, &predictions), told(&mut b, &predictions)), (vec![], vec![]));
+}
+
+#[test]
+fn who_joins_is_told_all_in_the_order_of_use() {
+    let predictions = predictions(&[(1, 100)]);
+    predictions.take(A, run(1, &[10, 11, 12]).into_iter());
+    predictions.take(A, run(1, &[20, 21]).into_iter());
+    // It goes on from a mark that is known, and makes all of its chain the newest.
+    predictions.take(A, run(1, &[11, 13]).into_iter());
+    let all = [run(1, &[11, 12]), run(1, &[20, 21]), run(1, &[10, 11, 13])].concat();
+    assert_eq!(told(&mut proxy(B), &predictions), all);
+}
+
+#[test]
+fn an_endpoint_keeps_what_its_cache_takes_and_leaves_go_first() {
+    let predictions = predictions(&[(1, 4)]);
+    predictions.take(A, run(1, &[10, 11, 12]).into_iter());
+    predictions.take(A, run(1, &[10]).into_iter());
+    predictions.take(A, run(1, &[20, 21]).into_iter());
+    assert_eq!(predictions.marks(), 4);
+    assert_eq!(told(&mut proxy(B), &predictions), [run(1, &[10, 11]), run(1, &[20, 21])].concat());
+}
+
+#[test]
+fn an_endpoint_that_went_is_forgotten_and_one_that_is_not_known_is_not_taken() {
+    let predictions = predictions(&[(1, 10), (2, 10)]);
+    predictions.take(A, [run(1, &[10]), run(2, &[10]), run(3, &[10])].concat().into_iter());
+    assert_eq!(predictions.marks(), 2);
+    predictions.book().keep([(2, None)].into_iter());
+    assert_eq!(told(&mut proxy(B), &predictions), run(2, &[10]));
+}
+
+#[test]
+fn one_that_falls_behind_is_told_all_again() {
+    let predictions = predictions(&[(1, 50)]);
+    let mut slow = proxy(B);
+    told(&mut slow, &predictions);
+    for hash in 1..LOG as u64 + 10 {
+        predictions.take(A, run(1, &[hash]).into_iter());
+    }
+    let all = told(&mut slow, &predictions);
+    assert_eq!(all.len(), 50, "what has left meanwhile is not told");
+    assert_eq!(predictions.book().log.len(), LOG);
+}
+
+#[test]
+fn a_run_is_not_cut_by_the_end_of_a_message() {
+    let predictions = predictions(&[(1, 20_000)]);
+    let mut feed = proxy(B);
+    told(&mut feed, &predictions);
+    let long: Vec<u64> = (1..6_000).collect();
+    predictions.take(A, run(1, &[7_000_001]).into_iter());
+    predictions.take(A, run(1, &long).into_iter());
+    predictions.take(A, run(1, &[7_000_002]).into_iter());
+    assert_eq!(feed.next(&predictions, Instant::now()).len(), 6_000);
+    assert_eq!(feed.next(&predictions, Instant::now()).len(), 1);
+}
+
+#[test]
+fn a_replica_is_told_what_our_proxies_predict_and_not_what_it_or_others_said() {
+    let predictions = predictions(&[(1, 100)]);
+    let mut peer = Feed::new(Listener::Peer, PER_SECOND, Instant::now());
+    told(&mut peer, &predictions);
+    predictions.take(Owner::Peer(9), run(1, &[1]).into_iter());
+    predictions.take(A, run(1, &[2]).into_iter());
+    assert_eq!(told(&mut peer, &predictions), run(1, &[2]));
+}
+
+/// By the clock of its budget: what a stream may take decides, not this machine.
+#[test]
+fn who_joins_is_warm_within_five_seconds_where_there_are_a_million_marks() {
+    const EACH: u64 = 1_600;
+    let endpoints: Vec<(u32, u64)> = (0..MOST as u32 / EACH as u32).map(|handle| (handle, EACH)).collect();
+    let predictions = predictions(&endpoints);
+    for (handle, _) in &endpoints {
+        // Prompts of 16 KiB.
+        for prompt in 0..EACH / 16 {
+            let hashes: Vec<u64> = (1..17).map(|mark| u64::from(*handle) << 32 | prompt << 8 | mark).collect();
+            predictions.take(A, run(*handle, &hashes).into_iter());
+        }
+    }
+    let begun = Instant::now();
+    let (mut now, mut marks, mut feed) = (begun, 0, Feed::new(Listener::Proxy(B), PER_SECOND, begun));
+    while feed.is_behind(predictions.book().logged) {
+        now = now.max(feed.due());
+        let part = feed.next(&predictions, now).len();
+        assert!(part * 16 < 900_000);
+        marks += part;
+    }
+    assert!(marks as u64 >= endpoints.len() as u64 * EACH && marks > 1_000_000, "{marks}");
+    let took = now - begun;
+    println!("{marks} marks are told within {took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn there_is_no_more_than_the_bound_in_all() {
+    let each = 20_000;
+    let endpoints: Vec<(u32, u64)> = (0..60).map(|handle| (handle, each)).collect();
+    let predictions = predictions(&endpoints);
+    for (handle, _) in &endpoints {
+        let hashes = (1..each + 1).map(|hash| Mark { hash, handle: *handle, position: 0 });
+        predictions.take(A, hashes);
+    }
+    assert_eq!(predictions.marks(), MOST);
+}
