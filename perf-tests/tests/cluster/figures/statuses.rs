@@ -62,9 +62,17 @@ async fn a_control_plane_that_restarts_under_many_data_planes_writes_next_to_no_
     let control = bed.control();
     let subscribers = Subscribers::start(subscribers, control.stream);
     all_have(&control, &subscribers, 1.0).await.unwrap();
-    settled(&control).await;
-    let before = writes(&bed);
-    assert!(before >= routes, "{before} statuses of {routes} routes");
+    // Nothing is behind before the writer has looked for the first time, either.
+    let begin = Instant::now();
+    let before = loop {
+        settled(&control).await;
+        let before = writes(&bed);
+        if before >= routes {
+            break before;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{before} statuses of {routes} routes");
+        tokio::time::sleep(POLL).await;
+    };
 
     let args = bed.args();
     let begin = Instant::now();
