@@ -13,7 +13,7 @@ mod board;
 mod ears;
 mod wanted;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -130,8 +130,6 @@ impl Staff {
     /// Those that are gone, or are another now, are heard no longer; new ones are.
     fn follow(&mut self, round: &Round) {
         let mut wanted = wanted(&round.snapshot);
-        let keys: HashMap<EndpointKey, u32> = wanted.iter().map(|(key, wanted)| (key.clone(), wanted.handle)).collect();
-        self.supervision.lane.name(keys);
         let gone: Vec<EndpointKey> = self
             .attended
             .iter()

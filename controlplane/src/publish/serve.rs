@@ -40,7 +40,7 @@ use tokio::sync::watch;
 
 pub(crate) use identify::Local;
 pub use identify::{Identify, Identity};
-pub use kv::{Counts as KvCounts, Lane, Said, Shelf, Standing};
+pub use kv::{Counts as KvCounts, Lane, Shelf, Standing};
 pub(crate) use load::Owner;
 pub use load::{Load, Loads};
 pub(crate) use predictions::{Feed, Listener as Hearer, Predictions};

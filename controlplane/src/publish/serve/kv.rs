@@ -9,12 +9,11 @@ mod book;
 mod frame;
 mod teller;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
-use api::id::EndpointKey;
 use api::proto::KvTrust;
 use api::snapshot::Snapshot;
 use tokio::sync::watch;
@@ -43,21 +42,6 @@ pub struct Standing {
     pub digest: Digest,
 }
 
-/// A block that a data plane predicts an endpoint to hold, or no longer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
-    /// The endpoint.
-    pub key: EndpointKey,
-    /// The block of text, see [`api::prefix`].
-    pub hash: u64,
-    /// Its place in the prompt, 0 for the first.
-    pub position: u16,
-    /// Whether it is held.
-    pub held: bool,
-    /// Whether that was predicted, not reported by the engine.
-    pub predicted: bool,
-}
-
 /// What was told, to all data planes together.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -83,7 +67,6 @@ pub struct Lane {
     /// Whoever holds it tells us, so it is not held here.
     shelf: OnceLock<Weak<dyn Shelf>>,
     changed: watch::Sender<u64>,
-    keys: Mutex<HashMap<EndpointKey, u32>>,
     sets: Mutex<VecDeque<(u64, Handles)>>,
     counts: Counts,
 }
@@ -95,7 +78,6 @@ impl Lane {
             book: Mutex::default(),
             shelf: OnceLock::new(),
             changed: watch::channel(0).0,
-            keys: Mutex::default(),
             sets: Mutex::default(),
             counts: Counts::default(),
         }
@@ -117,11 +99,6 @@ impl Lane {
         self.book().level(model)
     }
 
-    /// Which endpoints there are, by key.
-    pub fn name(&self, keys: HashMap<EndpointKey, u32>) {
-        *self.keys.lock().expect("no thread panics while it holds the keys") = keys;
-    }
-
     /// How an endpoint stands from here on; it is told of from now on, if it was not.
     pub fn stand(&self, model: &str, handle: u32, standing: Standing) {
         self.book().stand(model, handle, standing);
@@ -135,12 +112,6 @@ impl Lane {
     /// What became of an endpoint's blocks, and what it comes to.
     pub fn tell(&self, model: &str, handle: u32, news: &News, digest: Digest) {
         self.book().tell(model, handle, news, digest);
-    }
-
-    /// What data planes predict. It is passed on as it comes, and kept by nobody here.
-    pub fn say(&self, model: &str, said: &[Said]) {
-        let keys = self.keys.lock().expect("no thread panics while it holds the keys");
-        self.book().say(model, said.iter().filter_map(|said| Some((*keys.get(&said.key)?, said))));
     }
 
     /// All subscribers begin anew with a model at another level, with these digests by handle.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::proto::{KvRank, KvTrust};
 use bytes::Bytes;
 
-use super::{Said, Standing};
+use super::Standing;
 use crate::kv::store::{Digest, News, TextBlock};
 
 /// Bytes of one entry.
@@ -19,7 +19,6 @@ const LOG_BYTES: usize = 4 << 20;
 const PART_BYTES: usize = 256;
 
 const GONE: u16 = 1;
-const PREDICTED: u16 = 2;
 
 #[derive(Debug, Default)]
 pub(super) struct Book {
@@ -113,17 +112,7 @@ impl Book {
             model.rank(rank(handle, &standing, true));
         }
         for block in &news.blocks {
-            model.entry(handle, block, 0);
-        }
-    }
-
-    pub(super) fn say<'s>(&mut self, model: &str, said: impl Iterator<Item = (u32, &'s Said)>) {
-        let Some(model) = self.models.get_mut(model) else { return };
-        for (handle, Said { key: _, hash, position, held, predicted }) in said {
-            if position & ((1 << model.level) - 1) == 0 {
-                let block = TextBlock { hash: *hash, position: *position, held: *held };
-                model.entry(handle, &block, if *predicted { PREDICTED } else { 0 });
-            }
+            model.entry(handle, block);
         }
     }
 
@@ -180,8 +169,8 @@ impl Model {
         self.open.handles.insert(rank.handle);
     }
 
-    fn entry(&mut self, handle: u32, block: &TextBlock, flags: u16) {
-        pack(&mut self.open.packed, handle, block, self.level, flags);
+    fn entry(&mut self, handle: u32, block: &TextBlock) {
+        pack(&mut self.open.packed, handle, block, self.level);
         self.open.handles.insert(handle);
         if self.open.packed.len() >= IN_ONE * ENTRY {
             self.seal();
@@ -216,10 +205,10 @@ pub(super) fn nothing(handle: u32) -> KvRank {
 }
 
 /// As `kv.proto` has it.
-pub(super) fn pack(packed: &mut Vec<u8>, handle: u32, block: &TextBlock, level: u8, flags: u16) {
+pub(super) fn pack(packed: &mut Vec<u8>, handle: u32, block: &TextBlock, level: u8) {
     let TextBlock { hash, position, held } = *block;
     packed.extend_from_slice(&hash.to_le_bytes());
     packed.extend_from_slice(&handle.to_le_bytes());
     packed.extend_from_slice(&(position >> level).to_le_bytes());
-    packed.extend_from_slice(&(flags | if held { 0 } else { GONE }).to_le_bytes());
+    packed.extend_from_slice(&(if held { 0 } else { GONE }).to_le_bytes());
 }

@@ -279,5 +279,5 @@ impl Line {
 }
 
 fn pack_all(packed: &mut Vec<u8>, handle: u32, blocks: &[TextBlock], level: u8) {
-    blocks.iter().for_each(|block| pack(packed, handle, block, level, 0));
+    blocks.iter().for_each(|block| pack(packed, handle, block, level));
 }
