@@ -12,7 +12,9 @@ mod parts;
 mod tests;
 
 pub use incoming::Incoming;
-pub use parts::{Parts, split};
+#[cfg(any(test, feature = "testing"))]
+pub use parts::Parts;
+pub use parts::split;
 
 /// Why a delta was not applied.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

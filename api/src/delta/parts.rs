@@ -2,10 +2,11 @@
 
 use prost::Message as _;
 
+#[cfg(any(test, feature = "testing"))]
 use crate::limits::MAX_SNAPSHOT_BYTES;
 use crate::proto::{BackendUpsert, ConfigDelta};
 
-/// Deltas of about `max_bytes` that [`Parts`] joins to `delta`. A single route or profile that is larger stays whole.
+/// Deltas of about `max_bytes` that [`Incoming`](super::Incoming) takes for `delta`. A single route or profile that is larger stays whole.
 pub fn split(delta: ConfigDelta, max_bytes: usize) -> Vec<ConfigDelta> {
     let ConfigDelta {
         version,
@@ -100,13 +101,16 @@ fn pieces(upsert: BackendUpsert, max_bytes: usize) -> Vec<BackendUpsert> {
     pieces
 }
 
-/// A delta of which not all messages have come.
+/// A delta of which not all messages have come, joined as it came: tests look at what goes over the wire by it. A data plane takes
+/// messages by [`Incoming`](super::Incoming).
+#[cfg(any(test, feature = "testing"))]
 #[derive(Debug, Default)]
 pub struct Parts {
     joined: Option<ConfigDelta>,
     bytes: usize,
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl Parts {
     /// Adds the next message's; false where all of them together are larger than a snapshot can be, and nothing is kept.
     pub fn add(&mut self, part: ConfigDelta) -> bool {
@@ -129,6 +133,7 @@ impl Parts {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
 fn join(joined: &mut ConfigDelta, part: ConfigDelta) {
     let ConfigDelta {
         version,

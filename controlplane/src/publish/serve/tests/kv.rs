@@ -103,6 +103,21 @@ impl Engines {
         self.mirror(plane).await
     }
 
+    /// One that holds this state already.
+    async fn return_with(&self, held: &Snapshot) -> Plane {
+        let version = api::proto::Version { epoch: held.version.epoch, version: held.version.version };
+        let mut plane = self
+            .site
+            .subscribe(|subscribe| {
+                subscribe.kv = true;
+                subscribe.held = Some(version);
+                subscribe.content_hash = api::hash::content_hash(held);
+            })
+            .await;
+        plane.held = held.clone();
+        plane
+    }
+
     async fn mirror(&self, mut plane: Plane) -> Mirror {
         plane.apply().await;
         Mirror {
@@ -286,16 +301,7 @@ async fn after_a_reconnect_only_what_differs_is_sent() {
     // It was told of nothing meanwhile: one block more in one of three.
     engines.store(2, 2, 50..51);
     engines.trust(3, Trust::Gapped);
-    let mut again = engines
-        .site
-        .subscribe(|subscribe| {
-            subscribe.kv = true;
-            let held = first.plane.held.version;
-            subscribe.held = Some(api::proto::Version { epoch: held.epoch, version: held.version });
-            subscribe.content_hash = api::hash::content_hash(&first.plane.held);
-        })
-        .await;
-    again.held = first.plane.held.clone();
+    let mut again = engines.return_with(&first.plane.held).await;
     again.apply().await;
     again.digests(digests).await;
     let mut second = Mirror { plane: again, entries: 0, sequence: 0, ..first };
@@ -309,16 +315,7 @@ async fn who_was_to_say_what_it_holds_and_does_not_begins_anew() {
     let engines = Engines::start(&[1], Options::default()).await;
     engines.store(1, 1, 0..7);
     let first = engines.join().await;
-    let mut plane = engines
-        .site
-        .subscribe(|subscribe| {
-            subscribe.kv = true;
-            let held = first.plane.held.version;
-            subscribe.held = Some(api::proto::Version { epoch: held.epoch, version: held.version });
-            subscribe.content_hash = api::hash::content_hash(&first.plane.held);
-        })
-        .await;
-    plane.held = first.plane.held.clone();
+    let plane = engines.return_with(&first.plane.held).await;
     let mut mirror = engines.mirror(plane).await;
     mirror.agrees(&engines, &[1]).await;
 }
@@ -378,19 +375,4 @@ async fn several_ranks_of_one_endpoint_are_never_more_than_gapped() {
     let other = Heard { rank: RankId(1_101), what: What::Trust(Trust::Trusted) };
     engines.ears.take([other].into_iter(), std::time::Instant::now());
     mirror.until("trust", |mirror| mirror.ranks[&1] == KvTrust::Gapped).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn predictions_are_passed_on_by_key() {
-    use crate::publish::serve::Said;
-    let engines = Engines::start(&[1], Options::default()).await;
-    let mut mirror = engines.join().await;
-    mirror.until("it is told of", |mirror| mirror.ranks.contains_key(&1)).await;
-    let key = |uid: &str| api::id::EndpointKey { uid: uid.into(), port: 8000, rank: 0 };
-    engines.site.lane.name([(key("e1"), 1)].into());
-    let said = |uid: &str| Said { key: key(uid), hash: 9, position: 0, held: true, predicted: true };
-    engines.site.lane.say(MODEL, &[said("e1"), said("e2")]);
-    engines.site.lane.flush();
-    mirror.until("a prediction", |mirror| mirror.entries == 1).await;
-    assert!(mirror.holds.is_empty(), "it is not taken for a report");
 }
