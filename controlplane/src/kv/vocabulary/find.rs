@@ -4,6 +4,7 @@
 //! `tokenizer_config.json`; or, as in a ConfigMap, `FOLDER/org--name.json`.
 
 use std::collections::HashMap;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -22,15 +23,18 @@ const IN_FOLDER: [(&str, Read); 4] = [
     ("tokenizer.tiktoken", of_tiktoken),
 ];
 
-/// All that are found in a folder; each is read once for as long as its file stays the same.
+/// All that are found in a folder; each is read once for as long as its files stay the same, also one that cannot be used.
 #[derive(Debug, Default)]
 pub struct Vocabularies {
     folder: Option<PathBuf>,
-    known: Mutex<HashMap<PathBuf, (Stamp, Arc<Vocabulary>)>>,
+    known: Mutex<HashMap<PathBuf, (Stamp, Known)>>,
 }
 
+type Known = Result<Arc<Vocabulary>, VocabularyError>;
+
+/// Of the file, and of `tokenizer_config.json` beside it where there is one: when it was written, and its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp(Option<SystemTime>, u64);
+struct Stamp([Option<(Option<SystemTime>, u64)>; 2]);
 
 impl Vocabularies {
     /// In this folder.
@@ -57,22 +61,28 @@ impl Vocabularies {
         let failed =
             |error: &dyn std::fmt::Display| VocabularyError::Read(path.display().to_string(), error.to_string());
         let facts = std::fs::metadata(path).map_err(|error| failed(&error))?;
-        let stamp = Stamp(facts.modified().ok(), facts.len());
+        let of = |facts: &Metadata| (facts.modified().ok(), facts.len());
+        let beside = std::fs::metadata(config_of(path)).ok();
+        let stamp = Stamp([Some(of(&facts)), beside.as_ref().map(of)]);
         let mut known = self.known.lock().expect("no thread panics while it reads a vocabulary");
         if let Some((_, vocabulary)) = known.get(path).filter(|(known, _)| *known == stamp) {
-            return Ok(Arc::clone(vocabulary));
+            return vocabulary.clone();
         }
-        if facts.len() > MOST_FILE_BYTES {
+        if facts.len().max(beside.map_or(0, |facts| facts.len())) > MOST_FILE_BYTES {
             return Err(failed(&format!("it is larger than {MOST_FILE_BYTES} bytes")));
         }
         let text = std::fs::read(path).map_err(|error| failed(&error))?;
-        let vocabulary = Arc::new(read(path, &text).map_err(|fault| fault.of(path))?);
-        known.insert(path.to_owned(), (stamp, Arc::clone(&vocabulary)));
-        Ok(vocabulary)
+        let vocabulary = read(path, &text).map(Arc::new).map_err(|fault| fault.of(path));
+        known.insert(path.to_owned(), (stamp, vocabulary.clone()));
+        vocabulary
     }
 }
 
+fn config_of(path: &Path) -> PathBuf {
+    path.with_file_name("tokenizer_config.json")
+}
+
 fn of_tiktoken(path: &Path, text: &[u8]) -> Result<Vocabulary, Fault> {
-    let config = std::fs::read(path.with_file_name("tokenizer_config.json")).ok();
+    let config = std::fs::read(config_of(path)).ok();
     tiktoken::read(text, config.as_deref())
 }
