@@ -6,6 +6,7 @@
 mod ask;
 mod reach;
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -100,10 +101,7 @@ pub async fn follow(
     let mut follower = Follower { source, stream, heard, status, question: None, trust: Trust::Cold };
     let mut pause = PAUSE.0;
     loop {
-        let reached = tokio::select! {
-            reached = reach.next() => reached,
-            Gone = follower.wait() => return Ok(()),
-        };
+        let Some(reached) = follower.meanwhile(reach.next()).await else { return Ok(()) };
         let fault = match reached {
             Ok(connection) => {
                 let begun = Instant::now();
@@ -121,9 +119,8 @@ pub async fn follow(
         follower.note(&fault);
         let rest = tokio::time::sleep(pause.mul_f64((1.0 + jitter().clamp(0.0, 1.0)) / 2.0));
         pause = (pause * 2).min(PAUSE.1);
-        tokio::select! {
-            () = rest => {}
-            Gone = follower.wait() => return Ok(()),
+        if follower.meanwhile(rest).await.is_none() {
+            return Ok(());
         }
     }
 }
@@ -246,17 +243,20 @@ impl Follower {
         self.heard.send(heard).await.err().map(|_| Gone)
     }
 
-    /// While there is no connection, for ever: time goes on, and what is held grows old.
-    async fn wait(&mut self) -> Gone {
+    /// While there is no connection time goes on, and what is held grows old; none where nobody listens any longer. What has to be
+    /// told then is told to its end, whatever else happens: half of it would be believed for ever.
+    async fn meanwhile<T>(&mut self, what: impl Future<Output = T>) -> Option<T> {
+        let mut what = pin!(what);
         loop {
             tokio::select! {
+                came = &mut what => return Some(came),
                 () = sleep_until(self.stream.deadline()) => {}
-                () = self.heard.closed() => return Gone,
+                () = self.heard.closed() => return None,
             }
             let mut acts = Vec::new();
             self.stream.tick(Instant::now(), &mut acts);
-            if let Some(gone) = self.carry_out(acts).await {
-                return gone;
+            if self.carry_out(acts).await.is_some() {
+                return None;
             }
         }
     }

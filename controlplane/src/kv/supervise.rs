@@ -139,7 +139,7 @@ impl Staff {
         for key in gone {
             if let Some((known, rank, task)) = self.attended.remove(&key) {
                 task.abort();
-                self.ears.dismiss(rank);
+                self.ears.let_go(rank);
                 if let Some(model) = known.model {
                     self.supervision.lane.leave(&model, known.handle);
                 }
@@ -149,6 +149,7 @@ impl Staff {
         wanted.retain(|key, _| !self.attended.contains_key(key));
         for (key, wanted) in wanted {
             let rank = self.next.next();
+            self.ears.expect(rank);
             let post = attend::Post {
                 key: key.clone(),
                 wanted: wanted.clone(),

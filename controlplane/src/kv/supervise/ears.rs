@@ -3,7 +3,8 @@
 //! An endpoint has one seat. Where several data-parallel ranks speak for it, what any of them holds counts as held, and it
 //! is never told as more than gapped: which rank a request meets is the engine's choice.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -77,6 +78,10 @@ struct Inner {
     places: HashMap<(Arc<str>, u32), RankId>,
     unsettled: BTreeSet<RankId>,
     settle_at: Option<Instant>,
+    /// The one whose blocks were looked at last.
+    settled: Option<RankId>,
+    /// Endpoints that may be admitted: the task of one that is gone may not have ended yet.
+    expected: HashSet<RankId>,
     /// What blocks of tokens came and went, which nobody is told.
     changes: Vec<Change>,
 }
@@ -95,9 +100,23 @@ impl Ears {
         Self { inner: Mutex::default(), lane, board }
     }
 
-    /// An endpoint is heard from here on, by a number that was never used.
+    /// An endpoint may be admitted by this number, which was never used, until it is let go of.
+    pub fn expect(&self, rank: RankId) {
+        self.inner().expected.insert(rank);
+    }
+
+    /// An endpoint is gone.
+    pub fn let_go(&self, rank: RankId) {
+        self.inner().expected.remove(&rank);
+        self.dismiss(rank);
+    }
+
+    /// An endpoint that is expected is heard from here on.
     pub fn admit(&self, rank: RankId, seat: Seat, most_blocks: usize, reading: Reading) {
         let mut inner = self.inner();
+        if !inner.expected.contains(&rank) {
+            return;
+        }
         let Inner { store, seats, places, .. } = &mut *inner;
         store.admit(rank, most_blocks);
         store.read_as(rank, reading);
@@ -198,19 +217,22 @@ impl Inner {
         self.store.rank(rank).map(Rank::digest).unwrap_or_default()
     }
 
-    /// Looks at all blocks of those ranks of which some may not be reached, if it is time for that.
+    /// Looks at all blocks of a rank of which some may not be reached, if it is time for that.
     fn settle(&mut self, now: Instant, lane: &Lane) -> BTreeSet<RankId> {
         if self.unsettled.is_empty() || self.settle_at.is_some_and(|at| at > now) {
             return BTreeSet::new();
         }
         let begun = Instant::now();
-        let ranks = std::mem::take(&mut self.unsettled);
-        for rank in &ranks {
-            self.store.settle(*rank);
-            self.tell(*rank, lane);
-        }
+        // One at a time, in turn, for all others wait meanwhile.
+        let after = self.settled.map_or(Unbounded, Excluded);
+        let next = self.unsettled.range((after, Unbounded)).next().or(self.unsettled.first()).copied();
+        let Some(rank) = next else { return BTreeSet::new() };
+        self.unsettled.remove(&rank);
+        self.settled = Some(rank);
+        self.store.settle(rank);
+        self.tell(rank, lane);
         self.settle_at = Some(now + REST.max(begun.elapsed() * SETTLING));
-        ranks
+        BTreeSet::from([rank])
     }
 
     /// Sees to it that what is told of a model stays within what those who join can be told in time.
