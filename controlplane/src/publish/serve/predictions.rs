@@ -96,8 +96,8 @@ impl Predictions {
 
 impl Book {
     fn take(&mut self, owner: Owner, marks: impl Iterator<Item = Mark>) {
-        let mut before = None;
-        for mark in marks {
+        let (mut before, mut marks) = (None, marks.peekable());
+        while let Some(mark) = marks.next() {
             if !self.known.contains(&mark.handle) {
                 before = None;
                 continue;
@@ -105,17 +105,18 @@ impl Book {
             let parent = if mark.follows(before.as_ref()) { before.map_or(0, |before: Mark| before.hash) } else { 0 };
             // Where what it follows was not taken a run begins.
             let mark = Mark { position: if parent == 0 { 0 } else { mark.position }, ..mark };
-            self.mark(mark, parent);
+            let ends = marks.peek().is_none_or(|next| !next.follows(Some(&mark)));
+            self.mark(mark, parent, ends);
             self.log(mark, owner);
             before = Some(mark);
         }
     }
 
-    fn mark(&mut self, mark: Mark, parent: u64) {
+    fn mark(&mut self, mark: Mark, parent: u64, ends: bool) {
         let full = self.marks >= MOST;
         let Some(endpoint) = self.endpoints.get_mut(&mark.handle) else { return };
         let marks = endpoint.len();
-        endpoint.mark(mark.hash, parent, full);
+        endpoint.mark((mark.hash, parent), ends, full);
         self.marks = self.marks + endpoint.len() - marks;
     }
 

@@ -34,8 +34,9 @@ impl Endpoint {
         self.make_room(marks);
     }
 
-    /// It is asked for this mark, and so for all before it in its chain; where `full` another mark leaves for it.
-    pub(super) fn mark(&mut self, hash: u64, parent: u64, full: bool) {
+    /// It is asked for this mark, and where a run `ends` with it for all before it in its chain; where `full` another mark leaves for
+    /// it.
+    pub(super) fn mark(&mut self, (hash, parent): (u64, u64), ends: bool, full: bool) {
         match self.marks.get_mut(&hash) {
             // A run that begins with it does not know what it follows.
             Some(place) if parent != 0 => place.parent = parent,
@@ -50,7 +51,7 @@ impl Endpoint {
                 self.marks.insert(hash, Place { number: 0, parent });
             }
         }
-        self.touch(hash);
+        self.touch(hash, if ends { MOST_OF_A_CHAIN } else { 1 });
         if self.order.len() > 2 * self.marks.len() + 64 {
             let marks = &self.marks;
             self.order.retain(|(hash, number)| marks.get(hash).is_some_and(|place| place.number == *number));
@@ -58,9 +59,9 @@ impl Endpoint {
     }
 
     /// The chain's end is the oldest of it, for engines let go of leaves first.
-    fn touch(&mut self, hash: u64) {
+    fn touch(&mut self, hash: u64, most: usize) {
         let mut hash = hash;
-        for _ in 0..MOST_OF_A_CHAIN {
+        for _ in 0..most {
             let Some(place) = self.marks.get_mut(&hash) else { return };
             self.numbered += 1;
             place.number = self.numbered;
