@@ -344,6 +344,8 @@ impl Stream {
             }
             Heard::Refused => {
                 self.hub.counts.refused.fetch_add(1, Relaxed);
+                // It goes on with what it has, and caches change all the same.
+                self.begin_kv();
                 tracing::warn!(reason = said.as_deref(), stream = self.seat.stream(), "a data plane refused a change");
             }
             Heard::Resync => {}

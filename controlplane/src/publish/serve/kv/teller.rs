@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use api::limits::MAX_KV_DIGESTS;
 use api::proto::{KvDigest, KvDigests, KvRank, KvTrust, KvUpdate, Subscribe};
 use api::snapshot::Snapshot;
 use bytes::Bytes;
@@ -17,8 +18,10 @@ use crate::publish::serve::service::Frame;
 
 /// Who may hold blocks says so within this time after its first answer.
 const DIGESTS: Duration = Duration::from_millis(250);
-/// Digests that are kept until then.
+/// Models whose digests are kept until then.
 const MOST_DIGESTS: usize = 1_024;
+/// A model that nobody here has heard of by then is one whose blocks are not known.
+const UNHEARD: Duration = Duration::from_secs(10);
 /// Endpoints of one message of pages.
 const MOST_RANKS: usize = 1_024;
 
@@ -35,8 +38,11 @@ pub(in crate::publish::serve) struct Teller {
     known: Handles,
     /// Counts changes of these.
     knows: u64,
+    /// At most one of each model, and [`MAX_KV_DIGESTS`] endpoints in all.
     digests: VecDeque<KvDigests>,
     lines: BTreeMap<Arc<str>, Line>,
+    /// The model that was told of last: the others come before it does again.
+    last: Option<Arc<str>>,
     generation: u64,
 }
 
@@ -59,6 +65,8 @@ struct Line {
     page: Option<(u32, u32)>,
     /// As of when `todo` is complete.
     looked: (u64, u64),
+    /// The last message was of the log: pages come next, if there are any.
+    logged: bool,
 }
 
 impl Teller {
@@ -72,6 +80,7 @@ impl Teller {
             knows: 0,
             digests: VecDeque::new(),
             lines: BTreeMap::new(),
+            last: None,
             generation,
         }
     }
@@ -89,28 +98,34 @@ impl Teller {
 
     /// The subscriber says what it holds of a model.
     pub(in crate::publish::serve) fn hear(&mut self, digests: KvDigests) {
-        if digests.epoch == self.lane.epoch && self.digests.len() < MOST_DIGESTS {
+        self.digests.retain(|known| known.model != digests.model);
+        let kept: usize = self.digests.iter().map(|known| known.endpoints.len()).sum();
+        let fits = self.digests.len() < MOST_DIGESTS && kept + digests.endpoints.len() <= MAX_KV_DIGESTS;
+        if digests.epoch == self.lane.epoch && fits {
             self.digests.push_back(digests);
         }
     }
 
     /// When there may be something to tell though nothing changes; none where there is not.
     pub(in crate::publish::serve) fn wakes(&self, now: Instant) -> Option<Instant> {
-        self.begin_at.filter(|at| *at > now)
+        let unheard = self.begin_at.filter(|_| !self.digests.is_empty()).map(|at| at + UNHEARD);
+        [self.begin_at, unheard].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// The next message; none while there is nothing to tell.
     pub(in crate::publish::serve) fn next(&mut self, now: Instant) -> Option<Frame> {
         let begin_at = self.begin_at?;
-        while let Some(digests) = self.digests.pop_front() {
-            self.compare(&digests);
+        if let Some(unheard) = self.compare_all(now >= begin_at + UNHEARD) {
+            return Some(unheard);
         }
-        let names: Vec<Arc<str>> = {
+        let mut names: Vec<Arc<str>> = {
             let book = self.lane.book();
             self.lines.retain(|model, _| book.models.contains_key(model));
             let wanted = book.models.keys().filter(|model| self.models.is_empty() || self.models.contains(&***model));
             wanted.cloned().collect()
         };
+        let after_last = names.iter().position(|name| Some(name) > self.last.as_ref()).unwrap_or(0);
+        names.rotate_left(after_last);
         for model in names {
             if !self.lines.contains_key(&model) {
                 if now < begin_at {
@@ -121,6 +136,7 @@ impl Teller {
                 self.lines.insert(Arc::clone(&model), line);
             }
             if let Some(frame) = self.of_model(&model) {
+                self.last = Some(model);
                 return Some(frame);
             }
         }
@@ -130,6 +146,8 @@ impl Teller {
     fn of_model(&mut self, name: &Arc<str>) -> Option<Frame> {
         let Self { lane, known, knows, lines, generation, .. } = self;
         let line = lines.get_mut(name)?;
+        // Neither waits for the other to have nothing.
+        let log_first = !line.same.is_empty() || !line.logged;
         let (told, level) = {
             let mut book = lane.book();
             let model = book.models.get_mut(name)?;
@@ -142,9 +160,11 @@ impl Teller {
                 line.join(model);
             }
             line.look(model, known, *knows);
-            (line.change(model), model.level)
+            (if log_first || !line.has_pages() { line.change(model) } else { None }, model.level)
         };
-        let (ranks, entries) = told.or_else(|| line.pages(lane, name))?;
+        line.logged = told.is_some();
+        let told = told.or_else(|| line.pages(lane, name));
+        let (ranks, entries) = told.or_else(|| line.change(lane.book().models.get(name)?))?;
         let update = KvUpdate {
             epoch: lane.epoch,
             model: name.to_string(),
@@ -156,17 +176,42 @@ impl Teller {
             ranks,
         };
         line.sequence += 1;
-        let frame = frame(&update, entries);
-        lane.counts.messages.fetch_add(1, Relaxed);
-        lane.counts.bytes.fetch_add(frame.len() as u64, Relaxed);
-        Some(frame)
+        Some(self.sent(&update, entries))
+    }
+
+    fn sent(&self, update: &KvUpdate, entries: Bytes) -> Frame {
+        let (frame, counts) = (frame(update, entries), &self.lane.counts);
+        counts.messages.fetch_add(1, Relaxed);
+        counts.bytes.fetch_add(frame.len() as u64, Relaxed);
+        frame
+    }
+
+    /// Those of a model that is not known yet wait, for a replica that has just begun hears of it soon. When it was to have been
+    /// heard of, what the subscriber holds of it is not to be believed.
+    fn compare_all(&mut self, late: bool) -> Option<Frame> {
+        for _ in 0..self.digests.len() {
+            let digests = self.digests.pop_front()?;
+            if self.compare(&digests) {
+                continue;
+            }
+            if late {
+                let KvDigests { epoch, model, generation, endpoints: _ } = digests;
+                let reset = KvUpdate { epoch, model, generation, reset: true, ..KvUpdate::default() };
+                return Some(self.sent(&reset, Bytes::new()));
+            }
+            self.digests.push_back(digests);
+        }
+        None
     }
 
     /// Takes up where the subscriber stands: endpoints whose digest is right are told of from here on, the others anew.
-    fn compare(&mut self, digests: &KvDigests) {
+    /// False where nobody has heard of the model.
+    fn compare(&mut self, digests: &KvDigests) -> bool {
         let mut book = self.lane.book();
-        let Some(name) = book.models.get_key_value(&*digests.model).map(|(name, _)| Arc::clone(name)) else { return };
-        let Some(model) = book.models.get_mut(&name) else { return };
+        let Some(name) = book.models.get_key_value(&*digests.model).map(|(name, _)| Arc::clone(name)) else {
+            return false;
+        };
+        let Some(model) = book.models.get_mut(&name) else { return false };
         let mut line = Line { generation: digests.generation, life: model.life, ..Line::default() };
         if let Some(before) = self.lines.get(&name).filter(|before| before.life == model.life) {
             (line.generation, line.sequence, line.reset) = (before.generation, before.sequence, before.reset);
@@ -184,6 +229,7 @@ impl Teller {
             }
         }
         self.lines.insert(name, line);
+        true
     }
 }
 
@@ -212,20 +258,32 @@ impl Line {
         self.page = self.page.filter(|(handle, _)| there(handle));
     }
 
-    /// What the log says next to this subscriber.
+    fn has_pages(&self) -> bool {
+        self.page.is_some() || !self.todo.is_empty()
+    }
+
+    /// What the log says next to this subscriber: of several parts where they fit into one message, and the later ones tell of
+    /// blocks alone, for how endpoints stand comes before all blocks of a message.
     fn change(&mut self, model: &Model) -> Option<(Vec<KvRank>, Bytes)> {
         if !self.same.is_empty() {
             let most = self.same.len().min(MOST_RANKS);
             return Some((self.same.drain(..most).collect(), Bytes::new()));
         }
+        let mut told: Option<(Vec<KvRank>, Bytes)> = None;
         while let Some(part) = model.part(self.cursor) {
-            self.cursor += 1;
-            let told = self.of_part(part);
-            if told.is_some() {
-                return told;
+            let fits = |(_, entries): &(Vec<KvRank>, Bytes)| {
+                part.ranks.is_empty() && entries.len() + part.entries.len() <= IN_ONE * ENTRY
+            };
+            if !told.as_ref().is_none_or(fits) {
+                break;
             }
+            self.cursor += 1;
+            told = match (told, self.of_part(part)) {
+                (Some((ranks, before)), Some((_, entries))) => Some((ranks, [before, entries].concat().into())),
+                (before, of_part) => before.or(of_part),
+            };
         }
-        None
+        told
     }
 
     fn of_part(&self, part: &Part) -> Option<(Vec<KvRank>, Bytes)> {
@@ -281,3 +339,6 @@ impl Line {
 fn pack_all(packed: &mut Vec<u8>, handle: u32, blocks: &[TextBlock], level: u8) {
     blocks.iter().for_each(|block| pack(packed, handle, block, level));
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,7 @@ impl Engines {
         let key = api::id::EndpointKey { uid: format!("e{handle}").into(), port: 8000, rank: 0 };
         let seat = Seat { key, model: MODEL.into(), handle, capacity_tokens: 1_000, ranks };
         let reading = Reading { vocabulary: Arc::new(Vocabulary::quads()), fleet_seed: 5, model: MODEL.into() };
+        self.ears.expect(RankId(handle));
         self.ears.admit(RankId(handle), seat, usize::MAX, reading);
         for speaker in 0..ranks as u32 {
             self.ears.hear(RankId(100 + handle + 1_000 * speaker), RankId(handle));

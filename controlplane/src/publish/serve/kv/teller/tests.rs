@@ -1,0 +1,129 @@
+use api::proto::ToDataPlane;
+use api::proto::to_data_plane::Message;
+use prost::Message as _;
+
+use super::*;
+use crate::kv::store::News;
+use crate::publish::serve::{Shelf, Standing};
+
+/// Endpoints hold nothing as a whole.
+#[derive(Debug)]
+struct Nothing;
+
+impl Shelf for Nothing {
+    fn page(&self, _: &str, _: u32, _: u32, _: &mut Vec<TextBlock>, _: usize) -> Option<u32> {
+        None
+    }
+}
+
+/// A lane on which each of these models has one endpoint, by its place.
+fn lane(models: &[&str]) -> (Arc<Lane>, Arc<dyn Shelf>) {
+    let (lane, shelf) = (Arc::new(Lane::new(7)), Arc::new(Nothing) as Arc<dyn Shelf>);
+    lane.read_from(&shelf);
+    for (handle, model) in (1..).zip(models) {
+        let digest = Digest::default();
+        lane.stand(model, handle, Standing { trust: KvTrust::Trusted, capacity_tokens: 0, digest });
+    }
+    lane.flush();
+    (lane, shelf)
+}
+
+fn teller(lane: &Arc<Lane>, holds: bool, now: Instant) -> Teller {
+    let held = holds.then(api::proto::Version::default);
+    let mut teller = Teller::new(lane.clone(), &Subscribe { held, ..Subscribe::default() }, 1);
+    let endpoint = |n: u32| format!(r#"{{"handle": {n}, "name": "e{n}", "address": "10.0.0.{n}:80"}}"#);
+    let endpoints: Vec<String> = (1..9).map(endpoint).collect();
+    let text = format!(r#"{{"version": 1, "backends": [{{"name": "d/b", "endpoints": [{}]}}]}}"#, endpoints.join(","));
+    teller.runs(1, &api::json::snapshot_from_json(text.as_bytes()).unwrap(), now);
+    teller
+}
+
+fn update(frame: &Frame) -> KvUpdate {
+    let Frame::Two(head, entries) = frame else { panic!("another frame") };
+    let told = ToDataPlane::decode(&*[&head[..], &entries[..]].concat()).unwrap();
+    let Some(Message::Kv(update)) = told.message else { panic!("another message") };
+    update
+}
+
+fn store(lane: &Lane, model: &str, handle: u32, hash: u64) {
+    let blocks = vec![TextBlock { hash, position: 0, held: true }];
+    lane.tell(model, handle, &News { forgotten: false, blocks }, Digest::default());
+    lane.flush();
+}
+
+#[test]
+fn a_busy_model_leaves_room_for_the_others() {
+    let now = Instant::now();
+    let (lane, _shelf) = lane(&["a", "b", "c"]);
+    let mut teller = teller(&lane, false, now);
+    let mut told = Vec::new();
+    for n in 0..6 {
+        // There is always something to tell of the first one.
+        store(&lane, "a", 1, n);
+        told.extend(teller.next(now).map(|frame| update(&frame).model));
+    }
+    assert_eq!(told[..3], ["a", "b", "c"]);
+}
+
+#[test]
+fn what_came_piece_by_piece_goes_in_one_message() {
+    let now = Instant::now();
+    let (lane, _shelf) = lane(&["a"]);
+    let mut teller = teller(&lane, false, now);
+    assert!(update(&teller.next(now).unwrap()).reset);
+    (0..50).for_each(|n| store(&lane, "a", 1, n));
+    let all = update(&teller.next(now).unwrap());
+    assert_eq!((all.entries.len(), all.sequence), (50 * ENTRY, 1));
+    assert!(teller.next(now).is_none());
+}
+
+#[test]
+fn a_busy_endpoint_leaves_room_for_those_that_are_not_told_of_yet() {
+    let now = Instant::now();
+    let (lane, _shelf) = lane(&["a"]);
+    let mut teller = teller(&lane, false, now);
+    teller.next(now).unwrap();
+    let digest = Digest::default();
+    lane.stand("a", 2, Standing { trust: KvTrust::Cold, capacity_tokens: 0, digest });
+    let mut ranks = Vec::new();
+    for n in 0..3 {
+        store(&lane, "a", 1, n);
+        ranks.extend(update(&teller.next(now).unwrap()).ranks);
+    }
+    assert_eq!(ranks.iter().map(|rank| rank.handle).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_model_that_nobody_has_heard_of_is_dropped_when_it_was_to_be_heard() {
+    let now = Instant::now();
+    let (lane, _shelf) = lane(&[]);
+    let mut teller = teller(&lane, true, now);
+    let digests = |model: &str| KvDigests { epoch: 7, model: model.into(), generation: 5, endpoints: Vec::new() };
+    teller.hear(digests("gone"));
+    teller.hear(digests("late"));
+    assert!(teller.next(now + Duration::from_secs(1)).is_none(), "a replica that has just begun may hear of it soon");
+    assert_eq!(teller.wakes(now + Duration::from_secs(1)), Some(now + DIGESTS + UNHEARD));
+    let digest = Digest::default();
+    lane.stand("late", 1, Standing { trust: KvTrust::Trusted, capacity_tokens: 0, digest });
+    let late = now + DIGESTS + UNHEARD;
+    let told: Vec<KvUpdate> = std::iter::from_fn(|| teller.next(late)).map(|frame| update(&frame)).collect();
+    let resets: Vec<(&str, bool)> = told.iter().map(|update| (&*update.model, update.reset)).collect();
+    assert_eq!(resets, [("gone", true), ("late", false)]);
+    assert_eq!(teller.wakes(late), None);
+}
+
+#[test]
+fn the_digests_of_a_subscriber_that_never_begins_are_bounded() {
+    let (lane, _shelf) = lane(&[]);
+    let mut teller = Teller::new(lane, &Subscribe::default(), 1);
+    let digests = |model: usize, endpoints: usize| KvDigests {
+        epoch: 7,
+        model: model.to_string(),
+        generation: 1,
+        endpoints: vec![KvDigest::default(); endpoints],
+    };
+    (0..10).for_each(|_| teller.hear(digests(0, 9)));
+    assert_eq!(teller.digests.len(), 1, "the newest of a model");
+    (1..100).for_each(|model| teller.hear(digests(model, MAX_KV_DIGESTS / 10)));
+    assert_eq!(teller.digests.len(), 10);
+}
