@@ -16,7 +16,7 @@ use api::snapshot::Snapshot;
 use tokio::sync::watch;
 
 use super::Owner;
-use endpoint::Endpoint;
+use endpoint::{Asked, Endpoint};
 
 pub(crate) use feed::{Feed, Listener};
 
@@ -106,17 +106,18 @@ impl Book {
             // Where what it follows was not taken a run begins.
             let mark = Mark { position: if parent == 0 { 0 } else { mark.position }, ..mark };
             let ends = marks.peek().is_none_or(|next| !next.follows(Some(&mark)));
-            self.mark(mark, parent, ends);
+            let ours = matches!(owner, Owner::Proxy(_));
+            self.mark(mark.handle, Asked { hash: mark.hash, parent, ends, ours });
             self.log(mark, owner);
             before = Some(mark);
         }
     }
 
-    fn mark(&mut self, mark: Mark, parent: u64, ends: bool) {
+    fn mark(&mut self, handle: u32, asked: Asked) {
         let full = self.marks >= MOST;
-        let Some(endpoint) = self.endpoints.get_mut(&mark.handle) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(&handle) else { return };
         let marks = endpoint.len();
-        endpoint.mark((mark.hash, parent), ends, full);
+        endpoint.mark(asked, full);
         self.marks = self.marks + endpoint.len() - marks;
     }
 

@@ -22,6 +22,20 @@ struct Place {
     number: u64,
     /// The mark before it in its chain; 0: none, or not known.
     parent: u64,
+    /// One of our own data planes predicts it; not only another replica's.
+    ours: bool,
+}
+
+/// A mark that is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) hash: u64,
+    /// The mark before it in its chain; 0: none, or not known.
+    pub(super) parent: u64,
+    /// A run ends with it: all before it in its chain was asked for.
+    pub(super) ends: bool,
+    /// By one of our own data planes.
+    pub(super) ours: bool,
 }
 
 impl Endpoint {
@@ -34,13 +48,15 @@ impl Endpoint {
         self.make_room(marks);
     }
 
-    /// It is asked for this mark, and where a run `ends` with it for all before it in its chain; where `full` another mark leaves for
-    /// it.
-    pub(super) fn mark(&mut self, (hash, parent): (u64, u64), ends: bool, full: bool) {
+    /// It is asked for a mark; where `full` another one leaves for it.
+    pub(super) fn mark(&mut self, asked: Asked, full: bool) {
+        let Asked { hash, parent, ends, ours } = asked;
         match self.marks.get_mut(&hash) {
-            // A run that begins with it does not know what it follows.
-            Some(place) if parent != 0 => place.parent = parent,
-            Some(_) => {}
+            Some(place) => {
+                // A run that begins with it does not know what it follows.
+                place.parent = if parent == 0 { place.parent } else { parent };
+                place.ours |= ours;
+            }
             None => {
                 let held = self.len();
                 let most = if full { held.saturating_sub(1) } else { self.capacity - 1 };
@@ -48,7 +64,7 @@ impl Endpoint {
                 if full && self.len() == held {
                     return;
                 }
-                self.marks.insert(hash, Place { number: 0, parent });
+                self.marks.insert(hash, Place { number: 0, parent, ours });
             }
         }
         self.touch(hash, if ends { MOST_OF_A_CHAIN } else { 1 });
@@ -80,11 +96,11 @@ impl Endpoint {
         }
     }
 
-    /// All its marks as runs, those used last at the end.
-    pub(super) fn runs(&self, handle: u32) -> Vec<Mark> {
+    /// All its marks as runs, those used last at the end; or only `ours`, and what each of these follows.
+    pub(super) fn runs(&self, handle: u32, only_ours: bool) -> Vec<Mark> {
         let current = |(hash, number): &(u64, u64)| {
             let place = self.marks.get(hash).filter(|place| place.number == *number)?;
-            Some((*hash, place.parent))
+            (place.ours || !only_ours).then_some((*hash, place.parent))
         };
         let mut runs: Vec<Vec<Mark>> = Vec::new();
         for (hash, parent) in self.order.iter().rev().filter_map(current) {

@@ -103,11 +103,12 @@ impl Feed {
 
     /// Whole endpoints, as many as make a message.
     fn whole(&mut self, book: &Book) -> Vec<Mark> {
+        let only_ours = self.listener == Listener::Peer;
         let mut told = Vec::new();
         while told.len() < IN_ONE
             && let Some(handle) = self.whole.pop()
         {
-            told.extend(book.endpoints.get(&handle).into_iter().flat_map(|endpoint| endpoint.runs(handle)));
+            told.extend(book.endpoints.get(&handle).into_iter().flat_map(|endpoint| endpoint.runs(handle, only_ours)));
         }
         told
     }

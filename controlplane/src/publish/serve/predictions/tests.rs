@@ -107,6 +107,9 @@ fn a_replica_is_told_what_our_proxies_predict_and_not_what_it_or_others_said() {
     predictions.take(Owner::Peer(9), run(1, &[1]).into_iter());
     predictions.take(A, run(1, &[2]).into_iter());
     assert_eq!(told(&mut peer, &predictions), run(1, &[2]));
+    // Also one that comes when all that was already said.
+    let mut later = Feed::new(Listener::Peer, PER_SECOND, Instant::now());
+    assert_eq!(told(&mut later, &predictions), run(1, &[2]));
 }
 
 /// By the clock of its budget: what a stream may take decides, not this machine.
