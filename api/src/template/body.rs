@@ -41,15 +41,15 @@ impl Renderer {
     pub fn render_body(&self, template: &ChatTemplate, body: &[u8], unix_s: i64) -> Result<String, RenderError> {
         let failed = |what: &str| RenderError::Failed(what.to_owned());
         let body: Body = serde_json::from_slice(body).map_err(|error| failed(&error.to_string()))?;
-        let own = match &body.chat_template {
-            Some(source) => Some(Self::with_source(source, &template.tokens)?),
-            None => None,
-        };
+        // A program from outside is run by nobody here, whatever an engine does with it.
+        if body.chat_template.is_some() {
+            return Err(failed("the request brings a template of its own"));
+        }
         let continued = body.continue_final_message == Some(true);
         let last = body.messages.last().and_then(|message| message.get("content")).and_then(text_of);
         let request =
             request(body, template.content, unix_s).ok_or_else(|| failed("a message that is not only text"))?;
-        let text = own.as_ref().unwrap_or(self).render(&request)?;
+        let text = self.render(&request)?;
         match (continued, last) {
             (false, _) => Ok(text),
             (true, Some(last)) => cut_behind(text, &last).ok_or_else(|| failed("the last message was changed")),

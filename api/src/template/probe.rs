@@ -3,10 +3,13 @@
 //! every kind as the template does, to the byte. What cannot be told from its neighbours (a late system message that a
 //! template moves to the front) is set [`Apart`], if the rest holds.
 
+use std::cell::Cell;
+
 use super::python::format_date;
 use super::render::{Clock, RenderError, Renderer, Request};
 use super::segments::{Apart, How, Outside, Segments, Sink, Turn};
 use super::{ChatTemplate, ContentForm, Conversation, Speaker, conversation};
+use crate::limits::MAX_TEMPLATE_BYTES;
 use crate::template::change::has_thought;
 use crate::template::conversation::part;
 
@@ -18,6 +21,10 @@ const CONVERSATIONS: u64 = 2_000;
 const LEAST_SHARE: usize = 4;
 /// Conversations that the template must render at all.
 const LEAST_RENDERED: usize = 100;
+/// Steps of one rendering: the conversations are short, and thousands of them are rendered, while others wait.
+const FUEL: u64 = 50_000;
+/// Renderings that may take more before it is given up.
+const MOST_SLOW: u32 = 16;
 
 /// What was found out about a template.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +45,12 @@ pub enum Unfit {
     /// It renders hardly any conversation.
     #[error("it rendered only {0} of {CONVERSATIONS} conversations")]
     Refuses(usize),
+    /// Too much work.
+    #[error("it takes more than {FUEL} steps for short conversations")]
+    Slow,
+    /// Too much text.
+    #[error("its texts have more than {MAX_TEMPLATE_BYTES} bytes in all")]
+    Long,
     /// Texts depend on more than their neighbours.
     #[error("it renders conversation {0} in another way than its neighbours' texts tell")]
     Different(u64),
@@ -56,7 +69,7 @@ pub enum Unfit {
 /// # Errors
 /// When it does not parse.
 pub fn probe(template: &ChatTemplate) -> Result<Probed, RenderError> {
-    let renderer = Renderer::new(template)?;
+    let renderer = Tries { renderer: Renderer::with_fuel(template, FUEL)?, slow: Cell::new(0) };
     let content = content_form(&renderer);
     let found = learn::learn(&renderer, content);
     let trials: Vec<Trial> = (0..CONVERSATIONS)
@@ -67,6 +80,8 @@ pub fn probe(template: &ChatTemplate) -> Result<Probed, RenderError> {
     let kept = |apart: Apart| trials.iter().filter(|trial| trial.alike && !trial.apart.has(apart)).count();
     let alike = settled.as_ref().map_or(0, |apart| kept(*apart));
     let segments = settled.and_then(|apart| match alike {
+        _ if renderer.slow.get() >= MOST_SLOW => Err(Unfit::Slow),
+        _ if found.bytes() > MAX_TEMPLATE_BYTES => Err(Unfit::Long),
         _ if rendered < LEAST_RENDERED => Err(Unfit::Refuses(rendered)),
         _ if alike * LEAST_SHARE < rendered => Err(Unfit::Rare { alike, rendered }),
         _ => Ok(found.segments(apart)),
@@ -74,14 +89,31 @@ pub fn probe(template: &ChatTemplate) -> Result<Probed, RenderError> {
     Ok(Probed { content, segments, rendered, alike })
 }
 
+/// The template at work, until it has been slow too often: then it renders nothing more.
+struct Tries {
+    renderer: Renderer,
+    slow: Cell<u32>,
+}
+
+impl Tries {
+    fn render(&self, request: &Request) -> Option<String> {
+        if self.slow.get() >= MOST_SLOW {
+            return None;
+        }
+        let rendered = self.renderer.render(request);
+        self.slow.set(self.slow.get() + u32::from(rendered == Err(RenderError::Bound)));
+        rendered.ok()
+    }
+}
+
 /// Templates that walk through a list of parts are given one, as vLLM does.
-fn content_form(renderer: &Renderer) -> ContentForm {
+fn content_form(renderer: &Tries) -> ContentForm {
     let text = "Xq7k0q7X";
     let of = |content: minijinja::Value| {
         let message = minijinja::Value::from_pairs([("role", minijinja::Value::from("user")), ("content", content)]);
         let request =
             Request { messages: vec![message], generate: true, variables: Default::default(), clock: Clock::Marked };
-        renderer.render(&request).ok()
+        renderer.render(&request)
     };
     let (plain, parts) = (of(text.into()), of(part(text)));
     if parts.is_some() && (plain == parts || plain.is_none()) { ContentForm::Parts } else { ContentForm::Text }
@@ -98,9 +130,9 @@ struct Trial {
 }
 
 impl Trial {
-    fn of(number: u64, renderer: &Renderer, form: ContentForm, segments: &Segments) -> Option<Self> {
+    fn of(number: u64, renderer: &Tries, form: ContentForm, segments: &Segments) -> Option<Self> {
         let conversation = conversation(number);
-        let expected = renderer.render(&conversation.request(form, Clock::At(conversation.unix_s))).ok()?;
+        let expected = renderer.render(&conversation.request(form, Clock::At(conversation.unix_s)))?;
         let mut text = Text { text: String::new(), unix_s: conversation.unix_s, empty: false };
         let written = segments.write(turns(&conversation), conversation.generate, &mut text);
         let mut apart = Apart::of_speakers(conversation.messages.iter().map(|message| message.speaker));

@@ -9,6 +9,7 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
 use super::is_space;
+use super::render::MAX_OUTPUT;
 
 /// What `raise_exception` says is marked with this, so that a template's refusal is told from a fault.
 pub(super) const RAISED: &str = "raised by the template: ";
@@ -61,8 +62,14 @@ fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Resul
     pycompat::unknown_method_callback(state, value, name, args)
 }
 
+/// Characters that `strip` is told to take: each is looked for at each place.
+const MAX_STRIPPED: usize = 256;
+
 /// `str.strip` and its like: `ends` says which ends.
 fn strip(value: &Value, chars: Option<&str>, ends: [bool; 2]) -> Result<Value, Error> {
+    if chars.is_some_and(|chars| chars.len() > MAX_STRIPPED) {
+        return Err(Error::new(ErrorKind::InvalidOperation, "strip: too many characters"));
+    }
     let owned;
     let text = match value.as_str() {
         Some(text) => text,
@@ -106,6 +113,10 @@ impl Json {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         if depth > MAX_JSON_DEPTH {
             return Err(Error::new(ErrorKind::InvalidOperation, "tojson: nested too deeply"));
+        }
+        // A value that shares its parts can be far larger as a text than it is; this is work that no fuel is counted for.
+        if self.text.len() > MAX_OUTPUT {
+            return Err(Error::new(ErrorKind::OutOfFuel, "tojson: too long"));
         }
         match value.kind() {
             ValueKind::None => self.text.push_str("null"),

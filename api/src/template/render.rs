@@ -19,7 +19,7 @@ const MAX_FUEL: u64 = 1_000_000;
 /// Blocks within one another, macros counted several times.
 const MAX_DEPTH: usize = 200;
 /// Bytes of text that are rendered; nothing behind them is hashed.
-const MAX_OUTPUT: usize = MAX_BLOCKS * BLOCK_BYTES;
+pub(super) const MAX_OUTPUT: usize = MAX_BLOCKS * BLOCK_BYTES;
 const NAME: &str = "chat";
 
 /// The time of rendering.
@@ -74,14 +74,12 @@ impl Renderer {
     /// # Errors
     /// When it is none.
     pub fn new(template: &ChatTemplate) -> Result<Self, RenderError> {
-        Self::with_source(&template.source, &template.tokens)
+        Self::with_fuel(template, MAX_FUEL)
     }
 
-    /// The same variables with another program, as a request may bring one.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn with_source(source: &str, tokens: &BTreeMap<String, String>) -> Result<Self, RenderError> {
+    /// With another bound on the steps of a rendering.
+    pub(super) fn with_fuel(template: &ChatTemplate, fuel: u64) -> Result<Self, RenderError> {
+        let (source, tokens) = (&*template.source, &template.tokens);
         if source.len() > MAX_TEMPLATE_BYTES {
             return Err(RenderError::Syntax(format!("longer than {MAX_TEMPLATE_BYTES} bytes")));
         }
@@ -89,7 +87,7 @@ impl Renderer {
         let refuse = |error: Error| RenderError::Syntax(error.to_string());
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(refuse)?;
         environment.set_syntax(syntax);
-        environment.set_fuel(Some(MAX_FUEL));
+        environment.set_fuel(Some(fuel));
         environment.set_recursion_limit(MAX_DEPTH);
         python::install(&mut environment);
         let source = without_generation_marks(source).into_owned();

@@ -54,7 +54,7 @@ fn template(source: &str) -> ChatTemplate {
 fn differences(source: &str, golden: &Golden, answers: &Path) -> (usize, String) {
     let expected: Vec<Option<String>> = serde_json::from_str(&std::fs::read_to_string(answers).unwrap()).unwrap();
     assert_eq!(expected.len(), golden.cases.len());
-    let renderer = Renderer::with_source(source, &golden.tokens);
+    let renderer = Renderer::new(&ChatTemplate { tokens: golden.tokens.clone(), ..ChatTemplate::new(source) });
     let (mut count, mut first) = (0, String::new());
     for (number, (case, expected)) in golden.cases.iter().zip(expected).enumerate() {
         let mut variables = case.variables.clone();
@@ -154,6 +154,10 @@ fn templates_of_another_form_fall_back() {
     let upper = "{% for m in messages %}{{ m.content | upper }}{% endfor %}";
     assert!(matches!(unfit(upper), Unfit::Rare { .. } | Unfit::Different(_)), "contents are changed");
     assert_eq!(unfit("{{ raise_exception('never') }}"), Unfit::Refuses(0));
+    let slow = "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}";
+    assert_eq!(unfit(slow), Unfit::Slow);
+    let long = "{% for m in messages %}{{ m.role * 9999 }}{{ m.content }}{% endfor %}";
+    assert_eq!(unfit(long), Unfit::Long);
 }
 
 /// Templates that cannot lie here: see models/README.md.

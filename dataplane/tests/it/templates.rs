@@ -81,7 +81,7 @@ fn a_prompt_is_rendered_where_there_are_no_segments(leg: Leg) {
     assert_eq!(blocks(&proxy, "large", user(&"x".repeat(640_000))), 10_010);
     assert_eq!(blocks(&proxy, "refused", user("no")), 0);
     let own = json!({"messages": [{"role": "user", "content": "hi"}], "chat_template": "{{ 'x' * 128 }}"});
-    assert_eq!(blocks(&proxy, "own", own), 2);
+    assert_eq!(blocks(&proxy, "own", own), 0, "a client's program is not run: in the plain form");
 }
 
 fn a_template_that_fails_refuses_no_request(leg: Leg) {

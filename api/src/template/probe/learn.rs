@@ -1,13 +1,13 @@
 //! What a template puts into each gap, and what it does to each content, from small conversations whose contents can be
 //! found again in the text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::python::MARKS;
 use super::super::{
-    Apart, Change, Clock, ContentForm, ContentKey, Conversation, GapKey, Message, Piece, Renderer, Segments, Speaker,
-    Walk,
+    Apart, Change, Clock, ContentForm, ContentKey, Conversation, GapKey, Message, Piece, Segments, Speaker, Walk,
 };
+use super::Tries;
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -20,7 +20,19 @@ impl Found {
     pub(super) fn segments(&self, apart: Apart) -> Segments {
         Segments::new(&self.gaps, &self.contents, apart)
     }
+
+    /// Of all different texts, as they go over the wire or a little more.
+    pub(super) fn bytes(&self) -> usize {
+        let texts: BTreeSet<&[Piece]> = self.gaps.values().map(|text| &**text).collect();
+        let piece = |piece: &Piece| match piece {
+            Piece::Text(text) | Piece::Date(text) => text.len() + PIECE_BYTES,
+        };
+        texts.into_iter().map(|text| text.iter().map(piece).sum::<usize>() + PIECE_BYTES).sum()
+    }
 }
+
+/// What a piece or a text takes on the wire besides its bytes, at most.
+const PIECE_BYTES: usize = 16;
 
 /// Contents that a template may change, around a text that it will not.
 const PLAIN: [&str; 3] = ["\u{1c} \n\n Xq \n\u{1f}\n", "\n\nXq\n\n", "\n Xq\u{a0}"];
@@ -28,7 +40,7 @@ const PLAIN: [&str; 3] = ["\u{1c} \n\n Xq \n\u{1f}\n", "\n\nXq\n\n", "\n Xq\u{a0
 const THOUGHTFUL: [&str; 4] =
     ["a</think>\n\n Xq \n b\n", "<think>\nb\n</think>\n\nXq</think>\n  Y \n", "</think>Xq", "c</think>\t\nXq"];
 
-pub(super) fn learn(renderer: &Renderer, form: ContentForm) -> Found {
+pub(super) fn learn(renderer: &Tries, form: ContentForm) -> Found {
     let mut found = Found::default();
     for speakers in sequences() {
         for generate in [true, false] {
@@ -87,7 +99,7 @@ impl Keys {
 
 /// One conversation to learn from.
 struct Lesson<'a> {
-    renderer: &'a Renderer,
+    renderer: &'a Tries,
     form: ContentForm,
     speakers: &'a [Speaker],
     generate: bool,
@@ -133,7 +145,7 @@ impl Lesson<'_> {
         let message = |(speaker, content): (&Speaker, &String)| Message { speaker: *speaker, content: content.clone() };
         let messages = self.speakers.iter().zip(contents).map(message).collect();
         let conversation = Conversation { messages, generate: self.generate, unix_s: 0 };
-        self.renderer.render(&conversation.request(self.form, Clock::Marked)).ok()
+        self.renderer.render(&conversation.request(self.form, Clock::Marked))
     }
 }
 

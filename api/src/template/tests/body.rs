@@ -30,8 +30,8 @@ fn bodies_reach_the_template_as_vllm_hands_them_on() {
             "documents":[{"text":"d"}],"chat_template_kwargs":{"enable_thinking":false},"reasoning_effort":"low"}"#,
         r#"[]|[{"type": "function", "function": {"name": "f", "description": null, "parameters": {"z": 1, "a": 2}, "strict": true}}]|[{"text": "d"}]|True|False|low"#,
     );
-    check(r#"{"messages":[],"chat_template":"own {{ add_generation_prompt }}"}"#, "own True");
     for bad in [
+        r#"{"messages":[],"chat_template":"own"}"#,
         "{}",
         "[]",
         r#"{"messages":[{"content":"a"}]}"#,
@@ -64,9 +64,15 @@ fn work_depth_and_output_are_bounded() {
     assert_eq!(rendered("{{ 'x' * 100000000000 }}", hi), Err(RenderError::Bound));
     let much = rendered("{% for a in range(5000) %}{{ 'é' * 999 }}{% endfor %}", hi).unwrap();
     assert_eq!(much.len(), 4 << 20);
+    // A value that is two of another one, and so on: small, and endless as a text.
+    let twice =
+        "{% set n = namespace(a=[]) %}{% for i in range(60) %}{% set n.a = [n.a, n.a] %}{% endfor %}{{ n.a | tojson }}";
+    assert_eq!(rendered(twice, hi), Err(RenderError::Bound));
+    let strips = "{{ ('a' * 9000) | trim('b' * 9000 ~ 'a') }}";
+    assert!(matches!(rendered(strips, hi), Err(RenderError::Failed(_))));
     let raised = rendered("{{ raise_exception('roles must alternate') }}", hi);
     assert_eq!(raised, Err(RenderError::Raised("roles must alternate".into())));
-    assert!(matches!(Renderer::with_source("{% if %}", &BTreeMap::new()), Err(RenderError::Syntax(_))));
+    assert!(matches!(Renderer::new(&ChatTemplate::new("{% if %}")), Err(RenderError::Syntax(_))));
     let long = "x".repeat(crate::limits::MAX_TEMPLATE_BYTES + 1);
-    assert!(matches!(Renderer::with_source(&long, &BTreeMap::new()), Err(RenderError::Syntax(_))));
+    assert!(matches!(Renderer::new(&ChatTemplate::new(&long)), Err(RenderError::Syntax(_))));
 }
