@@ -57,8 +57,8 @@ pub(super) struct Known<A> {
     pub(super) refusal: Option<Sentences>,
 }
 
-impl<S: ?Sized, A> Remembered<S, A> {
-    /// Judges an object, unless it is the one that was judged last time.
+impl<S: ?Sized + PartialEq, A> Remembered<S, A> {
+    /// Judges an object, unless it says what was judged last time: it is read anew for a status of ours, too.
     pub(super) fn judge(
         &mut self,
         (name, uid): (&ObjectName, &Arc<str>),
@@ -72,7 +72,7 @@ impl<S: ?Sized, A> Remembered<S, A> {
             *entry = new();
         }
         match spec {
-            Ok(spec) if entry.source.as_ref().is_some_and(|last| Arc::ptr_eq(last, spec)) => {}
+            Ok(spec) if entry.source.as_ref().is_some_and(|last| Arc::ptr_eq(last, spec) || **last == **spec) => {}
             Ok(spec) => {
                 entry.source = Some(Arc::clone(spec));
                 let judged = quarantine::guarded(name, || accept(name, spec));
