@@ -24,13 +24,13 @@ mod tests;
 use file::File;
 use scan::{Files, Scan, Unseen};
 
-/// Changes are read once nothing has changed for so long where files came, went or took another's place, as careful editors and
+/// Changes are read once nothing has changed for so long where files went or took another's place, as careful editors and
 /// `git` do it: what is there is whole, and only the next file may be on its way.
 const BRIEF: Duration = Duration::from_millis(15);
-/// A file that is written in place may be half there: then it is so long,
+/// A file that is new, or written in place, may be half there: then it is so long,
 const QUIET: Duration = Duration::from_millis(50);
 /// or so long after the first change, for somebody may never stop editing.
-const LONGEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_millis(200);
 /// A file's time stamp counts in ticks: what was written in the tick in which the file was read would go unseen, so it is
 /// read once more after this.
 const TICK: Duration = Duration::from_millis(100);

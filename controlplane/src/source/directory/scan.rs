@@ -40,10 +40,10 @@ impl Stamp {
     }
 }
 
-/// Whether one of the files that have changed since is still the same file: what is in it may be half of what is written there.
+/// Whether one of the files that have changed since may be half written: it is still the same file, or was not there before.
 pub(super) fn is_written_in_place(before: &Files, now: &Files) -> bool {
     let same_file = |old: &Stamp, new: &Stamp| (old.device, old.inode) == (new.device, new.inode);
-    now.iter().any(|(path, new)| before.get(path).is_some_and(|old| old != new && same_file(old, new)))
+    now.iter().any(|(path, new)| before.get(path).is_none_or(|old| old != new && same_file(old, new)))
 }
 
 /// What was found, and what could not be looked at.

@@ -128,10 +128,10 @@ fn what_is_written_in_place_counts_once_it_has_rested() {
 
 #[test]
 fn what_takes_anothers_place_is_whole_and_rests_briefly() {
-    let (mut bench, _) = Bench::of(&[("a.yaml", &pod("a", "10.0.0.1"))]);
+    let (mut bench, _) = Bench::of(&[("a.yaml", &pod("a", "10.0.0.1")), ("b.yaml", &pod("b", "10.0.0.1"))]);
     bench.replace("a.yaml", &pod("a", "10.0.0.9"));
     assert!(bench.look_after(Duration::ZERO).is_none());
-    bench.write("b.yaml", &pod("b", "10.0.0.2"));
+    bench.replace("b.yaml", &pod("b", "10.0.0.2"));
     assert!(bench.look_after(BRIEF / 2).is_none());
     assert!(bench.look_after(BRIEF / 2).is_none(), "several files arrive together");
     assert_eq!(pods(&bench.look_after(BRIEF / 2 + Duration::from_millis(1)).unwrap()), ["a 10.0.0.9", "b 10.0.0.2"]);
@@ -142,6 +142,17 @@ fn what_takes_anothers_place_is_whole_and_rests_briefly() {
     assert!(bench.look_after(BRIEF / 2).is_none());
     assert!(bench.look_after(BRIEF).is_none());
     assert_eq!(pods(&bench.look_after(QUIET).unwrap())[0], "a 10.0.0.4");
+}
+
+#[test]
+fn a_file_that_is_new_may_be_half_there() {
+    let (mut bench, _) = Bench::of(&[("a.yaml", &pod("a", "10.0.0.1"))]);
+    bench.write("b.yaml", &pod("b", "10.0.0.2"));
+    assert!(bench.look_after(Duration::ZERO).is_none());
+    assert!(bench.look_after(BRIEF * 2).is_none(), "the second half may be on its way");
+    bench.write("b.yaml", &(pod("b", "10.0.0.2") + &pod("c", "10.0.0.3")));
+    assert!(bench.look_after(BRIEF).is_none());
+    assert_eq!(pods(&bench.look_after(QUIET).unwrap()).len(), 3);
 }
 
 #[test]
