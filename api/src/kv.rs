@@ -40,6 +40,8 @@ pub struct Rank {
     pub trust: Trust,
     /// What was held of the endpoint in this model is dropped first.
     pub forget: bool,
+    /// Its engine lost what it held: predictions of it are dropped as well.
+    pub emptied: bool,
     /// How many tokens its cache takes, where the engine says so.
     pub capacity_tokens: Option<u64>,
 }

@@ -99,6 +99,8 @@ pub fn start(config: &ControlPlane, start: Start) -> io::Result<Agent> {
         while catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(&agent, stopped.clone())))).is_err() {
             tracing::error!("the agent panicked and starts anew");
             agent.parts.status.failed("the agent panicked".into());
+            // What the stream said of caches is no longer kept true.
+            agent.parts.tables.kv_lost();
             std::thread::sleep(AFTER_PANIC);
         }
     })?;

@@ -104,14 +104,16 @@ pub enum PromptText {
     Segments,
     /// By the template itself, on a helper thread.
     Template,
-    /// In the plain form: the template refused it, or took too long.
+    /// In the plain form: the template refused it, or failed.
     Plain,
+    /// Not at all: no helper thread had the time.
+    Late,
 }
 
 impl PromptText {
     /// All of them, in the order of their numbers.
-    pub const ALL: [(Self, &'static str); 3] =
-        [(Self::Segments, "segments"), (Self::Template, "template"), (Self::Plain, "plain")];
+    pub const ALL: [(Self, &'static str); 4] =
+        [(Self::Segments, "segments"), (Self::Template, "template"), (Self::Plain, "plain"), (Self::Late, "late")];
 }
 
 /// The cells of one core.

@@ -201,6 +201,8 @@ impl State {
             let _ = install.done.send(());
             return;
         }
+        let now_ms = self.tables.shared.now_ms();
+        self.inbox.empty(&self.tables.fleet, &mut self.writer, now_ms);
         let endpoints = || snapshot.backends.iter().flat_map(|b| &b.endpoints);
         let now: HashSet<EndpointKey> = endpoints().map(|e| e.key.clone()).collect();
         for gone in self.known.difference(&now) {

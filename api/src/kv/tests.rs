@@ -18,11 +18,8 @@ fn entry() -> impl Strategy<Value = Entry> {
 
 fn rank() -> impl Strategy<Value = Rank> {
     let trust = prop::sample::select(Trust::ALL.map(|(trust, _)| trust).to_vec());
-    (any::<u32>(), trust, any::<bool>(), option::of(1u64..)).prop_map(|(handle, trust, forget, capacity_tokens)| Rank {
-        handle,
-        trust,
-        forget,
-        capacity_tokens,
+    (any::<u32>(), trust, any::<[bool; 2]>(), option::of(1u64..)).prop_map(|(handle, trust, told, capacity_tokens)| {
+        Rank { handle, trust, forget: told[0], emptied: told[1], capacity_tokens }
     })
 }
 

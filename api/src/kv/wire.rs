@@ -39,7 +39,7 @@ impl TryFrom<proto::KvRank> for Rank {
 
     fn try_from(wire: proto::KvRank) -> Result<Self, Fault> {
         use proto::KvTrust;
-        let proto::KvRank { handle, trust, forget, capacity_tokens } = wire;
+        let proto::KvRank { handle, trust, forget, capacity_tokens, emptied } = wire;
         let trust = match KvTrust::try_from(trust).map_err(|_| Fault::Trust(trust))? {
             KvTrust::Unspecified => Trust::Predicted,
             KvTrust::Cold => Trust::Cold,
@@ -47,14 +47,14 @@ impl TryFrom<proto::KvRank> for Rank {
             KvTrust::Trusted => Trust::Trusted,
             KvTrust::Gapped => Trust::Gapped,
         };
-        Ok(Self { handle, trust, forget, capacity_tokens: (capacity_tokens > 0).then_some(capacity_tokens) })
+        Ok(Self { handle, trust, forget, emptied, capacity_tokens: (capacity_tokens > 0).then_some(capacity_tokens) })
     }
 }
 
 impl From<Rank> for proto::KvRank {
     fn from(rank: Rank) -> Self {
         use proto::KvTrust;
-        let Rank { handle, trust, forget, capacity_tokens } = rank;
+        let Rank { handle, trust, forget, emptied, capacity_tokens } = rank;
         let trust = match trust {
             Trust::Predicted => KvTrust::Unspecified,
             Trust::Cold => KvTrust::Cold,
@@ -62,7 +62,7 @@ impl From<Rank> for proto::KvRank {
             Trust::Trusted => KvTrust::Trusted,
             Trust::Gapped => KvTrust::Gapped,
         };
-        Self { handle, trust: trust.into(), forget, capacity_tokens: capacity_tokens.unwrap_or(0) }
+        Self { handle, trust: trust.into(), forget, emptied, capacity_tokens: capacity_tokens.unwrap_or(0) }
     }
 }
 

@@ -201,6 +201,8 @@ impl Lane {
         for model in self.models.values_mut() {
             self.counts.forgotten += model.settle(&mut self.places, ours, writer);
         }
+        // One that is heard of again begins anew.
+        self.models.retain(|_, model| model.is_known() || model.has_parked());
     }
 
     /// What is held, for the stream: of each model that anything was ever said of.

@@ -1,6 +1,6 @@
 //! The prompt's chain of hashes. Where the backend's chat template is known it is the text that engines see: by segments
 //! right here, in one pass, or by the template itself on a helper thread. A text is a hint, so nothing about it refuses a
-//! request: where it cannot be had in time, or the template refuses the conversation, the plain form stands for it.
+//! request: where the template refuses the conversation the plain form stands for it, and where it cannot be had in time nothing does.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -30,6 +30,15 @@ pub(super) struct Prompt {
 
 /// Hashes of full blocks, and the bytes of the text.
 type Chain = (Vec<u64>, u32);
+
+/// What came of asking the template.
+enum Rendered {
+    Text(Chain),
+    /// It refuses the conversation, or fails.
+    Not,
+    /// No helper had the time.
+    Late,
+}
 
 /// The request again, how the text was had, and its chain.
 type Hashed = (Received, PromptText, Chain);
@@ -91,23 +100,28 @@ impl Prompt {
             return Ok((received, PromptText::Segments, chain));
         }
         if self.chat.is_some() && chat_request {
-            let rendered = self.clone().on_a_helper(connection, received.body().to_vec()).await?;
-            if let Some(chain) = rendered {
-                return Ok((received, PromptText::Template, chain));
+            match self.clone().on_a_helper(connection, received.body().to_vec()).await? {
+                Rendered::Text(chain) => return Ok((received, PromptText::Template, chain)),
+                // Another form than this conversation has at other times would match nothing, and mislead.
+                Rendered::Late => return Ok((received, PromptText::Late, Chain::default())),
+                Rendered::Not => {}
             }
         }
         let chain = self.plain(inspected, received.body());
         Ok((received, PromptText::Plain, chain))
     }
 
-    async fn on_a_helper(self, connection: &mut Connection, body: Vec<u8>) -> Result<Option<Chain>, Ended> {
+    async fn on_a_helper(self, connection: &mut Connection, body: Vec<u8>) -> Result<Rendered, Ended> {
         let Ok(pending) = connection.worker.shared.offload.run_if_quiet(move || self.by_template(&body)) else {
-            return Ok(None);
+            return Ok(Rendered::Late);
         };
         // The client's time to send its body is over; ours is bounded.
         connection.watch.nothing();
         let done = unless_gone(rt::timeout(RENDER_TIME, pending.value()), &mut connection.reader).await;
-        Ok(done.ok_or(Ended::Gone)?.ok().flatten().flatten())
+        Ok(match done.ok_or(Ended::Gone)? {
+            Err(_) => Rendered::Late,
+            Ok(rendered) => rendered.flatten().map_or(Rendered::Not, Rendered::Text),
+        })
     }
 
     /// Nothing where the template has to be asked, or none is known.

@@ -64,6 +64,12 @@ impl Fleet {
         news
     }
 
+    /// What was new is told to nobody: it is of before this stream, or names seats that are others' from here on.
+    pub(super) fn drop_news(&self, writer: &mut Writer) {
+        writer.drop_news();
+        *self.news.lock().expect("no thread panics while it holds the news") = News::default();
+    }
+
     pub(super) fn hear(&self, heard: Heard) {
         if self.heard.try_send(heard).is_err() {
             self.lost.fetch_add(1, Relaxed);
@@ -90,6 +96,16 @@ impl Inbox {
             }
         }
         !self.0.is_empty()
+    }
+
+    /// Takes in all that waits, before the seats that it names may be others'.
+    pub(super) fn empty(&self, fleet: &Fleet, writer: &mut Writer, now_ms: u64) {
+        for _ in 0..QUEUE.div_ceil(AT_ONCE) {
+            if !self.exchange(fleet, writer, now_ms) {
+                break;
+            }
+        }
+        fleet.drop_news(writer);
     }
 }
 
@@ -121,6 +137,29 @@ mod tests {
         assert_eq!(fleet.take().uses, [(7, 2.0)], "since it was to be told");
         inbox.exchange(&fleet, &mut writer, 0);
         assert_eq!(fleet.take().uses, [], "and once only");
+    }
+
+    #[test]
+    fn what_was_new_before_a_stream_began_is_told_to_nobody() {
+        let (mut writer, (fleet, inbox)) = (Writer::new(Config::default()), Fleet::new());
+        writer.note_news();
+        asked(&mut writer, 9);
+        fleet.take();
+        inbox.exchange(&fleet, &mut writer, 0);
+        asked(&mut writer, 9);
+        fleet.drop_news(&mut writer);
+        asked(&mut writer, 1);
+        assert_eq!(fleet.take().uses, [], "neither what was taken already");
+        inbox.exchange(&fleet, &mut writer, 0);
+        assert_eq!(fleet.take().uses, [(7, 1.0)], "nor what was still to be taken");
+    }
+
+    #[test]
+    fn what_waits_is_taken_in_before_seats_change() {
+        let (mut writer, (fleet, inbox)) = (Writer::new(Config::default()), Fleet::new());
+        (1..=QUEUE as u64).for_each(|mark| fleet.hear(Heard::Uses(vec![(mark, 2.0)])));
+        inbox.empty(&fleet, &mut writer, 0);
+        assert_eq!(writer.stats().uses, QUEUE);
     }
 
     #[test]

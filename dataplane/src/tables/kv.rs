@@ -71,7 +71,10 @@ impl State {
     pub(super) fn hear(&mut self, told: Told, now_ms: u64) {
         let Self { lane, writer, .. } = self;
         let digests = match told {
-            Told::Opened(epoch) => lane.opened(epoch, now_ms, writer),
+            Told::Opened(epoch) => {
+                self.tables.fleet.drop_news(writer);
+                lane.opened(epoch, now_ms, writer)
+            }
             Told::Lost => {
                 lane.lost(now_ms);
                 Vec::new()

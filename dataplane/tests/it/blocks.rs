@@ -79,7 +79,7 @@ fn a_prompt_goes_to_the_engine_that_holds_it_until_that_forgets(leg: Leg) {
     assert_eq!(proxy.metric("kthena_router_kv_blocks", &[]), blocks.len() as f64);
     assert_eq!(proxy.metric("kthena_router_kv_endpoints", &["trust=\"trusted\""]), 1.0);
     // The engine starts anew; the other one has begun to hold the prompt.
-    let forgets = Rank { forget: true, ..believed(2, Trust::Cold) };
+    let forgets = Rank { forget: true, emptied: true, ..believed(2, Trust::Cold) };
     control.say(story.tell(vec![forgets], at(1, &blocks[..blocks.len() / 2], Said::Held)));
     until("the engine's cache is forgotten", || cache(&proxy, &engines[1]) == ("cold".into(), 0));
     asked(0);

@@ -113,7 +113,7 @@ struct Apply<'a> {
 
 impl Apply<'_> {
     fn rank(&mut self, told: &api::kv::Rank, writer: &mut Writer) {
-        let api::kv::Rank { handle, trust, forget, capacity_tokens } = *told;
+        let api::kv::Rank { handle, trust, forget, emptied, capacity_tokens } = *told;
         let Some(rank) = self.homes.find(handle, writer) else { return };
         rank.trust = trust;
         rank.capacity_tokens = capacity_tokens.or(rank.capacity_tokens);
@@ -121,11 +121,9 @@ impl Apply<'_> {
         if forget || !heard {
             rank.end(writer);
         }
-        if forget {
-            if let Some((_, seat)) = rank.home {
-                writer.clear(seat);
-            }
-            self.counts.forgotten += 1;
+        self.counts.forgotten += u64::from(forget);
+        if emptied && let Some((_, seat)) = rank.home {
+            writer.clear(seat);
         }
     }
 

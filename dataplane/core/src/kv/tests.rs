@@ -114,7 +114,7 @@ fn said(handle: u32, hashes: &[u64], said: Said) -> Vec<(u64, u32, Said)> {
 }
 
 fn rank(handle: u32, trust: Trust) -> Rank {
-    Rank { handle, trust, forget: false, capacity_tokens: None }
+    Rank { handle, trust, forget: false, emptied: false, capacity_tokens: None }
 }
 
 fn digest(handle: u32, hashes: &[u64]) -> Digest {
@@ -161,6 +161,15 @@ fn a_sampled_model_is_searched_at_its_level() {
     let update = Update { model: "n".into(), sequence: 1, reset: true, ..update };
     bed.take(&update);
     assert_eq!((bed.found(&prompt), bed.found(&other)), (vec![(0, 65)], vec![(2, 37)]));
+}
+
+#[test]
+fn a_model_whose_endpoints_are_gone_takes_no_place() {
+    let mut bed = Bed::new();
+    bed.hold(1, &chain(1, 3));
+    assert_eq!(bed.lane.look().models, 1);
+    bed.seat(&snapshot(1, &[(2, "b")]));
+    assert_eq!(bed.lane.look().models, 0);
 }
 
 #[test]

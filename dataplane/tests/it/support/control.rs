@@ -159,5 +159,5 @@ pub(crate) fn at(handle: u32, hashes: &[u64], said: Said) -> impl Iterator<Item 
 
 /// An endpoint that is believed so far.
 pub(crate) fn believed(handle: u32, trust: Trust) -> Rank {
-    Rank { handle, trust, forget: false, capacity_tokens: None }
+    Rank { handle, trust, forget: false, emptied: false, capacity_tokens: None }
 }

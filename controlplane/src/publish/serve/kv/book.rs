@@ -109,7 +109,9 @@ impl Book {
         standing.digest = digest;
         let standing = *standing;
         if news.forgotten {
-            model.rank(rank(handle, &standing, true));
+            // Who is no longer heard may hold what it held.
+            let emptied = standing.trust != KvTrust::Unspecified;
+            model.rank(KvRank { emptied, ..rank(handle, &standing, true) });
         }
         for block in &news.blocks {
             model.entry(handle, block);
@@ -163,7 +165,9 @@ impl Model {
             self.seal();
         }
         match self.open.ranks.iter_mut().find(|known| known.handle == rank.handle) {
-            Some(known) => *known = KvRank { forget: known.forget | rank.forget, ..rank },
+            Some(known) => {
+                *known = KvRank { forget: known.forget | rank.forget, emptied: known.emptied | rank.emptied, ..rank }
+            }
             None => self.open.ranks.push(rank),
         }
         self.open.handles.insert(rank.handle);
@@ -196,12 +200,12 @@ impl Model {
 
 /// What is said of an endpoint as a whole.
 pub(super) fn rank(handle: u32, standing: &Standing, forget: bool) -> KvRank {
-    KvRank { handle, trust: standing.trust.into(), forget, capacity_tokens: standing.capacity_tokens }
+    KvRank { handle, trust: standing.trust.into(), forget, capacity_tokens: standing.capacity_tokens, emptied: false }
 }
 
 /// Of an endpoint of which nobody knows anything.
 pub(super) fn nothing(handle: u32) -> KvRank {
-    KvRank { handle, trust: KvTrust::Unspecified.into(), forget: true, capacity_tokens: 0 }
+    KvRank { handle, trust: KvTrust::Unspecified.into(), forget: true, capacity_tokens: 0, emptied: false }
 }
 
 /// As `kv.proto` has it.

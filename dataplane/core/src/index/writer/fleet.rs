@@ -19,6 +19,12 @@ impl Writer {
         self.news.take(self.owners.view())
     }
 
+    /// What is new is old by now, and nobody is told of it.
+    pub fn drop_news(&mut self) {
+        self.uses.take_news(usize::MAX);
+        self.news.take(self.owners.view());
+    }
+
     /// Takes in what other proxies' decisions left at endpoints. Their uses are told apart: see [`Self::raise_use`].
     pub fn hear(&mut self, marks: &[Predicted], now_ms: u64) {
         let mut before: Option<Predicted> = None;

@@ -3,14 +3,24 @@
 use super::*;
 
 #[test]
-fn a_forgotten_endpoint_is_masked_at_once_in_both_tables() {
+fn an_emptied_endpoint_is_masked_at_once_in_both_tables() {
     let (mut bed, prompt) = (Bed::new(), chain(1, 64));
     bed.hold(1, &prompt);
     bed.hold(2, &prompt[..20]);
     bed.predict(0, &prompt);
-    bed.tell(vec![Rank { forget: true, ..rank(1, Trust::Cold) }], &said(1, &prompt[..3], Said::Held));
+    bed.tell(vec![Rank { forget: true, emptied: true, ..rank(1, Trust::Cold) }], &said(1, &prompt[..3], Said::Held));
     assert_eq!(bed.found(&prompt), [(0, 3), (1, 20)]);
     assert_eq!(bed.lane.look().seated[&Seat(0)], Seated { trust: Trust::Cold, blocks: 3 });
+}
+
+#[test]
+fn what_is_told_anew_is_no_reason_to_drop_what_is_predicted() {
+    let (mut bed, prompt) = (Bed::new(), chain(1, 64));
+    bed.hold(1, &prompt[..20]);
+    bed.predict(0, &prompt);
+    bed.tell(vec![Rank { forget: true, ..rank(1, Trust::Replaying) }], &said(1, &prompt[..3], Said::Held));
+    assert_eq!(bed.found(&prompt), [(0, 64)]);
+    assert_eq!(bed.lane.look().seated[&Seat(0)], Seated { trust: Trust::Replaying, blocks: 3 });
 }
 
 #[test]
