@@ -161,7 +161,7 @@ impl Writer {
         }
     }
 
-    /// Takes what the cores have sent: each ms while there is traffic. At most a ring's length of each core's.
+    /// Takes what the cores have sent: every few ms while there is traffic. At most a ring's length of each core's.
     /// Returns the number of events.
     pub fn drain(&mut self, now_ms: u64) -> usize {
         let mut drained = 0;
