@@ -135,6 +135,57 @@ async fn who_comes_from_another_replica_is_sent_what_differs_only() {
     assert_eq!(again.entries(), new, "nothing was sent again");
 }
 
+/// As the simulated engine writes chats.
+const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}\
+                      {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_writes_chats_by_the_models_template_is_trusted() {
+    let engine = engine(true).await;
+    ask(&engine, &prompt(1)).await;
+    let control = ControlPlane::with_template(&[engine.addr], CHATML).await;
+    let mut data = DataPlane::join(&control, None).await;
+    data.until("what it holds", |data| data.trust() == Some(KvTrust::Trusted) && data.holds() == hashes([1])).await;
+    assert_eq!(control.chats().await, json!({"check": "same", "reason": null}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_writes_chats_otherwise_is_not_believed_and_why_is_said() {
+    let engine = engine(true).await;
+    ask(&engine, &prompt(1)).await;
+    let control = ControlPlane::with_template(&[engine.addr], &CHATML.replace("im_start", "start")).await;
+    let mut data = DataPlane::join(&control, None).await;
+    let told = |metrics: &str| {
+        metrics.contains("kthena_controlplane_kv_endpoints{state=\"differs\"} 1\n")
+            && metrics.contains("kthena_controlplane_kv_chats{check=\"differs\"} 1\n")
+    };
+    control.until("the metric", told).await;
+    let chats = control.chats().await;
+    assert_eq!(chats["check"], "differs");
+    let reason = chats["reason"].as_str().unwrap();
+    assert!(reason.contains("does not write a chat as chatTemplate does: around byte 2"), "{reason}");
+    assert!(!data.soon(|data| data.trust() == Some(KvTrust::Trusted) || !data.holds().is_empty()).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_a_template_has_the_one_among_its_models_files_and_what_becomes_of_that() {
+    let engine = engine(true).await;
+    ask(&engine, &prompt(1)).await;
+    let control = ControlPlane::start(&[engine.addr]).await;
+    let mut data = DataPlane::join(&control, None).await;
+    data.until("what it holds", |data| data.trust() == Some(KvTrust::Trusted) && data.holds() == hashes([1])).await;
+    assert_eq!(data.template(), None);
+    let other = CHATML.replace("im_start", "start");
+    control.write_file("chat_template.jinja", &other);
+    data.until("another template", |data| data.template().as_deref() == Some(&*other)).await;
+    data.until("nothing that is believed", |data| data.holds().is_empty()).await;
+    control.until("why", |metrics| metrics.contains("kthena_controlplane_kv_chats{check=\"differs\"} 1\n")).await;
+    control.write_file("chat_template.jinja", CHATML);
+    data.until("what it holds, again", |data| data.trust() == Some(KvTrust::Trusted) && data.holds() == hashes([1]))
+        .await;
+    assert_eq!(data.template().as_deref(), Some(CHATML));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_whose_tokens_nobody_can_read_says_so() {
     let engine = engine(true).await;

@@ -21,7 +21,7 @@ mod torchserve;
 mod triton;
 mod watch;
 
-pub(crate) use scrape::{Reply, ScrapeError, get};
+pub(crate) use scrape::{Reply, ScrapeError, get, post};
 pub use shard::Shard;
 pub use watch::watch;
 

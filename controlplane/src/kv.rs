@@ -5,6 +5,7 @@
 //! What a stream cannot know for certain is not believed: a block that is missed costs a worse choice, a block that is
 //! believed and not there costs one for every request until somebody notices.
 
+pub mod agree;
 pub mod decode;
 pub mod discover;
 pub mod endpoint;

@@ -22,6 +22,7 @@ pub mod kv;
 pub mod lease;
 pub mod metrics;
 pub mod model_booster;
+pub mod model_files;
 pub mod model_route;
 pub mod model_server;
 pub mod model_serving;

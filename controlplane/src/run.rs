@@ -30,7 +30,7 @@ use crate::world::{Engines, World};
 mod feed;
 mod looking;
 
-use feed::Feed;
+use feed::{Feed, Said};
 use looking::Looking;
 
 /// What is run.
@@ -107,6 +107,7 @@ pub struct Plane {
     others: watch::Sender<Arc<Others>>,
     peering: Option<Peering>,
     hearing: Supervision,
+    templates: watch::Sender<Option<PathBuf>>,
     looking: Looking,
     building: JoinHandle<()>,
 }
@@ -124,18 +125,35 @@ impl Plane {
         let (feed, inputs) = Feed::new(Settings { fleet_seed }, Builds::new(&registry));
         let rounds = feed.rounds.subscribe();
         let (engines, said) = watch::channel(Engines::default());
-        let building = feed.follow(looking.readings.clone(), said).map_err(StartError::Thread)?;
         let server = Server::new(listen.bind().await?, inputs.clone(), Stream::default());
         let hearing = Supervision::new(server.kv(), Vocabularies::default());
+        let (templates, files) = watch::channel(None);
+        let said =
+            Said { readings: looking.readings.clone(), engines: said, differing: hearing.board.differing(), files };
+        let building = feed.follow(said).map_err(StartError::Thread)?;
         let (snapshots, others, peering) = (inputs.snapshots, watch::channel(Arc::default()).0, None);
-        Ok(Self { server, registry, rounds, snapshots, engines, others, peering, hearing, looking, building })
+        Ok(Self {
+            server,
+            registry,
+            rounds,
+            snapshots,
+            engines,
+            others,
+            peering,
+            hearing,
+            templates,
+            looking,
+            building,
+        })
     }
 
-    /// What models' tokens stand for is found in this folder; without one nobody is told what engines have cached.
+    /// What models' tokens stand for is found in this folder, and the chat templates of servers that bring none; without one
+    /// nobody is told what engines have cached.
     #[must_use]
-    pub fn with_vocabularies(self, folder: PathBuf) -> Self {
-        let hearing = Supervision::new(self.server.kv(), Vocabularies::new(Some(folder)));
-        Self { hearing, ..self }
+    pub fn with_vocabularies(mut self, folder: PathBuf) -> Self {
+        self.templates.send_replace(Some(folder.clone()));
+        self.hearing.vocabularies = Arc::new(Vocabularies::new(Some(folder)));
+        self
     }
 
     /// One of several replicas, once it serves.

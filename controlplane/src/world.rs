@@ -8,6 +8,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use api::id::EndpointKey;
+
 use crate::crd::{ExternalModelProviderSpec, ModelRouteSpec, ModelServerSpec};
 
 mod engines;
@@ -35,7 +37,12 @@ pub struct World {
     pub scheduler: Option<Scheduler>,
     /// What the engines said of themselves lately. No source fills this: the engine watchers do.
     pub engines: Engines,
+    /// Engines that write chats otherwise than is taken here. No source fills this: who hears them does.
+    pub differing: Differing,
 }
+
+/// How each of these engines writes chats, in a sentence.
+pub type Differing = Arc<BTreeMap<EndpointKey, Arc<str>>>;
 
 /// The objects of one kind.
 pub type Kind<T> = BTreeMap<ObjectName, Held<T>>;

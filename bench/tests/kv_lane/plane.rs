@@ -16,6 +16,7 @@ use api::snapshot::Snapshot;
 use api::{delta, hash};
 use controlplane::admin::{self, Admin};
 use controlplane::run::{Listen, Options, Plane, Source};
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Streaming;
@@ -30,25 +31,36 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct ControlPlane {
     address: SocketAddr,
     metrics: SocketAddr,
+    debug: SocketAddr,
     _stop: oneshot::Sender<()>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl ControlPlane {
     pub(crate) async fn start(engines: &[SocketAddr]) -> Self {
-        Self::of(engines, true).await
+        Self::of(engines, true, None).await
+    }
+
+    /// Writes one of its model's files.
+    pub(crate) fn write_file(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join("vocabularies").join(format!("{MODEL}.{name}")), text).unwrap();
     }
 
     pub(crate) async fn without_vocabulary(engines: &[SocketAddr]) -> Self {
-        Self::of(engines, false).await
+        Self::of(engines, false, None).await
     }
 
-    async fn of(engines: &[SocketAddr], readable: bool) -> Self {
+    /// Whose model has this chat template.
+    pub(crate) async fn with_template(engines: &[SocketAddr], template: &str) -> Self {
+        Self::of(engines, true, Some(template)).await
+    }
+
+    async fn of(engines: &[SocketAddr], readable: bool, template: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (manifests, vocabularies) = (folder.path().join("manifests"), folder.path().join("vocabularies"));
         std::fs::create_dir(&manifests).unwrap();
         std::fs::create_dir(&vocabularies).unwrap();
-        write(&manifests, engines);
+        write(&manifests, engines, template);
         if readable {
             std::fs::write(vocabularies.join(format!("{MODEL}.json")), r#"{"model": {"type": "Quads"}}"#).unwrap();
         }
@@ -56,16 +68,23 @@ impl ControlPlane {
         let (source, listen) = (Source::Directory(manifests), Listen::Plain(any));
         let plane = Plane::start(Options { source, listen, fleet_seed: FLEET_SEED }).await.unwrap();
         let plane = plane.with_vocabularies(vocabularies);
-        let admin = Admin::bind(&admin::Options { metrics: any, debug: None }, plane.view()).await.unwrap();
-        let (address, metrics) = (plane.address(), admin.metrics());
+        let admin = Admin::bind(&admin::Options { metrics: any, debug: Some(any) }, plane.view()).await.unwrap();
+        let (address, metrics, debug) = (plane.address(), admin.metrics(), admin.debug().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(admin.serve());
         tokio::spawn(plane.serve(async { drop(stopped.await) }));
-        Self { address, metrics, _stop: stop, _folder: folder }
+        Self { address, metrics, debug, _stop: stop, folder }
     }
 
     pub(crate) async fn metrics(&self) -> String {
         client::call(self.metrics, "GET", "/metrics", &[], "").await.body
+    }
+
+    /// What is said of how engines write chats.
+    pub(crate) async fn chats(&self) -> Value {
+        let text = client::call(self.debug, "GET", "/debug/kv", &[], "").await.body;
+        let mut page: Value = serde_json::from_str(&text).unwrap();
+        page["endpoints"][0]["chats"].take()
     }
 
     pub(crate) async fn until(&self, what: &str, done: impl Fn(&str) -> bool) {
@@ -82,11 +101,13 @@ impl ControlPlane {
 }
 
 /// One server, one route, and a ready pod for each engine; they share a port if they are several.
-fn write(folder: &Path, engines: &[SocketAddr]) {
+fn write(folder: &Path, engines: &[SocketAddr], template: Option<&str>) {
     let port = engines[0].port();
+    let template = template.map(|template| format!(", chatTemplate: {}", json!({"template": template})));
+    let template = template.unwrap_or_default();
     let mut text = format!(
         "apiVersion: networking.serving.volcano.sh/v1alpha1\nkind: ModelServer\nmetadata: {{name: s, namespace: d}}\n\
-         spec: {{inferenceEngine: vLLM, model: {MODEL}, workloadSelector: {{matchLabels: {{app: x}}}}, workloadPort: {{port: {port}}}}}\n\
+         spec: {{inferenceEngine: vLLM, model: {MODEL}, workloadSelector: {{matchLabels: {{app: x}}}}, workloadPort: {{port: {port}}}{template}}}\n\
          ---\napiVersion: networking.serving.volcano.sh/v1alpha1\nkind: ModelRoute\nmetadata: {{name: r, namespace: d}}\n\
          spec: {{modelName: {MODEL}, rules: [{{targetModels: [{{modelServerName: s}}]}}]}}\n"
     );
@@ -171,6 +192,11 @@ impl DataPlane {
 
     pub(crate) fn trust(&self) -> Option<KvTrust> {
         self.ranks.values().next().copied()
+    }
+
+    /// The chat template of the one backend.
+    pub(crate) fn template(&self) -> Option<String> {
+        Some(self.held.backends.first()?.chat_template.as_ref()?.source.to_string())
     }
 
     pub(crate) fn entries(&self) -> usize {

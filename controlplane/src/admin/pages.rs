@@ -132,6 +132,7 @@ pub(super) fn kv(look: &Look) -> Value {
             "state": row.state.word(),
             "reason": row.state.reason(),
             "trust": format!("{:?}", row.trust),
+            "chats": {"check": row.chats.word(), "reason": row.chats.reason()},
             "token_blocks": row.held.blocks,
             "text_blocks": row.held.told,
             "bytes": row.held.bytes,

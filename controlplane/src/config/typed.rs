@@ -35,7 +35,8 @@ pub struct Typed {
     #[arg(long, env = "KTHENA_FLEET_SEED", hide_env_values = true)]
     pub fleet_seed: Option<u64>,
     /// A folder of models' vocabularies (MODEL/tokenizer.json and the like), by which data planes are told what engines that
-    /// publish KV events have cached. Without one that is predicted.
+    /// publish KV events have cached. Without one that is predicted. Also of their chat templates, where a ModelServer has
+    /// none (MODEL/chat_template.jinja, MODEL/tokenizer_config.json).
     #[arg(long, value_name = "FOLDER")]
     pub vocabularies: Option<PathBuf>,
     /// Where `/healthz`, `/readyz` and `/metrics` are [default: 127.0.0.1:9091].

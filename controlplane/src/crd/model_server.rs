@@ -68,6 +68,8 @@ pub struct ModelServerSpec {
     #[schemars(range(min = 1, max = 65535))]
     pub management_port: Option<u16>,
     /// The model's chat template. With it data planes know which text an engine has cached, and route by it.
+    /// Where it is absent it is the model's own, by spec.model, from the control plane's folder of vocabularies:
+    /// chat_template.jinja, else chat_template of tokenizer_config.json.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<ChatTemplate>,
 }

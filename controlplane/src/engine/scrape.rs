@@ -48,21 +48,21 @@ impl Reply {
 
 /// GET.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<Reply, ScrapeError> {
-    exchange(address, Method::GET, path, "").await
+    exchange(address, Method::GET, path, String::new()).await
 }
 
 /// POST of a JSON document.
-pub(super) async fn post(address: SocketAddr, path: &str, body: &'static str) -> Result<Reply, ScrapeError> {
-    exchange(address, Method::POST, path, body).await
+pub(crate) async fn post(address: SocketAddr, path: &str, body: impl Into<String>) -> Result<Reply, ScrapeError> {
+    exchange(address, Method::POST, path, body.into()).await
 }
 
-async fn exchange(address: SocketAddr, method: Method, path: &str, body: &'static str) -> Result<Reply, ScrapeError> {
+async fn exchange(address: SocketAddr, method: Method, path: &str, body: String) -> Result<Reply, ScrapeError> {
     let mut request = Request::builder().method(method).uri(path).header(HOST, address.to_string());
     request = request.header(CONNECTION, "close");
     if !body.is_empty() {
         request = request.header(CONTENT_TYPE, "application/json");
     }
-    let request = request.body(body.to_owned()).map_err(ScrapeError::Path)?;
+    let request = request.body(body).map_err(ScrapeError::Path)?;
     let stream = TcpStream::connect(address).await.map_err(ScrapeError::Connect)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ScrapeError::Http)?;
     let answer = async {

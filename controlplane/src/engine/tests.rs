@@ -12,6 +12,11 @@ use crate::world::{Held, Life, ObjectName, Pod, Seniority, World};
 
 /// A build of these servers, by name and spec, and of a ready pod at each address that has the label `app: x`.
 pub(crate) fn round(servers: &[(String, Value)], pods: &[IpAddr]) -> Round {
+    built(world(servers, pods))
+}
+
+/// What it is the build of.
+pub(crate) fn world(servers: &[(String, Value)], pods: &[IpAddr]) -> World {
     let mut world = World::default();
     for (name, spec) in servers {
         let spec = Ok(Arc::new(serde_json::from_value(spec.clone()).unwrap()));
@@ -25,7 +30,7 @@ pub(crate) fn round(servers: &[(String, Value)], pods: &[IpAddr]) -> Round {
         let pod = Pod { name: name.clone(), uid, labels, node: None, ips: vec![*ip], life: Life::Ready };
         world.pods.insert(name, Arc::new(pod));
     }
-    built(world)
+    world
 }
 
 /// The build of a world, with no build before it.

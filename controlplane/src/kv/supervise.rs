@@ -140,8 +140,10 @@ impl Staff {
             if let Some((known, rank, task)) = self.attended.remove(&key) {
                 task.abort();
                 self.ears.let_go(rank);
-                if let Some(model) = known.model {
-                    self.supervision.lane.leave(&model, known.handle);
+                // One that is only asked anew stays on the lane, for data planes have to be told that it is forgotten.
+                let stays = |now: &Wanted| (now.handle, &now.model) == (known.handle, &known.model);
+                if let Some(model) = known.model.as_ref().filter(|_| !wanted.get(&key).is_some_and(stays)) {
+                    self.supervision.lane.leave(model, known.handle);
                 }
                 self.supervision.board.remove(&key);
             }

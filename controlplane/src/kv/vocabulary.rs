@@ -11,6 +11,7 @@ mod tekken;
 mod tiktoken;
 
 pub use find::Vocabularies;
+pub(crate) use find::is_model_path;
 
 /// Tokens of a vocabulary; the largest known has 262,144.
 const MOST_TOKENS: usize = 1 << 21;

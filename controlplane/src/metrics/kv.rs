@@ -14,7 +14,9 @@ use crate::kv::supervise::{Row, Sums};
 use crate::kv::trust::Counts;
 
 /// What becomes of an endpoint's events, see [`crate::kv::supervise::State::word`].
-const STATES: &[&str] = &["begun", "unread", "silent", "fault", "heard"];
+const STATES: &[&str] = &["begun", "unread", "silent", "differs", "fault", "heard"];
+/// Whether an engine writes chats as data planes do, see [`crate::kv::agree::Agreement::word`].
+const CHATS: &[&str] = &["unasked", "same", "unchecked", "differs"];
 /// How far a rank can be relied on.
 const TRUSTS: &[&str] = &["cold", "replaying", "trusted", "gapped"];
 
@@ -30,6 +32,9 @@ pub(super) fn families(look: &Look) -> Vec<MetricFamily> {
         ("trust", TRUSTS),
         trusts,
     ));
+    let chats = look.heard.iter().map(|row| row.chats.word().to_owned());
+    let help = "Engines by whether they write chats as data planes do; see /debug/kv for the reasons.";
+    families.extend(by_word("kthena_controlplane_kv_chats", help, ("check", CHATS), chats));
     let held = |of: fn(&Row) -> u64| -> u64 { look.heard.iter().map(of).sum() };
     for (name, help, value) in [
         ("kthena_controlplane_kv_token_blocks", "Blocks of tokens that are remembered.", held(|row| row.held.blocks)),

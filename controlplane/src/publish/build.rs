@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::id::BackendName;
 use api::limits::{MAX_BACKENDS, MAX_ENDPOINTS, MAX_ROUTES};
-use api::snapshot::{Backend, Profile, Route, Snapshot, Version};
+use api::snapshot::{Backend, Endpoint, Profile, Route, Snapshot, Version};
 
 use super::conflicts::{Conflict, Owners};
 use super::endpoints::{Maker, Members, PodIndex};
@@ -168,7 +168,8 @@ fn servers(
     for (name, held, known) in &known {
         let pool = known.in_force.as_ref().filter(|_| backends.len() < room);
         let members = pool.map(|pool| maker.members(name, pool)).unwrap_or_default();
-        let verdict = server_verdict(held, known, pool, &members);
+        let mut verdict = server_verdict(held, known, pool, &members);
+        verdict.notes.extend(differing(world, &members));
         if let Some(pool) = pool {
             let profile = profile.map(|profile| profile.name.clone());
             let endpoints = if pool.unserved.is_some() { Vec::new() } else { members.endpoints };
@@ -201,6 +202,15 @@ fn server_verdict<T>(
         left_out: members.left_out.clone(),
         notes: pool.map(|pool| pool.notes.clone()).unwrap_or_default(),
     }
+}
+
+/// Where engines write chats otherwise than data planes do, in a sentence.
+fn differing(world: &World, members: &Members) -> Option<String> {
+    let of = |endpoint: &Arc<Endpoint>| world.differing.get(&endpoint.key);
+    let mut reasons = members.endpoints.iter().filter_map(of);
+    let first = reasons.next()?;
+    let (count, all) = (1 + reasons.count(), members.endpoints.len());
+    Some(format!("what {count} of {all} engines cache is only predicted: {first}"))
 }
 
 fn oldest_first<T>(kind: &Kind<T>) -> impl Iterator<Item = (&ObjectName, &Held<T>)> {

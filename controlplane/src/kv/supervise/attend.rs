@@ -1,7 +1,8 @@
-//! The task of one endpoint: what its tokens stand for, where it publishes, and a follower for each of its ranks.
+//! The task of one endpoint: what its tokens stand for, whether it writes chats as it is taken to, where it publishes, and a
+//! follower for each of its ranks.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use api::id::EndpointKey;
 use tokio::sync::{mpsc, watch};
@@ -10,6 +11,7 @@ use tokio::time::sleep;
 
 use super::{Board, Ears, Numbers, Seat, State, Wanted};
 use crate::chance::{jittered, random};
+use crate::kv::agree::{Agreement, PAUSES, Question, agree};
 use crate::kv::discover::{DiscoverError, Publisher, Told, discover};
 use crate::kv::store::RankId;
 use crate::kv::subscribe::{At, Heard, Source, Status, follow};
@@ -25,6 +27,8 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const AGAIN: Duration = Duration::from_secs(60);
 /// Tokens of a block where the engine does not say.
 const BLOCK_TOKENS: u64 = 16;
+/// Templates by which one engine's chats are written: each is of another backend that it is a member of.
+const MOST_TEMPLATES: usize = 8;
 /// Blocks of an engine the size of whose cache is not known, and the most of any.
 const BLOCKS: (u64, u64) = (1 << 20, 1 << 23);
 
@@ -40,20 +44,34 @@ pub(super) struct Post {
     pub(super) board: Arc<Board>,
 }
 
+/// What hearing it takes.
+struct Prepared {
+    reading: Reading,
+    told: Told,
+    /// What came of asking it how it writes chats; never that it differs.
+    chats: Agreement,
+}
+
 /// Attends to an endpoint until it is ended.
 pub(super) async fn attend(post: Post) {
-    let mut pause = RETRY.0;
+    let (mut pause, mut before) = (RETRY.0, None);
     loop {
         post.board.set(&post.key, post.wanted.model.as_deref(), State::Begun, Vec::new());
         let state = match post.prepare().await {
-            Ok((reading, told)) => {
+            Ok(prepared) => {
                 pause = RETRY.0;
-                post.hear(reading, told).await;
+                post.hear(prepared).await;
                 continue;
             }
             Err(state) => state,
         };
-        tracing::debug!(endpoint = %post.key.uid, state = state.word(), reason = state.reason(), "an engine's cache is not heard");
+        let differs = matches!(state, State::Differs(_));
+        if differs && before.as_ref() != Some(&state) {
+            tracing::warn!(endpoint = %post.key.uid, reason = state.reason(), "what an engine caches is only predicted");
+        } else {
+            tracing::debug!(endpoint = %post.key.uid, state = state.word(), reason = state.reason(), "an engine's cache is not heard");
+        }
+        before = Some(state.clone());
         let wait = match state {
             State::Fault(_) => {
                 let longer = (pause * 2).min(RETRY.1);
@@ -61,13 +79,17 @@ pub(super) async fn attend(post: Post) {
             }
             _ => AGAIN,
         };
-        post.board.set(&post.key, post.wanted.model.as_deref(), state, Vec::new());
+        post.board.set(&post.key, post.wanted.model.as_deref(), state.clone(), Vec::new());
+        post.board.agree(
+            &post.key,
+            if let State::Differs(why) = state { Agreement::Differs(why) } else { Agreement::Unasked },
+        );
         sleep(jittered(wait, random())).await;
     }
 }
 
 impl Post {
-    async fn prepare(&self) -> Result<(Reading, Told), State> {
+    async fn prepare(&self) -> Result<Prepared, State> {
         let Wanted { model, fleet_seed, .. } = &self.wanted;
         let Some(model) = model.clone() else {
             let why = "requests call its model by no name or by several: set spec.model of its ModelServer";
@@ -76,13 +98,34 @@ impl Post {
         // Who publishes nothing needs no vocabulary.
         let told = self.ask().await?;
         let vocabulary = self.vocabulary(&model).await.map_err(State::Unread)?;
-        Ok((Reading { vocabulary, fleet_seed: *fleet_seed, model }, told))
+        let chats = self.chats(&model, &vocabulary).await;
+        if let Agreement::Differs(why) = chats {
+            return Err(State::Differs(why));
+        }
+        let reading = Reading { vocabulary, fleet_seed: *fleet_seed, model };
+        Ok(Prepared { reading, told, chats })
     }
 
     async fn vocabulary(&self, model: &Arc<str>) -> Result<Arc<Vocabulary>, String> {
         let (vocabularies, model) = (self.vocabularies.clone(), model.clone());
         let read = tokio::task::spawn_blocking(move || vocabularies.of(&model)).await;
         read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// Whether it writes chats as data planes do for each of its backends.
+    async fn chats(&self, model: &Arc<str>, vocabulary: &Vocabulary) -> Agreement {
+        let now_s = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() as i64);
+        let mut worst = Agreement::Unasked;
+        for template in self.wanted.templates.iter().take(MOST_TEMPLATES) {
+            let (template, model) = (template.clone(), model.clone());
+            let question = tokio::task::spawn_blocking(move || Question::new(template.as_deref(), &model, now_s)).await;
+            let found = match question.map_err(|error| error.to_string()).and_then(|question| question) {
+                Ok(question) => agree(self.wanted.address, &question, vocabulary, &PAUSES).await,
+                Err(error) => Agreement::Unchecked(format!("chatTemplate renders none of our chats: {error}")),
+            };
+            worst = worst.max(found);
+        }
+        worst
     }
 
     async fn ask(&self) -> Result<Told, State> {
@@ -98,7 +141,7 @@ impl Post {
     }
 
     /// Follows its ranks until it says that it publishes otherwise.
-    async fn hear(&self, reading: Reading, told: Told) {
+    async fn hear(&self, Prepared { reading, told, chats }: Prepared) {
         let seat = Seat {
             key: self.key.clone(),
             model: reading.model.clone(),
@@ -110,6 +153,7 @@ impl Post {
         let mut followers = JoinSet::new();
         let statuses = told.publishers.iter().map(|publisher| self.follow(publisher, &mut followers)).collect();
         self.board.set(&self.key, self.wanted.model.as_deref(), State::Heard, statuses);
+        self.board.agree(&self.key, chats);
         loop {
             sleep(jittered(AGAIN, random())).await;
             match self.ask().await {

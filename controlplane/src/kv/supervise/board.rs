@@ -1,14 +1,16 @@
 //! How each endpoint fares, for metrics and pages.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use api::id::EndpointKey;
 use tokio::sync::watch;
 
+use crate::kv::agree::Agreement;
 use crate::kv::store::Tally;
 use crate::kv::subscribe::Status;
 use crate::kv::trust::{Counts, Trust};
+use crate::world::Differing;
 
 /// What becomes of an endpoint's events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub enum State {
     Unread(String),
     /// It does not publish, or does not say where.
     Silent(String),
+    /// It writes chats otherwise than data planes take it to, and how: what it caches is predicted.
+    Differs(String),
     /// It could not be asked.
     Fault(String),
     /// It is heard.
@@ -32,6 +36,7 @@ impl State {
             Self::Begun => "begun",
             Self::Unread(_) => "unread",
             Self::Silent(_) => "silent",
+            Self::Differs(_) => "differs",
             Self::Fault(_) => "fault",
             Self::Heard => "heard",
         }
@@ -40,7 +45,7 @@ impl State {
     /// Why it is not heard.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Unread(why) | Self::Silent(why) | Self::Fault(why) => Some(why),
+            Self::Unread(why) | Self::Silent(why) | Self::Differs(why) | Self::Fault(why) => Some(why),
             Self::Begun | Self::Heard => None,
         }
     }
@@ -72,6 +77,8 @@ pub struct Row {
     pub state: State,
     /// How far it may be believed.
     pub trust: Trust,
+    /// Whether it writes chats as data planes take it to.
+    pub chats: Agreement,
     /// What it holds.
     pub held: Held,
     /// Its ranks' streams.
@@ -83,6 +90,7 @@ struct Entry {
     model: String,
     state: State,
     trust: Trust,
+    chats: Agreement,
     held: Held,
     ranks: Vec<watch::Receiver<Status>>,
 }
@@ -151,7 +159,10 @@ impl Inner {
 
 /// All endpoints.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<Inner>);
+pub struct Board {
+    inner: Mutex<Inner>,
+    differing: watch::Sender<Differing>,
+}
 
 impl Board {
     /// At this moment, by endpoint.
@@ -161,6 +172,7 @@ impl Board {
             model: entry.model.clone(),
             state: entry.state.clone(),
             trust: entry.trust,
+            chats: entry.chats.clone(),
             held: entry.held,
             ranks: entry.ranks.iter().map(|status| status.borrow().clone()).collect(),
         };
@@ -185,7 +197,8 @@ impl Board {
         ranks: Vec<watch::Receiver<Status>>,
     ) {
         let model = model.unwrap_or_default().to_owned();
-        let entry = Entry { model, state, trust: Trust::Cold, held: Held::default(), ranks };
+        let (trust, chats, held) = (Trust::Cold, Agreement::default(), Held::default());
+        let entry = Entry { model, state, trust, chats, held, ranks };
         let mut inner = self.inner();
         if let Some(before) = inner.entries.insert(key.clone(), entry) {
             inner.end(&before);
@@ -198,14 +211,44 @@ impl Board {
         }
     }
 
+    /// Engines that write chats otherwise than is taken here, as that changes.
+    pub fn differing(&self) -> watch::Receiver<Differing> {
+        self.differing.subscribe()
+    }
+
+    /// What came of asking it how it writes chats.
+    pub(super) fn agree(&self, key: &EndpointKey, chats: Agreement) {
+        let mut inner = self.inner();
+        // One that is gone is not spoken of.
+        let Some(entry) = inner.entries.get_mut(key) else { return };
+        let differs = if let Agreement::Differs(why) = &chats { Some(Arc::from(why.as_str())) } else { None };
+        self.differ(key, differs);
+        entry.chats = chats;
+    }
+
+    fn differ(&self, key: &EndpointKey, differs: Option<Arc<str>>) {
+        self.differing.send_if_modified(|known| {
+            let changes = known.get(key) != differs.as_ref();
+            if changes {
+                let known = Arc::make_mut(known);
+                match differs {
+                    Some(why) => known.insert(key.clone(), why),
+                    None => known.remove(key),
+                };
+            }
+            changes
+        });
+    }
+
     pub(super) fn remove(&self, key: &EndpointKey) {
         let mut inner = self.inner();
+        self.differ(key, None);
         if let Some(before) = inner.entries.remove(key) {
             inner.end(&before);
         }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().expect("no thread panics while it holds the board")
+        self.inner.lock().expect("no thread panics while it holds the board")
     }
 }

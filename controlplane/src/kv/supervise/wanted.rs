@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use api::id::EndpointKey;
 use api::snapshot::{Engine, Snapshot};
+use api::template::ChatTemplate;
 
 /// An endpoint that may publish what it caches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Wanted {
     /// What requests call its model once they get there; none where they may call it by several names, so that it is not
     /// known with which of them prompts are hashed.
     pub model: Option<Arc<str>>,
+    /// By which templates chats are written for it, none where a backend has none; each once.
+    pub templates: Vec<Option<Arc<ChatTemplate>>>,
     /// Tokens that its cache takes, where that is known.
     pub cache_tokens: Option<u64>,
     /// See [`Snapshot::fleet_seed`].
@@ -44,12 +47,16 @@ pub fn wanted(snapshot: &Snapshot) -> BTreeMap<EndpointKey, Wanted> {
                     address: endpoint.address,
                     engine: backend.engine,
                     model: None,
+                    templates: Vec::new(),
                     cache_tokens: endpoint.cache_tokens,
                     fleet_seed: snapshot.fleet_seed,
                 };
                 (wanted, BTreeSet::new())
             });
             entry.1.extend(&names);
+            if !entry.0.templates.contains(&backend.chat_template) {
+                entry.0.templates.push(backend.chat_template.clone());
+            }
         }
     }
     let named = wanted.into_iter().map(|(key, (wanted, names))| {

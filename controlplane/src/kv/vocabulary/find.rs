@@ -46,8 +46,7 @@ impl Vocabularies {
     pub fn of(&self, model: &str) -> Result<Arc<Vocabulary>, VocabularyError> {
         let folder = self.folder.as_deref().ok_or(VocabularyError::Nowhere)?;
         let missing = || VocabularyError::Missing(model.to_owned(), folder.display().to_string());
-        let plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', '\0']);
-        if !model.split('/').all(plain) {
+        if !is_model_path(model) {
             return Err(missing());
         }
         let flat = folder.join(format!("{}.json", model.replace('/', "--")));
@@ -76,6 +75,11 @@ impl Vocabularies {
         known.insert(path.to_owned(), (stamp, vocabulary.clone()));
         vocabulary
     }
+}
+
+/// Whether a model's name is a path that leads nowhere but down.
+pub(crate) fn is_model_path(model: &str) -> bool {
+    model.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', '\0']))
 }
 
 fn config_of(path: &Path) -> PathBuf {

@@ -54,6 +54,17 @@ fn a_template_that_does_not_parse_costs_only_the_knowledge_of_its_text() {
 }
 
 #[test]
+fn a_server_whose_engines_write_chats_otherwise_says_so_and_stays_accepted() {
+    let yaml = with_template(CHATML) + &pod("d/one", "app: m", "10.0.0.1") + &pod("d/two", "app: m", "10.0.0.2");
+    let mut world = reading_of(&[("all.yaml", &*yaml)]).world.clone();
+    let key = build(&world, &SETTINGS, &mut Memory::default()).snapshot.backends[0].endpoints[0].key.clone();
+    world.differing = Arc::new([(key, Arc::from("it writes X"))].into());
+    let built = build(&world, &SETTINGS, &mut Memory::default());
+    assert_eq!(notes(&built), ["what 1 of 2 engines cache is only predicted: it writes X"]);
+    assert!(built.verdicts.servers[&name("d/m")].accepted.holds);
+}
+
+#[test]
 fn what_was_probed_is_kept_until_the_server_is_edited() {
     let mut memory = Memory::default();
     let reading = reading_of(&[("all.yaml", &*with_template(CHATML))]);
