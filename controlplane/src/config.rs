@@ -15,6 +15,8 @@ pub use typed::{Problems, Typed, resolve};
 pub struct Config {
     /// Where the objects come from.
     pub source: Source,
+    /// Where last good forms of a directory's objects outlive the process; none where they end with it.
+    pub state_dir: Option<PathBuf>,
     /// Where data planes connect.
     pub listen: SocketAddr,
     /// See [`crate::publish::Settings::fleet_seed`]; none where it is to be found out.

@@ -12,6 +12,7 @@ mod condition;
 pub mod duration;
 mod external_model_provider;
 mod generate;
+mod last_good;
 mod matching;
 mod model_booster;
 mod model_route;
@@ -36,6 +37,7 @@ pub use external_model_provider::{
     AuthScheme, ExternalModelProvider, ExternalModelProviderSpec, ProviderAuth, ProviderType, SecretKey,
 };
 pub use generate::{GENERATED_BY, file_name, generate, schema, stream, write, yaml};
+pub use last_good::{FormerSpec, LastGoodForm};
 pub use matching::{BodyMatch, ModelMatch, StringMatch};
 pub use model_booster::{
     BoosterBackend, BoosterBackendType, BoosterWorker, LoraAdapter, ModelBooster, ModelBoosterSpec, WorkerType,

@@ -18,6 +18,7 @@ pub mod engine;
 pub mod explain;
 pub mod external_model_provider;
 pub mod identity;
+mod kept;
 pub mod kv;
 pub mod lease;
 pub mod metrics;

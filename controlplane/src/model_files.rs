@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::crd::{ChatTemplate, InferenceEngine, ModelServerSpec};
 use crate::kv::vocabulary::is_model_path;
-use crate::world::World;
+use crate::world::{LastGood, World};
 
 /// Bytes of a file; large vocabularies list some thousand special tokens in it.
 const MOST_FILE_BYTES: u64 = 16 << 20;
@@ -51,18 +51,31 @@ impl Templates {
         let Some(folder) = self.folder.clone() else { return world };
         let mut asked = HashSet::new();
         for held in world.servers.values_mut() {
-            let Ok(spec) = &held.spec else { continue };
-            let Some(model) = wanting(spec) else { continue };
-            asked.insert(model.to_owned());
-            let known =
-                self.known.entry(model.to_owned()).or_insert_with(|| (stamp(&folder, model), read(&folder, model)));
-            if let Some(found) = &known.1 {
-                let chat_template = Some((**found).clone());
-                held.spec = Ok(Arc::new(ModelServerSpec { chat_template, ..(**spec).clone() }));
+            if let Some(spec) = held.spec.as_ref().ok().and_then(|spec| self.completed(&folder, spec, &mut asked)) {
+                held.spec = Ok(spec);
+            }
+            let Some(kept) = &held.last_good else { continue };
+            if let Some(spec) = self.completed(&folder, &kept.spec, &mut asked) {
+                held.last_good = Some(Arc::new(LastGood { generation: kept.generation, spec }));
             }
         }
         self.known.retain(|model, _| asked.contains(model));
         world
+    }
+
+    /// None where there is nothing to add.
+    fn completed(
+        &mut self,
+        folder: &Path,
+        spec: &ModelServerSpec,
+        asked: &mut HashSet<String>,
+    ) -> Option<Arc<ModelServerSpec>> {
+        let model = wanting(spec)?;
+        asked.insert(model.to_owned());
+        let look = || (stamp(folder, model), read(folder, model));
+        let (_, found) = self.known.entry(model.to_owned()).or_insert_with(look);
+        let found_template = Some(Arc::clone(found.as_ref()?));
+        Some(Arc::new(ModelServerSpec { found_template, ..spec.clone() }))
     }
 
     /// Forgets what files no longer say; whether there was anything of that.

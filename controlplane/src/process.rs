@@ -56,12 +56,16 @@ pub fn run(config: Config) -> Result<(), Failure> {
 }
 
 async fn serve(config: Config, ended: watch::Receiver<()>) -> Result<(), Failure> {
-    let Config { source, listen, fleet_seed, vocabularies, admin, log: _ } = config;
+    let Config { source, state_dir, listen, fleet_seed, vocabularies, admin, log: _ } = config;
     let (options, mut member) = match source {
         Source::Directory(root) => {
             let fleet_seed = fleet_seed.map_or_else(seed::of_machine, Ok);
             let fleet_seed = fleet_seed.map_err(|error| Failure::System("no fleet seed; give --fleet-seed", error))?;
-            (Options { source: run::Source::Directory(root), listen: Listen::Plain(listen), fleet_seed }, None)
+            let source = match state_dir {
+                Some(state) => run::Source::KeptDirectory { manifests: root, state },
+                None => run::Source::Directory(root),
+            };
+            (Options { source, listen: Listen::Plain(listen), fleet_seed }, None)
         }
         Source::Cluster(typed) => {
             let mut member = Member::find(*typed).await?;

@@ -3,7 +3,8 @@
 //! `build` is pure: a [`crate::world::World`] gives a [`api::snapshot::Snapshot`] and, for each object, a verdict from
 //! which its status is written later. `route`, `server` and `profile` judge one object alone and turn it into the
 //! contract's terms, with the contract's own decoder as the judge; `conflicts` says whom a model name belongs to;
-//! `endpoints` finds a server's pods; `handles` numbers them; `memory` is what a build leaves to the next.
+//! `endpoints` finds a server's pods; `handles` numbers them; `memory` is what a build leaves to the next; `last_good` says what takes
+//! the place of a refused form.
 //! `serve` brings the newest snapshot to every data plane.
 
 mod build;
@@ -11,6 +12,7 @@ mod conflicts;
 mod contract;
 mod endpoints;
 mod handles;
+mod last_good;
 mod memory;
 mod profile;
 mod provider;
@@ -26,6 +28,7 @@ use crate::problem::Problem;
 
 pub use build::{Built, Settings, build};
 pub use endpoints::zones;
+pub use last_good::{Fallback, GoodForm, MAX_KEPT_BYTES};
 pub use memory::Memory;
 pub use verdict::{
     Condition, LeftOut, ProviderVerdict, Reason, RouteVerdict, SchedulerVerdict, ServerVerdict, Verdicts,

@@ -18,12 +18,14 @@ use tokio::sync::watch;
 
 use crate::admin::View;
 use crate::engine::Shard;
+use crate::kept::{Folder, keep};
 use crate::kv::supervise::{Supervision, supervise};
 use crate::kv::vocabulary::Vocabularies;
 use crate::metrics::Builds;
 use crate::peer::{Joined, Others, Peering, Shared};
 use crate::publish::serve::{Identify, ListenError, Listener, Options as Stream, Progress, Server};
 use crate::publish::{Settings, Verdicts};
+use crate::source::Forms;
 use crate::source::kubernetes::Scope;
 use crate::world::{Engines, World};
 
@@ -49,6 +51,13 @@ pub struct Options {
 pub enum Source {
     /// A directory of manifests, or one file of them.
     Directory(PathBuf),
+    /// The same, where last good forms of its objects outlive the process in a folder.
+    KeptDirectory {
+        /// The manifests.
+        manifests: PathBuf,
+        /// The folder. It is made where it is missing.
+        state: PathBuf,
+    },
     /// A cluster, by its API server.
     Cluster(Box<kube::Config>, Scope),
 }
@@ -110,6 +119,7 @@ pub struct Plane {
     templates: watch::Sender<Option<PathBuf>>,
     looking: Looking,
     building: JoinHandle<()>,
+    keeping: Option<JoinHandle<()>>,
 }
 
 impl Plane {
@@ -118,12 +128,18 @@ impl Plane {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let Options { source, listen, fleet_seed } = options;
         let registry = Registry::new();
-        let looking = match source {
-            Source::Directory(root) => Looking::at_directory(&root)?,
-            Source::Cluster(config, scope) => Looking::at_cluster(*config, scope, &registry)?,
+        let (looking, folder) = match source {
+            Source::Directory(root) => (Looking::at_directory(&root, Forms::new())?, None),
+            Source::KeptDirectory { manifests, state } => {
+                let (folder, forms) = Folder::open(&state, &manifests).map_err(StartError::Source)?;
+                (Looking::at_directory(&manifests, forms)?, Some(folder))
+            }
+            Source::Cluster(config, scope) => (Looking::at_cluster(*config, scope, &registry)?, None),
         };
         let (feed, inputs) = Feed::new(Settings { fleet_seed }, Builds::new(&registry));
         let rounds = feed.rounds.subscribe();
+        let keeping = folder.map(|folder| keep(folder, feed.latest.subscribe())).transpose();
+        let keeping = keeping.map_err(StartError::Thread)?;
         let (engines, said) = watch::channel(Engines::default());
         let server = Server::new(listen.bind().await?, inputs.clone(), Stream::default());
         let hearing = Supervision::new(server.kv(), Vocabularies::default());
@@ -144,6 +160,7 @@ impl Plane {
             templates,
             looking,
             building,
+            keeping,
         })
     }
 
@@ -226,6 +243,10 @@ impl Plane {
         self.looking.end();
         if self.building.join().is_err() {
             tracing::error!("the thread that built snapshots panicked");
+        }
+        // It ends with what was built last.
+        if self.keeping.is_some_and(|keeping| keeping.join().is_err()) {
+            tracing::error!("the thread that kept last good forms panicked");
         }
         served
     }

@@ -26,6 +26,7 @@ mod counts;
 mod desired;
 mod events;
 mod forms;
+mod kept;
 mod key;
 mod pace;
 mod plan;

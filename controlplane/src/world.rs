@@ -58,19 +58,33 @@ pub struct Held<T> {
     pub seniority: Seniority,
     /// What it says, or in sentences why that cannot even be read.
     pub spec: Result<Arc<T>, Arc<[String]>>,
+    /// A form of it that was good, where its source keeps one: it may have been accepted by another process, or in another life of
+    /// this one. It counts only while the newest form is refused.
+    pub last_good: Option<Arc<LastGood<T>>>,
+}
+
+/// A form of an object that was good before its newest one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastGood<T> {
+    /// The generation that had it; 0 where the source does not count.
+    pub generation: i64,
+    /// What it said then.
+    pub spec: Arc<T>,
 }
 
 impl<T: PartialEq> PartialEq for Held<T> {
     fn eq(&self, other: &Self) -> bool {
-        let Self { uid, generation, seniority, spec } = self;
-        (uid, generation, seniority, spec) == (&other.uid, &other.generation, &other.seniority, &other.spec)
+        let Self { uid, generation, seniority, spec, last_good } = self;
+        let theirs = (&other.uid, &other.generation, &other.seniority, &other.spec, &other.last_good);
+        (uid, generation, seniority, spec, last_good) == theirs
     }
 }
 
 impl<T> Clone for Held<T> {
     fn clone(&self) -> Self {
-        let Self { uid, generation, seniority, spec } = self;
-        Self { uid: uid.clone(), generation: *generation, seniority: seniority.clone(), spec: spec.clone() }
+        let Self { uid, generation, seniority, spec, last_good } = self;
+        let (uid, seniority, spec, last_good) = (uid.clone(), seniority.clone(), spec.clone(), last_good.clone());
+        Self { uid, generation: *generation, seniority, spec, last_good }
     }
 }
 

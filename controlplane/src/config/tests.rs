@@ -18,6 +18,9 @@ fn a_directory_needs_nothing_else() {
     let config = meaning("manifests: here").unwrap();
     assert_eq!(config.source, Source::Directory("here".into()));
     assert_eq!(config.listen, ([127, 0, 0, 1], 15010).into());
+    assert_eq!(config.state_dir, None);
+    let kept = meaning("manifests: here\nstate_dir: there").unwrap();
+    assert_eq!((kept.source, kept.state_dir), (config.source, Some("there".into())));
     assert_eq!((config.admin.debug, config.log), (Some(([127, 0, 0, 1], 15000).into()), LogFormat::Text));
 }
 
@@ -40,6 +43,7 @@ fn what_does_not_fit_is_said_at_once() {
     refused("manifests: a\nkubernetes: true", &["from a or from a cluster"]);
     refused("manifests: a\nlisten: 0.0.0.0:1\nnamespaces: [x]", &["--namespaces: means nothing", "in plain text"]);
     refused("kubernetes: true\nnamespaces: ['']", &["without a name"]);
+    refused("kubernetes: true\nstate_dir: there", &["--state-dir: means nothing for a cluster"]);
     let unknown = Typed::of_yaml("manifest: a").unwrap_err();
     assert!(unknown.contains("manifest"), "{unknown}");
     assert_eq!(Typed::of_yaml(" \n").unwrap(), Typed::default());

@@ -15,6 +15,10 @@ use crate::admin;
 pub struct Typed {
     /// A directory of YAML or JSON files, or one such file. It takes the place of a cluster.
     pub manifests: Option<PathBuf>,
+    /// A folder for the last good forms of manifests that cannot be taken as they are now, so that they stay in force over a
+    /// restart; where it is left out they end with the process. In a cluster they are in the objects' statuses.
+    #[arg(long, value_name = "FOLDER", env = "KTHENA_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
     /// Follows a cluster: the one that this runs in, or the one that kubectl would talk to.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub kubernetes: Option<bool>,
@@ -95,6 +99,7 @@ impl Typed {
     pub fn or(self, other: Self) -> Self {
         Self {
             manifests: self.manifests.or(other.manifests),
+            state_dir: self.state_dir.or(other.state_dir),
             kubernetes: self.kubernetes.or(other.kubernetes),
             kubeconfig: self.kubeconfig.or(other.kubeconfig),
             namespaces: self.namespaces.or(other.namespaces),
@@ -135,7 +140,7 @@ pub fn resolve(typed: Typed) -> Result<Config, Problems> {
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listen = typed.listen.unwrap_or_else(|| loopback(15010));
     let (fleet_seed, log) = (typed.fleet_seed, typed.log_format.unwrap_or_default());
-    let vocabularies = typed.vocabularies.clone();
+    let (vocabularies, state_dir) = (typed.vocabularies.clone(), typed.state_dir.clone());
     let metrics = typed.metrics_address.unwrap_or_else(|| loopback(9091));
     let admin = admin::Options::new(metrics, typed.debug_port.unwrap_or(15000));
     let source = source(typed, &mut problems);
@@ -148,7 +153,9 @@ pub fn resolve(typed: Typed) -> Result<Config, Problems> {
         ));
     }
     match source {
-        Some(source) if problems.is_empty() => Ok(Config { source, listen, fleet_seed, vocabularies, admin, log }),
+        Some(source) if problems.is_empty() => {
+            Ok(Config { source, state_dir, listen, fleet_seed, vocabularies, admin, log })
+        }
         _ => Err(Problems(problems)),
     }
 }
@@ -182,6 +189,10 @@ fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
                 .push("no objects: name a directory of manifests, or give --kubernetes to follow a cluster".to_owned());
         }
         (None, true) => {}
+    }
+    if typed.state_dir.is_some() {
+        problems
+            .push("--state-dir: means nothing for a cluster, whose objects' statuses keep what it would".to_owned());
     }
     let namespaces = typed.namespaces.unwrap_or_default();
     if namespaces.iter().any(String::is_empty) {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Programming;
+use super::last_good::LastGoodForm;
 use super::matching::ModelMatch;
 
 /// Which ModelServer or external provider answers for a model name.
@@ -219,4 +220,8 @@ pub struct ModelRouteStatus {
     /// How many data planes run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_planes: Option<Programming>,
+    /// The form that was good before a later one that is refused, and is in force meanwhile, also after a restart of the control plane.
+    /// It is here only while that is so; one larger than 64 KiB is not kept. Written by the control plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good: Option<LastGoodForm>,
 }

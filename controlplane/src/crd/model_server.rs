@@ -1,6 +1,7 @@
 //! ModelServer: a group of engines that serve the same model, and how they are to be treated.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
@@ -8,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Programming;
+use super::last_good::LastGoodForm;
 
 /// A group of engines that serve the same model, and how they are to be treated.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -72,6 +74,10 @@ pub struct ModelServerSpec {
     /// chat_template.jinja, else chat_template of tokenizer_config.json.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<ChatTemplate>,
+    /// What was found among the model's files where `chat_template` is absent. No part of the object: it is neither read nor written.
+    #[serde(skip)]
+    #[allow(dead_code, reason = "the derived schema copies the struct and reads no field of the copy")]
+    pub found_template: Option<Arc<ChatTemplate>>,
 }
 
 /// The model's chat template and what its tokenizer adds, as the model's tokenizer_config.json has them.
@@ -262,4 +268,8 @@ pub struct ModelServerStatus {
     /// How many data planes run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_planes: Option<Programming>,
+    /// The form that was good before a later one that is refused, and is in force meanwhile, also after a restart of the control plane.
+    /// It is here only while that is so; one larger than 64 KiB is not kept. Written by the control plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good: Option<LastGoodForm>,
 }

@@ -20,7 +20,7 @@ pub(crate) fn world(servers: &[(String, Value)], pods: &[IpAddr]) -> World {
     let mut world = World::default();
     for (name, spec) in servers {
         let spec = Ok(Arc::new(serde_json::from_value(spec.clone()).unwrap()));
-        let held = Held { uid: "u".into(), generation: 1, seniority: Seniority::Created(0), spec };
+        let held = Held { uid: "u".into(), generation: 1, seniority: Seniority::Created(0), spec, last_good: None };
         world.servers.insert(ObjectName::new("default", name.as_str()), held);
     }
     for ip in pods {

@@ -30,8 +30,21 @@ impl Folder {
 fn found(templates: &mut Templates, spec: Value) -> Option<ChatTemplate> {
     let mut server = json!({"inferenceEngine": "vLLM", "workloadSelector": {"matchLabels": {"app": "x"}}, "workloadPort": {"port": 1}});
     server.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-    let completed = templates.complete(world(&[("s".to_owned(), server)], &[]));
-    completed.servers[&ObjectName::new("default", "s")].spec.as_ref().unwrap().chat_template.clone()
+    let name = ObjectName::new("default", "s");
+    let mut world = world(&[("s".to_owned(), server)], &[]);
+    let held = world.servers.get_mut(&name).unwrap();
+    held.last_good = Some(Arc::new(LastGood { generation: 1, spec: held.spec.clone().unwrap() }));
+    let completed = templates.complete(world).servers.remove(&name).unwrap();
+    let spec = completed.spec.unwrap();
+    assert_eq!(completed.last_good.unwrap().spec, spec, "a form that is kept finds it, too");
+    if let Some(found) = &spec.found_template {
+        let written = serde_json::to_string(&*spec).unwrap();
+        assert!(
+            !written.contains(&format!("{:?}", found.template)),
+            "what was found is no part of the object: {written}"
+        );
+    }
+    spec.chat_template.clone().or_else(|| spec.found_template.as_deref().cloned())
 }
 
 /// A template, its variables and its prompt's prefix.

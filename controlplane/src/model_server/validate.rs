@@ -49,7 +49,7 @@ pub fn validate(spec: &crd::ModelServerSpec) -> Result<ValidServer, Vec<Problem>
         management_port,
         first_byte,
         retry,
-        chat_template: spec.chat_template.as_ref().map(chat_template),
+        chat_template: spec.chat_template.as_ref().or(spec.found_template.as_deref()).map(chat_template),
     };
     problems.or(valid)
 }

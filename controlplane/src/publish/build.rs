@@ -9,7 +9,8 @@ use api::snapshot::{Backend, Endpoint, Profile, Route, Snapshot, Version};
 
 use super::conflicts::{Conflict, Owners};
 use super::endpoints::{Maker, Members, PodIndex};
-use super::memory::{Known, Memory, Sentences};
+use super::last_good::Fallback;
+use super::memory::{Known, Memory, Said, Sentences};
 use super::route::{AcceptedRoute, Reference};
 use super::server::Pool;
 use super::verdict::{Condition, Reason, RouteVerdict, SchedulerVerdict, ServerVerdict, Verdicts};
@@ -68,9 +69,9 @@ impl Memory {
 
 fn scheduler(world: &World, memory: &mut Memory) -> (Option<Profile>, Option<SchedulerVerdict>) {
     let Some(scheduler) = &world.scheduler else { return (None, None) };
-    let Known { in_force, refusal } =
-        memory.scheduler.judge((&scheduler.name, &"".into()), &Ok(Arc::clone(&scheduler.text)), profile::accept);
-    let accepted = judged(refusal.as_ref(), in_force.is_some());
+    let said = Said { name: &scheduler.name, uid: &"".into(), generation: 0, spec: Ok(&scheduler.text), kept: None };
+    let Known { in_force, refusal, fallback } = memory.scheduler.judge(&said, profile::accept);
+    let accepted = judged(refusal.as_ref(), &fallback);
     let notes = in_force.as_ref().map(|accepted| accepted.notes.clone()).unwrap_or_default();
     let verdict = SchedulerVerdict { name: scheduler.name.clone(), accepted, notes };
     (in_force.map(|accepted| accepted.profile.clone()), Some(verdict))
@@ -78,34 +79,34 @@ fn scheduler(world: &World, memory: &mut Memory) -> (Option<Profile>, Option<Sch
 
 fn routes(world: &World, memory: &mut Memory) -> (Vec<Route>, BTreeMap<ObjectName, RouteVerdict>) {
     let known: Vec<_> = oldest_first(&world.routes)
-        .map(|(name, held)| (name, held, memory.routes.judge((name, &held.uid), &held.spec, route::accept)))
+        .map(|(name, held)| (name, held, memory.routes.judge(&Said::of(name, held), route::accept)))
         .collect();
-    let (mut published, mut verdicts) = (Vec::new(), BTreeMap::new());
+    let (mut routes, mut verdicts) = (Vec::new(), BTreeMap::new());
     let mut owners = Owners::default();
     for (name, held, known) in &known {
         let (accepted, route) = match &known.in_force {
-            None => (judged(known.refusal.as_ref(), false), None),
+            None => (judged(known.refusal.as_ref(), &known.fallback), None),
             Some(route) => match owners.claim(name, &route.places, &route.route) {
                 Err(conflict) => (conflicted(&conflict), None),
-                Ok(()) => (accepted(known.refusal.as_ref(), route), route.published()),
+                Ok(()) => (accepted(known, route), route.published()),
             },
         };
-        let full = route.is_some() && published.len() == MAX_ROUTES;
+        let full = route.is_some() && routes.len() == MAX_ROUTES;
         let accepted = if full { too_many("routes", MAX_ROUTES) } else { accepted };
         let route = if full { None } else { route };
         let resolved_refs = references(world, known.in_force.as_deref());
-        let verdict = RouteVerdict { generation: held.generation, accepted, resolved_refs, published: route.is_some() };
+        let (generation, published, fallback) = (held.generation, route.is_some(), known.fallback.clone());
+        let verdict = RouteVerdict { generation, accepted, resolved_refs, published, fallback };
         verdicts.insert((*name).clone(), verdict);
-        published.extend(route.cloned());
+        routes.extend(route.cloned());
     }
-    (published, verdicts)
+    (routes, verdicts)
 }
 
-fn accepted(refusal: Option<&Sentences>, route: &AcceptedRoute) -> Condition {
-    match (&route.unserved, refusal) {
-        (_, Some(_)) => judged(refusal, true),
+fn accepted(known: &Known<AcceptedRoute>, route: &AcceptedRoute) -> Condition {
+    match (&route.unserved, &known.refusal) {
         (Some((reason, sentence)), None) => Condition::no(*reason, sentence.as_str()),
-        (None, None) => judged(None, true),
+        (_, refusal) => judged(refusal.as_ref(), &known.fallback),
     }
 }
 
@@ -154,7 +155,7 @@ fn servers(
     room: usize,
 ) -> (Vec<Backend>, BTreeMap<ObjectName, ServerVerdict>) {
     let known: Vec<_> = oldest_first(&world.servers)
-        .map(|(name, held)| (name, held, memory.servers.judge((name, &held.uid), &held.spec, server::accept)))
+        .map(|(name, held)| (name, held, memory.servers.judge(&Said::of(name, held), server::accept)))
         .collect();
     let pools = known.iter().filter_map(|(name, _, known)| Some((*name, known.in_force.as_deref()?)));
     let mut maker = Maker {
@@ -188,10 +189,10 @@ fn server_verdict<T>(
 ) -> ServerVerdict {
     let accepted = match (pool, known.in_force.is_some()) {
         (None, true) => too_many("ModelServers", MAX_BACKENDS),
-        (None, false) => judged(known.refusal.as_ref(), false),
+        (None, false) => judged(known.refusal.as_ref(), &known.fallback),
         (Some(pool), _) => match (&pool.unserved, &known.refusal) {
             (Some(sentence), None) => Condition::no(Reason::NotServed, sentence.as_str()),
-            _ => judged(known.refusal.as_ref(), true),
+            _ => judged(known.refusal.as_ref(), &known.fallback),
         },
     };
     ServerVerdict {
@@ -201,6 +202,7 @@ fn server_verdict<T>(
         endpoints: members.endpoints.len(),
         left_out: members.left_out.clone(),
         notes: pool.map(|pool| pool.notes.clone()).unwrap_or_default(),
+        fallback: known.fallback.clone(),
     }
 }
 
@@ -219,13 +221,13 @@ fn oldest_first<T>(kind: &Kind<T>) -> impl Iterator<Item = (&ObjectName, &Held<T
     objects.into_iter()
 }
 
-fn judged(refusal: Option<&Sentences>, in_force: bool) -> Condition {
+fn judged(refusal: Option<&Sentences>, fallback: &Fallback) -> Condition {
     match refusal {
         None => Condition::yes(Reason::Accepted, ""),
         Some(problems) => {
             let mut message = problems.join("; ");
-            if in_force {
-                message.push_str(" (its last valid form stays in force)");
+            if let Some(sentence) = fallback.sentence() {
+                message.push_str(&format!(" ({sentence})"));
             }
             Condition::no(Reason::Invalid, message)
         }

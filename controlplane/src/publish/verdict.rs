@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::last_good::Fallback;
 use crate::world::{Life, ObjectName};
 
 /// The verdicts of one build.
@@ -29,6 +30,8 @@ pub struct RouteVerdict {
     pub resolved_refs: Condition,
     /// Whether the snapshot has a form of it; where `accepted` does not hold, that is its last good form or a refusal.
     pub published: bool,
+    /// What is in force in the place of a refused form.
+    pub fallback: Fallback,
 }
 
 /// Of a ModelServer.
@@ -46,6 +49,8 @@ pub struct ServerVerdict {
     pub left_out: Vec<(ObjectName, LeftOut)>,
     /// What of it has no effect, in sentences.
     pub notes: Vec<String>,
+    /// What is in force in the place of a refused form.
+    pub fallback: Fallback,
 }
 
 /// Of an ExternalModelProvider.

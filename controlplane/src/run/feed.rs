@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Round;
+use crate::kept::Latest;
 use crate::metrics::Builds;
 use crate::model_files::Templates;
 use crate::publish::serve::{Inputs, Zones};
@@ -45,15 +46,17 @@ pub(super) struct Feed {
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     zones: watch::Sender<Arc<Zones>>,
     pub(super) rounds: watch::Sender<Option<Arc<Round>>>,
+    /// For whoever keeps what is to outlive the process.
+    pub(super) latest: watch::Sender<Option<Arc<Latest>>>,
 }
 
 impl Feed {
     pub(super) fn new(settings: Settings, builds: Builds) -> (Self, Inputs) {
         let (snapshots, newest) = watch::channel(None);
         let (zones, of_nodes) = watch::channel(Arc::default());
-        let (memory, told, rounds) = (Memory::default(), String::new(), watch::channel(None).0);
-        let templates = Templates::default();
-        let feed = Self { settings, builds, memory, templates, version: 0, told, snapshots, zones, rounds };
+        let (memory, told, templates) = (Memory::default(), String::new(), Templates::default());
+        let (rounds, latest) = (watch::channel(None).0, watch::channel(None).0);
+        let feed = Self { settings, builds, memory, templates, version: 0, told, snapshots, zones, rounds, latest };
         (feed, Inputs { snapshots: newest, zones: of_nodes })
     }
 
@@ -112,6 +115,8 @@ impl Feed {
         );
         self.zones.send_replace(Arc::new(zones(&world)));
         self.snapshots.send_replace(Some(snapshot.clone()));
-        self.rounds.send_replace(Some(Arc::new(Round { world, verdicts: built.verdicts, snapshot })));
+        let round = Arc::new(Round { world, verdicts: built.verdicts, snapshot });
+        self.rounds.send_replace(Some(round.clone()));
+        self.latest.send_replace(Some(Arc::new(Latest { reading, round })));
     }
 }

@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use super::StartError;
 use crate::api_server;
 use crate::metrics::Watches;
-use crate::source::Reading;
 use crate::source::directory::{self, Directory};
 use crate::source::kubernetes::{self, Scope, Waiting};
+use crate::source::{Forms, Reading};
 
 /// A running thread. It ends when this is dropped.
 #[derive(Debug)]
@@ -28,8 +28,9 @@ pub(super) struct Looking {
 }
 
 impl Looking {
-    pub(super) fn at_directory(root: &Path) -> Result<Self, StartError> {
-        let (directory, reading) = Directory::open(root).map_err(StartError::Source)?;
+    /// With what was kept of it in another life of the process.
+    pub(super) fn at_directory(root: &Path, kept: Forms) -> Result<Self, StartError> {
+        let (directory, reading) = Directory::open_with(root, kept).map_err(StartError::Source)?;
         let (tell, readings) = watch::channel(Some(Arc::new(reading)));
         let (stop, stopped) = watch::channel(());
         let thread =

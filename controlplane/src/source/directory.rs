@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::source::{Fault, MAX_FAULTS, Reading};
+use crate::source::{Fault, Forms, MAX_FAULTS, Reading};
 
 mod file;
 mod merge;
@@ -48,6 +48,8 @@ pub struct Directory {
     /// The root is the one file, not a directory of files.
     single: bool,
     files: BTreeMap<Arc<Path>, File>,
+    /// What was kept of files that have not been seen yet, and may be there.
+    kept: Forms,
     seen: Files,
     /// Why the directory could not be looked through, the last time.
     unreadable: Option<String>,
@@ -81,11 +83,18 @@ impl Directory {
     /// Reads all files under `root`, or `root` itself where it is a file. An error is one of the root; all others are
     /// faults of the reading.
     pub fn open(root: &Path) -> Result<(Self, Reading), String> {
+        Self::open_with(root, Forms::new())
+    }
+
+    /// The same where this was kept of files in another life of the process: it counts where its file is there still and says
+    /// nothing usable of it.
+    pub fn open_with(root: &Path, kept: Forms) -> Result<(Self, Reading), String> {
         let Scan { files: seen, unseen } = scan::scan(root)?;
         let mut directory = Self {
             root: root.to_owned(),
             single: root.is_file(),
             files: BTreeMap::new(),
+            kept,
             seen,
             unreadable: None,
             unseen,
@@ -151,18 +160,23 @@ impl Directory {
             match held {
                 Some(file) => changed |= file.reread(&at, *stamp, now),
                 None => {
-                    let mut file = File::default();
+                    let mut file = File::of(self.kept.remove(path).unwrap_or_default());
                     file.reread(&at, *stamp, now);
                     self.files.insert(Arc::clone(path), file);
                     changed = true;
                 }
             }
         }
+        if rested {
+            // What is not there now was deleted meanwhile.
+            self.kept.retain(|path, _| scan::is_unseen(&self.unseen, path));
+        }
         changed
     }
 
     fn reading(&self) -> Reading {
         let mut reading = merge::merge(&self.files);
+        reading.former.extend(self.kept.clone());
         let unseen = self.unseen.iter().take(MAX_FAULTS);
         reading.faults.extend(unseen.map(|(path, sentence)| Fault::of_part(path, sentence)));
         reading.faults.extend(self.unreadable.iter().map(|sentence| Fault::of_root(sentence)));

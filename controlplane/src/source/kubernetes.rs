@@ -1,7 +1,7 @@
 //! A cluster: every list that the publisher reads is kept current, and put together into a world.
 //!
-//! `watched` says which lists those are, `follow` keeps one of them current, `entry` reads and trims an object on arrival, and
-//! `state` is all of it together, changed by one value at a time. Nothing is said before each list has been read once. What is
+//! `watched` says which lists those are, `follow` keeps one of them current, `entry` reads and trims an object on arrival, `kept` what
+//! its status keeps of it, and `state` is all of it together, changed by one value at a time. Nothing is said before each list has been read once. What is
 //! said after that comes of several changes at once where they arrive close together, and never more than 20 times a second.
 
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::source::Reading;
 
 mod entry;
 mod follow;
+mod kept;
 mod pause;
 mod state;
 mod version;

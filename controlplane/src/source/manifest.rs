@@ -10,10 +10,13 @@ use serde_json::Value;
 use crate::crd::{ExternalModelProviderSpec, ModelRouteSpec, ModelServerSpec};
 use crate::object::{self, Kind, Object, Unknown};
 use crate::quarantine;
-use crate::world::{ObjectName, Pod};
+use crate::world::{LastGood, ObjectName, Pod};
 
 mod name;
 mod pod;
+mod written;
+
+pub(crate) use written::{custom as written_custom, written};
 
 /// The scheduler's ConfigMap and its entry, as Kthena's chart names them.
 pub(super) const SCHEDULER: (&str, &str) = ("kthena-router-config", "routerConfiguration");
@@ -39,6 +42,18 @@ pub enum Manifest {
     Scheduler(ObjectName, Arc<str>),
 }
 
+impl Manifest {
+    /// The ModelRoute that it is.
+    pub(super) fn route(&self) -> Option<&Custom<ModelRouteSpec>> {
+        if let Self::Route(custom) = self { Some(custom) } else { None }
+    }
+
+    /// The ModelServer that it is.
+    pub(super) fn server(&self) -> Option<&Custom<ModelServerSpec>> {
+        if let Self::Server(custom) = self { Some(custom) } else { None }
+    }
+}
+
 /// A custom resource that was admitted.
 #[derive(Debug)]
 pub struct Custom<T> {
@@ -48,6 +63,13 @@ pub struct Custom<T> {
     pub generation: i64,
     /// What it asks for.
     pub spec: Arc<T>,
+}
+
+impl<T> Custom<T> {
+    /// As a form that was good before a newer one.
+    pub(super) fn former(&self) -> Arc<LastGood<T>> {
+        Arc::new(LastGood { generation: self.generation, spec: Arc::clone(&self.spec) })
+    }
 }
 
 impl<T> Clone for Custom<T> {

@@ -2,7 +2,7 @@
 
 use super::reach::{Fleet, Newest, Reach, reach};
 use super::says::{Counts, Says, Told};
-use crate::publish::{Condition, ProviderVerdict, Reason, RouteVerdict, ServerVerdict};
+use crate::publish::{Condition, Fallback, ProviderVerdict, Reason, RouteVerdict, ServerVerdict};
 
 /// The verdict on an object of any kind that has a status.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,6 +47,15 @@ impl Verdict<'_> {
         }
     }
 
+    /// What is in force in the place of a refused form. Nobody runs a provider.
+    pub(super) fn fallback(&self) -> &Fallback {
+        match self {
+            Self::Route(verdict) => &verdict.fallback,
+            Self::Server(verdict) => &verdict.fallback,
+            Self::Provider(_) => &Fallback::Unneeded,
+        }
+    }
+
     /// Whether data planes are to run it as it is written.
     pub(super) fn sent(&self) -> bool {
         match self {
@@ -64,6 +73,7 @@ impl Verdict<'_> {
     pub(super) fn desired(&self, reach: &Reach, said: Option<&Says>) -> Says {
         let generation = self.generation();
         let accepted = told("Accepted", self.accepted());
+        let last_good = keeps(self.fallback(), said.and_then(|said| said.last_good));
         // Of the same form; what is said of another one is no news of this one.
         let said = said.filter(|said| {
             said.generation == generation && said.condition("Accepted").is_some_and(|it| it.same(&accepted))
@@ -85,7 +95,17 @@ impl Verdict<'_> {
                 (vec![accepted, credentials, provider_ready(verdict)], None)
             }
         };
-        Says { generation, conditions, data_planes }
+        Says { generation, conditions, data_planes, last_good }
+    }
+}
+
+/// The generation of the form that a status is to keep. One that is kept goes only once it is not needed any more, or for a later
+/// one: another replica may know more than this one.
+fn keeps(fallback: &Fallback, kept: Option<i64>) -> Option<i64> {
+    match fallback {
+        Fallback::Unneeded | Fallback::TooLarge(_) => None,
+        Fallback::Missing => kept,
+        Fallback::Kept(good) => kept.max(Some(good.generation)),
     }
 }
 

@@ -151,7 +151,7 @@ mod tests {
 
     fn says(generation: i64, conditions: &[(&str, bool, &str)]) -> Says {
         let told = |&(kind, holds, reason): &(&str, bool, &str)| Told::new(kind, holds, reason, "m");
-        Says { generation, conditions: conditions.iter().map(told).collect(), data_planes: None }
+        Says { generation, conditions: conditions.iter().map(told).collect(), data_planes: None, last_good: None }
     }
 
     #[track_caller]

@@ -13,6 +13,7 @@ use super::pace::Pace;
 use super::reach::{Fleet, Newest, Reach};
 use super::says::Says;
 use crate::chance::jittered;
+use crate::publish::Fallback;
 use crate::run::Round;
 use crate::world::Seniority;
 
@@ -37,6 +38,10 @@ pub(super) struct Task {
     /// What the status says, as far as is known. Where it says something else, all is decided anew.
     pub(super) said: Option<Says>,
     pub(super) wanted: Says,
+    /// Which of all objects that ever had its name was judged; empty where nobody says.
+    pub(super) uid: Arc<str>,
+    /// What is in force of it while its newest form is refused.
+    pub(super) fallback: Fallback,
 }
 
 /// What became of one.
@@ -202,7 +207,10 @@ impl Planner {
         known.in_flight = true;
         self.in_flight += 1;
         self.next = now + BETWEEN;
-        Next::Write(Box::new(Task { key, said: known.said.clone(), wanted: known.wanted.clone() }))
+        let verdict = self.round.as_ref().and_then(|round| key.verdict(round));
+        let fallback = verdict.map(|verdict| verdict.fallback().clone()).unwrap_or_default();
+        let (uid, said, wanted) = (known.which.0.clone(), known.said.clone(), known.wanted.clone());
+        Next::Write(Box::new(Task { key, said, wanted, uid, fallback }))
     }
 
     /// What became of a task.
@@ -317,6 +325,8 @@ impl Known {
             _ if said.generation != self.wanted.generation => Class::News,
             true if refused => Class::News,
             true => Class::Turns,
+            // What is in force may not be known to anybody else.
+            false if said.last_good != self.wanted.last_good => Class::Turns,
             false => Class::Counts,
         })
     }

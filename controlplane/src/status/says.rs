@@ -14,6 +14,8 @@ pub(super) struct Says {
     /// In the order in which they are written.
     pub(super) conditions: Vec<Told>,
     pub(super) data_planes: Option<Counts>,
+    /// The generation of the form that it keeps while the newest one is refused.
+    pub(super) last_good: Option<i64>,
 }
 
 /// One condition, without its times.
@@ -80,14 +82,15 @@ impl Says {
             };
             Some(Told { kind: (*kind).to_owned(), holds, reason: text("reason"), message: text("message") })
         });
-        Some(Self { generation, conditions: conditions.collect::<Option<_>>()?, data_planes: Counts::read(status) })
+        let (data_planes, last_good) = (Counts::read(status), status["lastGood"]["generation"].as_i64());
+        Some(Self { generation, conditions: conditions.collect::<Option<_>>()?, data_planes, last_good })
     }
 
     pub(super) fn condition(&self, kind: &str) -> Option<&Told> {
         self.conditions.iter().find(|told| told.kind == kind)
     }
 
-    /// The status as it is written over `before`. Only what turns has a new time.
+    /// The status as it is written over `before`, but for the form that it keeps. Only what turns has a new time.
     pub(super) fn status(&self, before: &Value, now: Timestamp) -> Value {
         let condition = |told: &Told| {
             let stays = entry(before, &told.kind).filter(|old| old["status"] == told.status());
@@ -122,6 +125,7 @@ mod tests {
             generation: 3,
             conditions: vec![Told::new("Accepted", true, "Accepted", ""), Told::new("Programmed", holds, "R", "m")],
             data_planes: Some(Counts::of(1, 2)),
+            last_good: None,
         }
     }
 
@@ -133,6 +137,9 @@ mod tests {
     fn what_is_written_is_read_again() {
         let written = says(true).status(&json!({}), at(0));
         assert_eq!(Says::read(&written, &KINDS), Some(says(true)));
+        let mut keeping = written;
+        keeping["lastGood"] = json!({"generation": 2, "uid": "u", "spec": {}});
+        assert_eq!(Says::read(&keeping, &KINDS), Some(Says { last_good: Some(2), ..says(true) }));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::world::{Held, Life, ObjectName, Pod, Seniority, World};
 
 mod desired;
 mod fleet;
+mod kept;
 mod replicas;
 mod storms;
 
@@ -204,7 +205,8 @@ impl Site {
 }
 
 fn held<T>(spec: T) -> Held<T> {
-    Held { uid: "first".into(), generation: 0, seniority: Seniority::Created(1), spec: Ok(Arc::new(spec)) }
+    let (uid, seniority, spec) = ("first".into(), Seniority::Created(1), Ok(Arc::new(spec)));
+    Held { uid, generation: 0, seniority, spec, last_good: None }
 }
 
 fn seconds(seconds: u64) -> Duration {

@@ -10,6 +10,7 @@ use kube::{Client, Error};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::kept;
 use super::key::{KINDS, Key, conditions, resource};
 use super::plan::{Outcome, Task};
 use super::says::Says;
@@ -73,25 +74,46 @@ impl Statuses {
         task: &Task,
         leads: impl Fn() -> bool,
     ) -> Result<(Outcome, Option<ObjectReference>), Error> {
-        let Task { key: Key { kind, name }, said, wanted } = task;
+        let Task { key: Key { kind, name }, said, wanted, uid, fallback } = task;
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &name.namespace, &resource(*kind));
         let object = api.get(&name.name).await?;
-        if object.metadata.generation != Some(wanted.generation) {
+        let other = !uid.is_empty() && object.metadata.uid.as_deref() != Some(uid);
+        if other || object.metadata.generation != Some(wanted.generation) {
             return Ok((Outcome::Stale, None));
         }
-        let before = &object.data["status"];
-        let says = Says::read(before, conditions(*kind));
+        let says = says(*kind, &object);
         if says != *said {
             return Ok((Outcome::Found(says), None));
         }
-        let patch = patch(task, &object, wanted.status(before, Timestamp::now()));
+        let before = &object.data["status"];
+        let mut status = wanted.status(before, Timestamp::now());
+        if let Some(form) = kept::form(fallback, before, object.metadata.uid.as_deref()) {
+            status[kept::FIELD] = form;
+        }
         if !leads() {
             return Ok((Outcome::Lost, None));
         }
         let parameters = PatchParams::apply(MANAGER).force();
-        api.patch_status(&name.name, &parameters, &Patch::Apply(patch)).await?;
+        let patch = patch(task, &object, status);
+        let written = api.patch_status(&name.name, &parameters, &Patch::Apply(&patch)).await;
+        match written {
+            Err(error) if kept::is_unknown(&error) && leads() => {
+                tracing::warn!(object = %task.key, "the last good form is not kept: bring the definitions up to date");
+                let patch = kept::without(patch);
+                api.patch_status(&name.name, &parameters, &Patch::Apply(&patch)).await?;
+            }
+            done => drop(done?),
+        }
         Ok((Outcome::Written, Some(reference(task, &object))))
     }
+}
+
+/// What a status says that is this very object's.
+fn says(kind: Kind, object: &DynamicObject) -> Option<Says> {
+    let status = &object.data["status"];
+    let says = Says::read(status, conditions(kind))?;
+    let own = kept::is_own(&status[kept::FIELD], object.metadata.uid.as_deref());
+    Some(Says { last_good: says.last_good.filter(|_| own), ..says })
 }
 
 async fn pages(kind: Kind, api: &Api<DynamicObject>, all: &mut HashMap<Key, Says>) -> Result<(), String> {
@@ -101,7 +123,7 @@ async fn pages(kind: Kind, api: &Api<DynamicObject>, all: &mut HashMap<Key, Says
         let listed = listed.map_err(|_| format!("{kind}: no answer within {LIST_TIME:?}"))?;
         let page = listed.map_err(|error| format!("{kind}: {}", sentence(&error)))?;
         for object in page.items {
-            let Some(says) = Says::read(&object.data["status"], conditions(kind)) else { continue };
+            let Some(says) = says(kind, &object) else { continue };
             let name = ObjectName::new(
                 object.metadata.namespace.unwrap_or_default(),
                 object.metadata.name.unwrap_or_default(),
@@ -156,12 +178,14 @@ mod tests {
     use kube::core::Status;
 
     use super::*;
+    use crate::publish::Fallback;
     use crate::status::says::Told;
 
     fn task() -> Task {
         let key = Key { kind: Kind::ModelRoute, name: ObjectName::new("ns", "r") };
         let conditions = vec![Told::new("Accepted", true, "Accepted", "")];
-        Task { key, said: None, wanted: Says { generation: 3, conditions, data_planes: None } }
+        let wanted = Says { generation: 3, conditions, data_planes: None, last_good: None };
+        Task { key, said: None, wanted, uid: "u".into(), fallback: Fallback::Unneeded }
     }
 
     #[test]

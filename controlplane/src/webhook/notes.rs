@@ -73,5 +73,5 @@ impl Alone {
 }
 
 fn held<T>(spec: T) -> Held<T> {
-    Held { uid: "".into(), generation: 0, seniority: Seniority::Created(0), spec: Ok(Arc::new(spec)) }
+    Held { uid: "".into(), generation: 0, seniority: Seniority::Created(0), spec: Ok(Arc::new(spec)), last_good: None }
 }

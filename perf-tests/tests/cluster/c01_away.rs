@@ -21,7 +21,7 @@ const AWAY: Duration = Duration::from_secs(60);
 const FROM_DISK: Duration = Duration::from_secs(2);
 
 /// A data plane, its ports, and its folder.
-struct Proxy {
+pub struct Proxy {
     port: u16,
     metrics: u16,
     program: Option<Program>,
@@ -30,7 +30,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start(home: &Home, name: &str) -> Self {
+    pub fn start(home: &Home, name: &str) -> Self {
         let [port, metrics] = ports();
         let folder = home.folder.path().join(name);
         std::fs::create_dir(&folder).unwrap();
@@ -39,7 +39,7 @@ impl Proxy {
         proxy
     }
 
-    fn run(&mut self) {
+    pub fn run(&mut self) {
         let Self { port, metrics, folder, control, .. } = self;
         let state = folder.join("state");
         let args = [
@@ -54,17 +54,23 @@ impl Proxy {
         self.program = Some(Program::start(folder, "kthena-dataplane", &args));
     }
 
+    /// It dies, and what it had on disk is lost.
+    pub fn lose(&mut self) {
+        self.program.take().unwrap().kill();
+        std::fs::remove_dir_all(self.folder.join("state")).unwrap();
+    }
+
     async fn ready(&self) -> Option<Value> {
         let (status, body) = get(self.metrics, "/readyz").await?;
         (status == 200).then(|| serde_json::from_str(&body).unwrap())
     }
 
-    async fn until_ready(&self) {
+    pub async fn until_ready(&self) {
         until("a ready data plane", async || self.ready().await.is_some()).await;
     }
 
     /// The status of a chat completion, 0 where there is no answer.
-    async fn ask(&self, model: &str) -> u16 {
+    pub async fn ask(&self, model: &str) -> u16 {
         ask(self.port, model).await
     }
 }

@@ -16,6 +16,7 @@ mod definitions;
 mod faults;
 mod figures;
 mod fleet;
+mod last_good;
 #[allow(dead_code, reason = "the tests of the chart ask more of an object")]
 #[path = "../chart/object.rs"]
 mod object;

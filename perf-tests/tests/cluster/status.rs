@@ -64,11 +64,11 @@ impl Site {
         let mut world = World::default();
         for (name, generation, created, spec) in list::<ModelRoute>(&self.admin, &self.namespace).await {
             let spec = Ok(Arc::new(serde_json::from_value(spec).unwrap()));
-            world.routes.insert(name, Held { uid: "".into(), generation, seniority: created, spec });
+            world.routes.insert(name, Held { uid: "".into(), generation, seniority: created, spec, last_good: None });
         }
         for (name, generation, created, spec) in list::<ModelServer>(&self.admin, &self.namespace).await {
             let spec = Ok(Arc::new(serde_json::from_value(spec).unwrap()));
-            world.servers.insert(name, Held { uid: "".into(), generation, seniority: created, spec });
+            world.servers.insert(name, Held { uid: "".into(), generation, seniority: created, spec, last_good: None });
         }
         let mut built = build(&world, &Settings::default(), &mut self.memory);
         self.version += 1;

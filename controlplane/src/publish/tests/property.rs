@@ -97,7 +97,8 @@ impl Truth {
             "workloadPort": {"port": 8000 + u16::from(i)},
         });
         let spec = Ok(Arc::new(serde_json::from_value(spec).unwrap()));
-        let held = Held { uid: "".into(), generation: 1, seniority: Seniority::Created(i.into()), spec };
+        let held =
+            Held { uid: "".into(), generation: 1, seniority: Seniority::Created(i.into()), spec, last_good: None };
         self.world.servers.insert(name(&format!("d/s{i}")), held);
         if !labels.is_empty() {
             self.selects.insert(i, labels);

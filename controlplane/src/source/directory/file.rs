@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::TICK;
 use super::scan::Stamp;
 use crate::object::Unknown;
+use crate::source::Form;
 use crate::source::manifest::{self, Identity, Manifest, Read};
 
 /// Bytes of one file.
@@ -42,10 +43,36 @@ pub(super) struct Placed {
     pub(super) manifest: Option<Manifest>,
     /// What is wrong with it as it is now.
     pub(super) problems: Vec<String>,
+    /// How it was when it was good, in another life of the process.
+    pub(super) former: Option<Manifest>,
     digest: u128,
 }
 
+impl Placed {
+    fn of(form: Form) -> Self {
+        let Form { position, identity, manifest } = form;
+        let former = Some(manifest.clone());
+        Self { position, identity: Some(identity), manifest: Some(manifest), problems: Vec::new(), former, digest: 0 }
+    }
+
+    fn form(&self) -> Option<Form> {
+        let (identity, manifest) = (self.identity.clone()?, self.manifest.clone()?);
+        Some(Form { position: self.position, identity, manifest })
+    }
+}
+
 impl File {
+    /// One that has not been read yet, of which this is known.
+    pub(super) fn of(forms: Vec<Form>) -> Self {
+        Self { objects: forms.into_iter().map(Placed::of).collect(), ..Self::default() }
+    }
+
+    /// What counts though what is written now in its place cannot be taken.
+    pub(super) fn former(&self) -> Vec<Form> {
+        let is_former = |placed: &&Placed| self.fault.is_some() || !placed.problems.is_empty();
+        self.objects.iter().filter(is_former).filter_map(Placed::form).collect()
+    }
+
     /// Whether nothing suggests that the file has changed since it was read.
     pub(super) fn is_current(&self, stamp: &Stamp, now: Instant) -> bool {
         self.stamp == *stamp && self.again.is_none_or(|at| at > now)
@@ -107,23 +134,26 @@ impl File {
         (self.fault, self.others) = (None, 0);
         for (position, value) in (0..).zip(values) {
             let digest = xxh3_128(value.to_string().as_bytes());
-            let (identity, manifest, problems) = match manifest::read(value, Unknown::Refuse) {
+            let (identity, manifest, problems, former) = match manifest::read(value, Unknown::Refuse) {
                 Read::Other => {
                     self.others += 1;
                     continue;
                 }
                 Read::Object(identity, manifest) => {
+                    let old = held.remove(&identity);
+                    let former = old.as_ref().and_then(|old| old.former.clone());
                     // The very same value, so that whoever compares by address sees that nothing has changed.
-                    let same = held.remove(&identity).filter(|old| old.digest == digest && old.problems.is_empty());
+                    let same = old.filter(|old| old.digest == digest && old.problems.is_empty());
                     let manifest = same.and_then(|old| old.manifest).unwrap_or(manifest);
-                    (Some(identity), Some(manifest), Vec::new())
+                    (Some(identity), Some(manifest), Vec::new(), former)
                 }
                 Read::Refused(identity, problems) => {
                     let old = identity.as_ref().and_then(|identity| held.remove(identity));
-                    (identity, old.and_then(|old| old.manifest), problems)
+                    let (manifest, former) = old.map_or((None, None), |old| (old.manifest, old.former));
+                    (identity, manifest, problems, former)
                 }
             };
-            self.objects.push(Placed { position, identity, manifest, problems, digest });
+            self.objects.push(Placed { position, identity, manifest, problems, former, digest });
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::file::{File, Placed};
 use crate::source::manifest::{Custom, Identity, Manifest};
 use crate::source::{Fault, MAX_FAULTS, Reading};
-use crate::world::{Held, Kind, ObjectName, Scheduler, Seniority};
+use crate::world::{Held, Kind, LastGood, ObjectName, Scheduler, Seniority};
 
 /// The first of two objects of one name counts, by path and position; the other is a fault.
 pub(super) fn merge(files: &BTreeMap<Arc<Path>, File>) -> Reading {
@@ -20,6 +20,10 @@ pub(super) fn merge(files: &BTreeMap<Arc<Path>, File>) -> Reading {
         }
         for placed in &file.objects {
             merge.add(path, placed);
+        }
+        let former = file.former();
+        if !former.is_empty() {
+            merge.reading.former.insert(Arc::clone(path), former);
         }
     }
     merge.reading
@@ -60,12 +64,22 @@ impl<'f> Merge<'f> {
 
     fn put(&mut self, path: &Arc<Path>, placed: &'f Placed, identity: &'f Identity, manifest: &Manifest) {
         let seniority = Seniority::Listed { file: Arc::clone(path), position: placed.position };
-        let problems = &placed.problems;
+        let (problems, former) = (&placed.problems[..], placed.former.as_ref());
         let world = &mut self.reading.world;
         match manifest {
-            Manifest::Route(custom) => put(&mut world.routes, custom, seniority, problems),
-            Manifest::Server(custom) => put(&mut world.servers, custom, seniority, problems),
-            Manifest::Provider(custom) => put(&mut world.providers, custom, seniority, problems),
+            Manifest::Route(custom) => {
+                put(&mut world.routes, seniority, Forms { custom, problems, former: former.and_then(Manifest::route) });
+            }
+            Manifest::Server(custom) => {
+                put(
+                    &mut world.servers,
+                    seniority,
+                    Forms { custom, problems, former: former.and_then(Manifest::server) },
+                );
+            }
+            Manifest::Provider(custom) => {
+                put(&mut world.providers, seniority, Forms { custom, problems, former: None });
+            }
             Manifest::Pod(pod) => match self.first_uid.entry(Arc::clone(&pod.uid)) {
                 Entry::Occupied(first) => {
                     let sentence = format!("metadata.uid: {} is that of {} already", pod.uid, first.get());
@@ -115,12 +129,28 @@ impl<'f> Merge<'f> {
     }
 }
 
+/// Of one custom resource.
+struct Forms<'a, T> {
+    /// What counts of it: the latest form where nothing is wrong with that.
+    custom: &'a Custom<T>,
+    problems: &'a [String],
+    /// Of another life of the process.
+    former: Option<&'a Custom<T>>,
+}
+
 /// In its latest form where that can be read. Where it cannot, the world says so, and what was published of it stays.
-fn put<T>(kind: &mut Kind<T>, custom: &Custom<T>, seniority: Seniority, problems: &[String]) {
-    let spec = if problems.is_empty() { Ok(Arc::clone(&custom.spec)) } else { Err(problems.into()) };
-    kind.insert(custom.name.clone(), Held { uid: "".into(), generation: custom.generation, seniority, spec });
+fn put<T>(kind: &mut Kind<T>, seniority: Seniority, forms: Forms<'_, T>) {
+    let Forms { custom, problems, former } = forms;
+    let (spec, former) = match problems {
+        [] => (Ok(Arc::clone(&custom.spec)), former),
+        problems => (Err(problems.into()), Some(custom)),
+    };
+    // Nobody counts here: whatever is remembered is later than what was kept.
+    let last_good = former.map(|former| Arc::new(LastGood { generation: 0, spec: Arc::clone(&former.spec) }));
+    let held = Held { uid: "".into(), generation: custom.generation, seniority, spec, last_good };
+    kind.insert(custom.name.clone(), held);
 }
 
 fn refuse<T>(kind: &mut Kind<T>, name: ObjectName, seniority: Seniority, problems: Arc<[String]>) {
-    kind.insert(name, Held { uid: "".into(), generation: 0, seniority, spec: Err(problems) });
+    kind.insert(name, Held { uid: "".into(), generation: 0, seniority, spec: Err(problems), last_good: None });
 }

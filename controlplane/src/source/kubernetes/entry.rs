@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::kept;
 use super::watched::Watched;
 use crate::object::Unknown;
 use crate::source::manifest::{self, Identity, Manifest, Read};
@@ -21,6 +22,8 @@ pub(super) struct Entry {
     pub(super) created: i64,
     /// What it says, or in sentences why that cannot be read.
     pub(super) says: Result<Manifest, Vec<String>>,
+    /// What its status keeps: a form that was good before the newest one.
+    pub(super) last_good: Option<Manifest>,
 }
 
 #[derive(Deserialize, Default)]
@@ -50,6 +53,7 @@ pub(super) fn entry(watched: &Watched, mut value: Value) -> Option<Entry> {
     fields.insert("apiVersion".to_owned(), watched.api_version().into());
     fields.insert("kind".to_owned(), watched.kind().into());
     let Head { metadata } = Head::deserialize(&value).unwrap_or_default();
+    let last_good = kept::last_good(&value);
     let (identity, says) = match manifest::read(value, Unknown::Drop) {
         Read::Object(identity, manifest) => (identity, Ok(manifest)),
         Read::Refused(Some(identity), problems) => (identity, Err(problems)),
@@ -61,5 +65,5 @@ pub(super) fn entry(watched: &Watched, mut value: Value) -> Option<Entry> {
     };
     let created = metadata.creation_timestamp.map_or(0, jiff::Timestamp::as_second);
     let (uid, generation) = (metadata.uid.unwrap_or_default().into(), metadata.generation.unwrap_or_default());
-    Some(Entry { identity, uid, generation, created, says })
+    Some(Entry { identity, uid, generation, created, says, last_good })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Waiting;
 use super::entry::Entry;
 use super::watched::Watched;
+use crate::crd::{ModelRouteSpec, ModelServerSpec};
 use crate::source::manifest::{Custom, Identity, Manifest};
 use crate::source::{Fault, MAX_FAULTS, Reading};
 use crate::world::{Held, Kind, ObjectName, Scheduler, Seniority, World};
@@ -92,7 +93,7 @@ impl State {
     pub(super) fn reading(&self) -> Reading {
         let faults = self.faults.iter().flat_map(|(object, sentences)| sentences.iter().map(move |s| (object, s)));
         let faults = faults.take(MAX_FAULTS).map(|(object, sentence)| Fault::of_object(object, sentence)).collect();
-        Reading { world: self.world.clone(), faults, others: 0 }
+        Reading { world: self.world.clone(), faults, ..Reading::default() }
     }
 
     /// What was held and is not said any more was deleted while nobody looked.
@@ -112,8 +113,8 @@ impl State {
     }
 
     fn put(&mut self, entry: Entry) -> bool {
-        let Entry { identity, uid, generation, created, says } = entry;
-        let whose = Whose { uid, seniority: Seniority::Created(created) };
+        let Entry { identity, uid, generation, created, says, last_good } = entry;
+        let whose = Whose { uid, generation, seniority: Seniority::Created(created), last_good };
         let name = ObjectName::new(Arc::clone(&identity.namespace), Arc::clone(&identity.name));
         let world = &mut self.world;
         let (news, problems) = match says {
@@ -121,9 +122,9 @@ impl State {
             Err(problems) => {
                 let why: Arc<[String]> = problems.clone().into();
                 let news = match identity.kind {
-                    "ModelRoute" => hold(&mut world.routes, name, generation, whose, Err(why)),
-                    "ModelServer" => hold(&mut world.servers, name, generation, whose, Err(why)),
-                    "ExternalModelProvider" => hold(&mut world.providers, name, generation, whose, Err(why)),
+                    "ModelRoute" => hold(&mut world.routes, name, whose.route(Err(why))),
+                    "ModelServer" => hold(&mut world.servers, name, whose.server(Err(why))),
+                    "ExternalModelProvider" => hold(&mut world.providers, name, whose.object(Err(why))),
                     "Pod" => world.pods.remove(&name).is_some(),
                     // The scheduler goes on as it was configured last.
                     _ => false,
@@ -155,23 +156,42 @@ impl State {
     }
 }
 
-/// Which object of its name it is.
+/// Which object of its name it is, and which form of it.
 struct Whose {
     uid: Arc<str>,
+    generation: i64,
     seniority: Seniority,
+    last_good: Option<Manifest>,
+}
+
+type Spec<T> = Result<Arc<T>, Arc<[String]>>;
+
+impl Whose {
+    fn route(self, spec: Spec<ModelRouteSpec>) -> Held<ModelRouteSpec> {
+        let last_good = self.last_good.as_ref().and_then(Manifest::route).map(Custom::former);
+        Held { last_good, ..self.object(spec) }
+    }
+
+    fn server(self, spec: Spec<ModelServerSpec>) -> Held<ModelServerSpec> {
+        let last_good = self.last_good.as_ref().and_then(Manifest::server).map(Custom::former);
+        Held { last_good, ..self.object(spec) }
+    }
+
+    fn object<T>(self, spec: Spec<T>) -> Held<T> {
+        let Self { uid, generation, seniority, last_good: _ } = self;
+        Held { uid, generation, seniority, spec, last_good: None }
+    }
 }
 
 /// Whether it says something else than before. Most that is written to pods and nodes is a status that nobody here reads.
 fn put(world: &mut World, manifest: Manifest, whose: Whose) -> bool {
     match manifest {
-        Manifest::Route(Custom { name, generation, spec }) => {
-            hold(&mut world.routes, name, generation, whose, Ok(spec))
+        Manifest::Route(Custom { name, generation: _, spec }) => hold(&mut world.routes, name, whose.route(Ok(spec))),
+        Manifest::Server(Custom { name, generation: _, spec }) => {
+            hold(&mut world.servers, name, whose.server(Ok(spec)))
         }
-        Manifest::Server(Custom { name, generation, spec }) => {
-            hold(&mut world.servers, name, generation, whose, Ok(spec))
-        }
-        Manifest::Provider(Custom { name, generation, spec }) => {
-            hold(&mut world.providers, name, generation, whose, Ok(spec))
+        Manifest::Provider(Custom { name, generation: _, spec }) => {
+            hold(&mut world.providers, name, whose.object(Ok(spec)))
         }
         Manifest::Pod(pod) => world.pods.insert(pod.name.clone(), pod.clone()) != Some(pod),
         Manifest::Node(name, labels) => world.nodes.insert(name, labels.clone()) != Some(labels),
@@ -183,15 +203,7 @@ fn put(world: &mut World, manifest: Manifest, whose: Whose) -> bool {
     }
 }
 
-fn hold<T: PartialEq>(
-    kind: &mut Kind<T>,
-    name: ObjectName,
-    generation: i64,
-    whose: Whose,
-    spec: Result<Arc<T>, Arc<[String]>>,
-) -> bool {
-    let Whose { uid, seniority } = whose;
-    let held = Held { uid, generation, seniority, spec };
+fn hold<T: PartialEq>(kind: &mut Kind<T>, name: ObjectName, held: Held<T>) -> bool {
     kind.insert(name, held.clone()).as_ref() != Some(&held)
 }
 

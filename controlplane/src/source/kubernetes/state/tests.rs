@@ -163,6 +163,30 @@ fn an_object_that_cannot_be_read_says_so_until_it_can() {
 }
 
 #[test]
+fn what_a_status_keeps_comes_with_the_object_and_is_news_once() {
+    let mut cluster = Cluster::empty();
+    let mut bad = route("r", 2, "s");
+    bad["metadata"]["uid"] = json!("u");
+    bad["spec"]["rules"] = json!("none");
+    assert!(cluster.put(ROUTES, bad.clone()));
+    let held = |cluster: &Cluster| cluster.state.reading().world.routes.into_values().next().unwrap();
+    assert_eq!(held(&cluster).last_good, None);
+    // Conditions alone are no news, a form is: a replica that never saw it has it from here.
+    bad["status"] = json!({"observedGeneration": 2});
+    assert!(!cluster.put(ROUTES, bad.clone()));
+    bad["status"]["lastGood"] = json!({"generation": 1, "uid": "u", "spec": route("r", 1, "s")["spec"]});
+    assert!(cluster.put(ROUTES, bad.clone()));
+    assert!(!cluster.put(ROUTES, bad.clone()));
+    let kept = held(&cluster).last_good.unwrap();
+    assert_eq!((kept.generation, kept.spec.model_name.as_deref()), (1, Some("m")));
+    assert!(held(&cluster).spec.is_err(), "what it says now is not that");
+    let mut mended = route("r", 3, "s");
+    mended["metadata"]["uid"] = json!("u");
+    assert!(cluster.put(ROUTES, mended));
+    assert_eq!(held(&cluster).last_good, None);
+}
+
+#[test]
 fn fields_of_a_newer_release_are_passed_over() {
     let mut cluster = Cluster::empty();
     let mut newer = json!({"metadata": {"name": "s", "namespace": "d"}, "spec": {
