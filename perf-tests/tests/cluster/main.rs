@@ -16,6 +16,7 @@ mod definitions;
 mod faults;
 mod figures;
 mod fleet;
+mod network;
 #[allow(dead_code, reason = "the tests of the chart ask more of an object")]
 #[path = "../chart/object.rs"]
 mod object;
@@ -24,6 +25,7 @@ mod path;
 mod pods;
 mod program;
 mod replica;
+mod replicas;
 mod source;
 mod status;
 mod tokens;
