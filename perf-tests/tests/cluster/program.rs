@@ -151,6 +151,13 @@ impl Home {
         .await;
     }
 
+    /// An engine of model `chat` at this address.
+    pub fn engine(&self, name: &str, ip: &str, port: u16) -> Program {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        Program::start(&folder, "engine-sim", &[format!("--listen={ip}:{port}"), "--model=chat".to_owned()])
+    }
+
     pub fn api(&self, kind: &str, plural: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk_with_plural(
             &GroupVersionKind::gvk("networking.serving.volcano.sh", "v1alpha1", kind),
@@ -179,6 +186,14 @@ impl Home {
         pods.patch(name, &PatchParams::apply("tests").force(), &Patch::Apply(pod)).await.unwrap();
         let ready = json!([{"type": "Ready", "status": "True"}]);
         let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": ready}});
+        pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+
+    /// Says of a pod, as its kubelet does, that it is ready or not.
+    pub async fn pod_ready(&self, name: &str, ready: bool) {
+        let pods = Api::<Pod>::namespaced(self.admin.clone(), &self.namespace);
+        let ready = json!([{"type": "Ready", "status": if ready { "True" } else { "False" }}]);
+        let status = json!({"status": {"conditions": ready}});
         pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     }
 }
