@@ -363,8 +363,8 @@ fn writers(site: &Site) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn replicas_count_all_data_planes_and_one_that_dies_or_stops_changes_nothing() {
-    let name = "replicas::replicas_count_all_data_planes_and_one_that_dies_or_stops_changes_nothing";
+fn c07_replicas_count_all_data_planes_and_one_that_dies_or_stops_changes_nothing() {
+    let name = "replicas::c07_replicas_count_all_data_planes_and_one_that_dies_or_stops_changes_nothing";
     network::within(name, scenario);
 }
 
