@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
@@ -64,10 +66,18 @@ impl Drop for Program {
     }
 }
 
-/// Ports that are free at this moment.
+/// Ports that are free. They lie below those from which the kernel takes one for each connection that goes out (from 32768 on), so that none of
+/// these has one by the time that a program listens there.
 pub fn ports<const N: usize>() -> [u16; N] {
-    let open = [(); N].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    open.map(|listener| listener.local_addr().unwrap().port())
+    const PORTS: Range<u32> = 20_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = || {
+        // Test runs that go on at the same time begin at different places.
+        let n = std::process::id().wrapping_mul(101).wrapping_add(NEXT.fetch_add(1, Relaxed));
+        u16::try_from(PORTS.start + n % (PORTS.end - PORTS.start)).unwrap()
+    };
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    [(); N].map(|()| PORTS.map(|_| next()).find(free).expect("a free port"))
 }
 
 /// The status and the body of what is there, where anything answers.
