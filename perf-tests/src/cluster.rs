@@ -56,6 +56,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Builds its programs where that was not done before, for which the internet is needed.
+    pub fn prepare() -> Result<()> {
+        binaries::find_or_build().map(drop)
+    }
+
     /// Starts one and returns when the API server is ready, or with the end of the logs when it does not become so.
     pub fn start(parts: Parts) -> Result<Self> {
         let binaries = binaries::find_or_build()?;

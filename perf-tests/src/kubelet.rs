@@ -36,6 +36,7 @@ use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 
+pub use address::Network;
 pub use programs::{Program, Programs, built};
 
 use crate::cluster::Cluster;
@@ -100,10 +101,12 @@ pub struct Config {
     pub authority: PathBuf,
     /// Between restarts.
     pub back_off: BackOff,
+    /// What addresses pods have.
+    pub network: Network,
 }
 
 impl Config {
-    /// One node in zone `a`, fast back-off, and pods that ask the API server itself.
+    /// One node in zone `a`, fast back-off, pods on loopback that ask the API server itself.
     pub fn of(cluster: &Cluster, programs: Programs) -> Result<Self> {
         Ok(Self {
             kubeconfig: cluster.kubeconfig(),
@@ -112,6 +115,7 @@ impl Config {
             server: cluster.url()?,
             authority: cluster.authority(),
             back_off: BackOff::FAST,
+            network: Network::Loopback,
         })
     }
 }
@@ -207,7 +211,7 @@ async fn register(
     folder: PathBuf,
 ) -> Result<Vec<Rc<node::Node>>> {
     let client = crate::cluster::client(&config.kubeconfig).await?;
-    let block = Rc::new(address::Block::claim(std::process::id())?);
+    let block = Rc::new(address::Block::claim(config.network, std::process::id())?);
     let shared = Rc::new(sandbox::Shared { client, block, config, folder });
     let mut nodes = Vec::new();
     for (index, (spec, link)) in specs.into_iter().enumerate() {

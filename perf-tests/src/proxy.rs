@@ -9,6 +9,7 @@ mod history;
 mod rules;
 mod serve;
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -72,6 +73,11 @@ impl Proxy {
     /// How many such requests have come, those with faults among them.
     pub fn count(&self, when: &When) -> usize {
         self.state.rules().count(when)
+    }
+
+    /// The requests that change something which have come, those with faults among them, and how often each has.
+    pub fn writes(&self) -> BTreeMap<Asked, usize> {
+        self.state.rules().writes()
     }
 
     /// Ends every connection that there is, in the midst of whatever it does.

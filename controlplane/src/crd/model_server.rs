@@ -1,4 +1,5 @@
 //! ModelServer: a group of engines that serve the same model, and how they are to be treated.
+#![allow(dead_code, reason = "KubeSchema copies the struct, and of the copy no field is read that serde skips")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,7 +77,6 @@ pub struct ModelServerSpec {
     pub chat_template: Option<ChatTemplate>,
     /// What was found among the model's files where `chat_template` is absent. No part of the object: it is neither read nor written.
     #[serde(skip)]
-    #[allow(dead_code, reason = "the derived schema copies the struct and reads no field of the copy")]
     pub found_template: Option<Arc<ChatTemplate>>,
 }
 

@@ -3,7 +3,7 @@
 use http::{Method, Uri};
 
 /// As RBAC and the audit log call it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verb {
     /// One object.
     Get,
@@ -22,7 +22,7 @@ pub enum Verb {
 }
 
 /// A request in the words of the API.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Asked {
     /// What for.
     pub verb: Verb,
@@ -55,6 +55,11 @@ impl Asked {
         };
         let verb = verb(method, uri, name.is_some() || rest.is_empty());
         Self { verb, resource, namespace, name }
+    }
+
+    /// Whether it changes something.
+    pub fn writes(&self) -> bool {
+        !matches!(self.verb, Verb::Get | Verb::List | Verb::Watch)
     }
 }
 

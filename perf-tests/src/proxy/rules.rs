@@ -1,6 +1,6 @@
 //! Which request meets which fault.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::asked::{Asked, Verb};
@@ -62,6 +62,8 @@ pub struct When {
     pub resource: Option<String>,
     /// Of the request: one for all namespaces has none.
     pub namespace: Option<String>,
+    /// Of a single object. Such requests are counted if they write.
+    pub name: Option<String>,
     /// Only what changes something.
     pub writes: bool,
 }
@@ -77,10 +79,16 @@ impl When {
         Self { writes: true, ..Self::default() }
     }
 
+    /// All like this one.
+    pub fn like(asked: &Asked) -> Self {
+        let Asked { verb, resource, namespace, name } = asked.clone();
+        Self { verb: Some(verb), resource: Some(resource), namespace, name, writes: false }
+    }
+
     fn holds(&self, asked: &Asked) -> bool {
-        let Self { verb, resource, namespace, writes } = self;
-        let writes_not = matches!(asked.verb, Verb::Get | Verb::List | Verb::Watch);
-        !(*writes && writes_not)
+        let Self { verb, resource, namespace, name, writes } = self;
+        (!writes || asked.writes())
+            && name.as_ref().is_none_or(|name| asked.name.as_ref() == Some(name))
             && verb.is_none_or(|verb| verb == asked.verb)
             && resource.as_ref().is_none_or(|resource| *resource == asked.resource)
             && namespace.as_ref().is_none_or(|namespace| asked.namespace.as_ref() == Some(namespace))
@@ -103,7 +111,7 @@ pub enum Often {
 #[derive(Debug, Default)]
 pub(super) struct Rules {
     rules: Vec<Rule>,
-    /// How many, without the names of objects.
+    /// How many. Of requests that only read the names of objects are left out.
     seen: HashMap<Asked, usize>,
 }
 
@@ -147,7 +155,13 @@ impl Rules {
     }
 
     pub(super) fn saw(&mut self, asked: &Asked) {
-        *self.seen.entry(Asked { name: None, ..asked.clone() }).or_default() += 1;
+        let name = asked.name.clone().filter(|_| asked.writes());
+        *self.seen.entry(Asked { name, ..asked.clone() }).or_default() += 1;
+    }
+
+    pub(super) fn writes(&self) -> BTreeMap<Asked, usize> {
+        let writes = self.seen.iter().filter(|(asked, _)| asked.writes());
+        writes.map(|(asked, count)| (asked.clone(), *count)).collect()
     }
 
     pub(super) fn count(&self, when: &When) -> usize {
@@ -197,6 +211,21 @@ mod tests {
         rules.lift(id);
         assert_eq!(rules.meet(&asked(Verb::Watch, "pods"), Scope::Event), None);
         assert_eq!(rules.hits(id), 1);
+    }
+
+    #[test]
+    fn writes_are_counted_by_object_and_a_fault_may_be_of_one_object() {
+        let mut rules = Rules::default();
+        let named = |verb, name: &str| Asked { name: Some(name.to_owned()), ..asked(verb, "pods") };
+        let (get, one, other) = (named(Verb::Get, "one"), named(Verb::Patch, "one"), named(Verb::Patch, "other"));
+        for asked in [&get, &one, &one, &other] {
+            rules.saw(asked);
+        }
+        assert_eq!(rules.writes(), [(one.clone(), 2), (other.clone(), 1)].into());
+        assert_eq!(rules.count(&When::like(&one)), 2);
+        rules.inject(When::like(&one), Fault::Cut, Often::Nth(2));
+        let met = [&one, &other, &get, &one].map(|asked| rules.meet(asked, Scope::Request));
+        assert_eq!(met, [None, None, None, Some(Fault::Cut)]);
     }
 
     #[test]

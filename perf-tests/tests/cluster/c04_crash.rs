@@ -1,4 +1,7 @@
-//! C4: the control plane dies right after any of its writes, and the next one goes on where it was.
+//! C4: the control plane dies right after a write, once for each object that it writes and way to write it, and the next one goes on
+//! where it was.
+
+use std::collections::BTreeSet;
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -7,7 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 use perf_tests::cluster::Cluster;
-use perf_tests::proxy::{Fault, Often, When};
+use perf_tests::proxy::{Asked, Fault, Often, Verb, When};
 
 use crate::c08_webhook::{flags, install, wrong};
 use crate::program::{Home, Program, route, server};
@@ -78,23 +81,51 @@ async fn of(events: &Api<Event>, name: &str) -> Vec<String> {
     about.filter_map(|event| event.reason).collect()
 }
 
+/// A write as another home's program does it.
+fn moved(write: &Asked, from: &Home, to: &Home) -> When {
+    let there = |text: &Option<String>| text.as_ref().map(|text| text.replace(&from.namespace, &to.namespace));
+    When::like(&Asked { namespace: there(&write.namespace), name: there(&write.name), ..write.clone() })
+}
+
+/// Each object that a program writes at all, until all is there and all is said, and by which verb.
+async fn writes() -> (Home, Vec<Asked>) {
+    let home = home().await;
+    let control = start(&home);
+    until_whole(&home).await;
+    let events = Api::<Event>::namespaced(home.admin.clone(), &home.namespace);
+    until("the warning", async || !of(&events, "bad").await.is_empty()).await;
+    let renewed = When::of(Verb::Update, "leases");
+    until("a lease that was renewed", async || home.proxy.count(&renewed) > 0).await;
+    control.kill();
+    let writes = home.proxy.writes();
+    for (write, times) in &writes {
+        println!("{times} times {:?} {} {}", write.verb, write.resource, write.name.as_deref().unwrap_or_default());
+    }
+    (home, writes.into_keys().collect())
+}
+
 #[tokio::test]
 async fn c04_killed_after_any_of_its_writes_the_next_one_goes_on_where_it_was() {
-    let undisturbed = home().await;
-    let control = start(&undisturbed);
-    until_whole(&undisturbed).await;
-    let events = Api::<Event>::namespaced(undisturbed.admin.clone(), &undisturbed.namespace);
-    until("the warning", async || !of(&events, "bad").await.is_empty()).await;
-    let writes = undisturbed.proxy.count(&When::writes());
-    control.kill();
-    println!("{writes} writes until all is there");
-    assert!(writes >= 9, "two Secrets, two bundles, a Lease, three statuses and an event are more than {writes}");
-    let crashes = stream::iter(1..=writes).map(|nth| async move {
+    let (undisturbed, writes) = writes().await;
+    let kinds: BTreeSet<_> = writes.iter().map(|write| write.resource.as_str()).collect();
+    let known = [
+        "configmaps",
+        "events",
+        "leases",
+        "modelroutes",
+        "modelroutes/status",
+        "modelservers/status",
+        "secrets",
+        "validatingwebhookconfigurations",
+    ];
+    assert_eq!(kinds, known.into(), "what it writes");
+    let (undisturbed, writes) = (&undisturbed, &writes);
+    let crashes = stream::iter(writes).map(|write| async move {
         let home = home().await;
-        home.proxy.inject(When::writes(), Fault::LastAnswer, Often::Nth(nth as u32));
+        home.proxy.inject(moved(write, undisturbed, &home), Fault::LastAnswer, Often::First(1));
         let control = start(&home);
         // The write is done by then.
-        until("the write after which it dies", async || home.proxy.is_away()).await;
+        until(&format!("the write after which it dies, {write:?}"), async || home.proxy.is_away()).await;
         control.kill();
         home.proxy.set_away(false);
         let _next = start(&home);

@@ -130,7 +130,7 @@ async fn a_watcher_whose_connection_is_cut_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn c02_an_event_that_is_lost_is_made_good_by_the_list_after_a_410() {
+async fn an_event_that_is_lost_is_made_good_by_the_list_after_a_410() {
     let mut scene = Scene::new(Cluster::shared(), "lost").await;
     scene.sees("a", "1").await;
     let lost = scene.proxy.inject(watches(), Fault::LoseEvent, Often::First(1));

@@ -5,7 +5,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use perf_tests::cluster::Cluster;
 use serde_json::{Value, json};
 
-use crate::c01_away::Proxy;
+use crate::data_plane::DataPlane;
 use crate::program::{Home, Program, ports, route, server};
 use crate::wait::until;
 
@@ -41,7 +41,7 @@ async fn the_last_good_form_of_a_broken_route_outlives_both_planes_and_goes_once
     home.pod("one", "chat", ADDRESS).await;
     home.apply(&on("{prefix: /v1}")).await;
     let control = home.control(&[]);
-    let mut proxy = Proxy::start(&home, "proxy");
+    let mut proxy = DataPlane::start(&home, "proxy");
     proxy.until_ready().await;
     until("an answer", async || proxy.ask("chat").await == 200).await;
     accepted(&home, 1, "Accepted").await;

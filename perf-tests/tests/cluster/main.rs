@@ -4,27 +4,35 @@
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
 mod c01_away;
+mod c02_gap;
 mod c04_crash;
 mod c08_webhook;
+mod c10_rollout;
+mod c13_refused;
 mod c16_rights;
 mod chart;
 mod controllers;
 #[path = "../../../controlplane/tests/it/corpus.rs"]
 mod corpus;
 mod crds;
+mod data_plane;
 mod definitions;
 mod faults;
 mod figures;
 mod fleet;
 mod last_good;
+mod network;
 #[allow(dead_code, reason = "the tests of the chart ask more of an object")]
 #[path = "../chart/object.rs"]
 mod object;
 mod objects;
+mod older;
 mod path;
 mod pods;
 mod program;
+mod published;
 mod replica;
+mod replicas;
 mod source;
 mod status;
 mod tokens;

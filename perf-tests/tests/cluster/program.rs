@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
@@ -64,10 +66,18 @@ impl Drop for Program {
     }
 }
 
-/// Ports that are free at this moment.
+/// Ports that are free. They lie below those from which the kernel takes one for each connection that goes out (from 32768 on), so that none of
+/// these has one by the time that a program listens there.
 pub fn ports<const N: usize>() -> [u16; N] {
-    let open = [(); N].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    open.map(|listener| listener.local_addr().unwrap().port())
+    const PORTS: Range<u32> = 20_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = || {
+        // Test runs that go on at the same time begin at different places.
+        let n = std::process::id().wrapping_mul(101).wrapping_add(NEXT.fetch_add(1, Relaxed));
+        u16::try_from(PORTS.start + n % (PORTS.end - PORTS.start)).unwrap()
+    };
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    [(); N].map(|()| PORTS.map(|_| next()).find(free).expect("a free port"))
 }
 
 /// The status and the body of what is there, where anything answers.
@@ -151,6 +161,13 @@ impl Home {
         .await;
     }
 
+    /// An engine of model `chat` at this address.
+    pub fn engine(&self, name: &str, ip: &str, port: u16) -> Program {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        Program::start(&folder, "engine-sim", &[format!("--listen={ip}:{port}"), "--model=chat".to_owned()])
+    }
+
     pub fn api(&self, kind: &str, plural: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk_with_plural(
             &GroupVersionKind::gvk("networking.serving.volcano.sh", "v1alpha1", kind),
@@ -179,6 +196,14 @@ impl Home {
         pods.patch(name, &PatchParams::apply("tests").force(), &Patch::Apply(pod)).await.unwrap();
         let ready = json!([{"type": "Ready", "status": "True"}]);
         let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": ready}});
+        pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+
+    /// Says of a pod, as its kubelet does, that it is ready or not.
+    pub async fn pod_ready(&self, name: &str, ready: bool) {
+        let pods = Api::<Pod>::namespaced(self.admin.clone(), &self.namespace);
+        let ready = json!([{"type": "Ready", "status": if ready { "True" } else { "False" }}]);
+        let status = json!({"status": {"conditions": ready}});
         pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     }
 }

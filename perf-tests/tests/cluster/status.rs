@@ -167,6 +167,13 @@ async fn wait(what: String, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Waits until it leads or follows.
+async fn stands(replica: &Replica, how: &str, holds: impl Fn(&Leadership) -> bool) {
+    let mut leadership = replica.leadership.clone();
+    let in_time = tokio::time::timeout(DEADLINE, leadership.wait_for(|told| holds(told))).await;
+    drop(in_time.unwrap_or_else(|_| panic!("{how}: not within {DEADLINE:?}")).unwrap());
+}
+
 #[tokio::test]
 async fn statuses_and_mistakes_show_where_people_look() {
     let mut site = Site::new("status").await;
@@ -229,8 +236,7 @@ async fn a_status_that_says_it_already_is_not_written_by_the_next_leader_either(
     let stopped = Instant::now();
     drop(first);
     let second = site.replica("b", 15);
-    let mut leadership = second.leadership.clone();
-    leadership.wait_for(|told| matches!(told, Leadership::Leads { .. })).await.unwrap();
+    stands(&second, "leads", |told| matches!(told, Leadership::Leads { .. })).await;
     // It was let go of, and so not waited for.
     assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
     site.publish(&[&second]).await;
@@ -253,7 +259,7 @@ async fn c07_a_leader_that_was_stopped_amid_edits_writes_nothing_when_it_wakes()
         site.routes.create(&route(name, "s", "/v1/.*")).await.unwrap();
     }
     let a = site.replica("a", 4);
-    a.leadership.clone().wait_for(|told| matches!(told, Leadership::Leads { .. })).await.unwrap();
+    stands(&a, "leads", |told| matches!(told, Leadership::Leads { .. })).await;
     let b = site.replica("b", 4);
     site.publish(&[&a, &b]).await;
     for name in &names {
@@ -262,7 +268,7 @@ async fn c07_a_leader_that_was_stopped_amid_edits_writes_nothing_when_it_wakes()
     edit(&mut site, &names, 2, &[&a, &b]).await;
     // Amid its writes.
     let thaw = a.freeze();
-    b.leadership.clone().wait_for(|told| matches!(told, Leadership::Leads { .. })).await.unwrap();
+    stands(&b, "leads", |told| matches!(told, Leadership::Leads { .. })).await;
     edit(&mut site, &names, 3, &[&a, &b]).await;
     for name in &names {
         site.observed(name, 3).await;
@@ -272,7 +278,7 @@ async fn c07_a_leader_that_was_stopped_amid_edits_writes_nothing_when_it_wakes()
     for name in &names {
         site.observed(name, 4).await;
     }
-    a.leadership.clone().wait_for(|told| matches!(told, Leadership::Follows { leader: Some(_) })).await.unwrap();
+    stands(&a, "follows", |told| matches!(told, Leadership::Follows { leader: Some(_) })).await;
     assert!(matches!(*b.leadership.borrow(), Leadership::Leads { .. }));
     drop((a, b));
     let writes = writes(&site).await;
