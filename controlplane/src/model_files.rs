@@ -23,6 +23,10 @@ use crate::world::{LastGood, World};
 const MOST_FILE_BYTES: u64 = 16 << 20;
 /// Bytes of a template and of one of its variables, as the definition of ModelServer has them.
 const MOST: (usize, usize) = (131_072, 256);
+/// Variables of a template.
+const MOST_TOKENS: usize = 64;
+/// Models that are looked for: looking is done between two builds.
+const MOST_MODELS: usize = 1_024;
 const FILES: [&str; 2] = ["chat_template.jinja", "tokenizer_config.json"];
 
 /// Of both files: when each was written, and its bytes.
@@ -71,6 +75,9 @@ impl Templates {
         asked: &mut HashSet<String>,
     ) -> Option<Arc<ModelServerSpec>> {
         let model = wanting(spec)?;
+        if !self.known.contains_key(model) && self.known.len() >= MOST_MODELS {
+            return None;
+        }
         asked.insert(model.to_owned());
         let look = || (stamp(folder, model), read(folder, model));
         let (_, found) = self.known.entry(model.to_owned()).or_insert_with(look);
@@ -140,6 +147,12 @@ fn of_texts(template: Option<String>, config: Option<String>) -> Result<Option<C
     let tokens: BTreeMap<String, String> =
         members.filter(|(name, _)| name.ends_with("_token")).filter_map(token).collect();
     let adds_bos = config.get("add_bos_token").and_then(Value::as_bool) == Some(true);
+    if tokens.len() > MOST_TOKENS {
+        return Err(format!(
+            "tokenizer_config.json: {} texts of tokens, up to {MOST_TOKENS} are allowed",
+            tokens.len()
+        ));
+    }
     let prompt_prefix = tokens.get("bos_token").filter(|_| adds_bos).cloned().unwrap_or_default();
     Ok(Some(ChatTemplate { template, tokens, prompt_prefix }))
 }

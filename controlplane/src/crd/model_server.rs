@@ -269,7 +269,8 @@ pub struct ModelServerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_planes: Option<Programming>,
     /// The form that was good before a later one that is refused, and is in force meanwhile, also after a restart of the control plane.
-    /// It is here only while that is so; one larger than 64 KiB is not kept. Written by the control plane.
+    /// It is here only while that is so; one larger than 64 KiB is not kept. Written by the control plane:
+    /// who else may write statuses chooses thereby what is in force of a refused object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_good: Option<LastGoodForm>,
 }

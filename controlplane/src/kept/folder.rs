@@ -39,7 +39,8 @@ impl Folder {
         let said = |error: io::Error| format!("{}: {error}", path.display());
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(said)?;
         // However it was typed.
-        let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned()).to_string_lossy().into_owned();
+        // Not what it leads to: a link that turns, as those of checkouts and ConfigMaps do, is the same place all the time.
+        let root = std::path::absolute(root).map_err(said)?.to_string_lossy().into_owned();
         let mut folder = Self { path: path.to_owned(), root, held: BTreeMap::new() };
         let (mut forms, mut room) = (Forms::new(), MAX_BYTES);
         for listed in fs::read_dir(path).map_err(said)?.take(MAX_ENTRIES) {
@@ -56,13 +57,13 @@ impl Folder {
 
     fn take(&mut self, name: String, room: &mut u64, forms: &mut Forms) {
         let path = self.path.join(&name);
-        let read = read(&path, *room).map_err(|error| error.to_string()).and_then(|bytes| {
-            *room -= bytes.len() as u64;
-            Ok((format::decode(&bytes)?, xxh3_128(&bytes)))
-        });
+        let read = read(&path, *room)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| Ok((format::decode(&bytes)?, xxh3_128(&bytes), bytes.len() as u64)));
         match read {
-            Ok((Entry { root, .. }, _)) if root != self.root => {}
-            Ok((Entry { root: _, file, objects }, digest)) => {
+            Ok((Entry { root, .. }, ..)) if root != self.root => {}
+            Ok((Entry { root: _, file, objects }, digest, size)) => {
+                *room -= size;
                 self.held.insert(name, Some(digest));
                 let read = objects.into_iter().filter_map(|object| form(&file, object)).collect();
                 forms.insert(file.into(), read);
@@ -81,10 +82,9 @@ impl Folder {
         for (file, objects) in wanted {
             let Some(bytes) = format::encode(&self.root, file, objects) else { continue };
             if bytes.len() as u64 > room {
-                let error =
-                    format!("more than {MAX_BYTES} bytes: nothing is kept of {} and what follows", file.display());
+                let error = format!("more than {MAX_BYTES} bytes: nothing is kept of {}", file.display());
                 done = done.and(Err(io::Error::other(error)));
-                break;
+                continue;
             }
             room -= bytes.len() as u64;
             let (name, digest) = (name(&self.root, file), xxh3_128(&bytes));

@@ -1,6 +1,7 @@
 //! Real files, and lives of a process one after the other.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -316,6 +317,22 @@ fn two_directories_of_manifests_may_share_a_folder() {
     assert!(forms.is_empty(), "{forms:?}");
     folder.bring(&wanted::Wanted::new()).unwrap();
     assert_eq!(one.after_a_restart(), "default/a:1");
+}
+
+#[test]
+fn a_root_that_is_a_link_may_turn_to_another_revision() {
+    let bench = Bench::of(&[("a.yaml", &route("a", 1))]);
+    let revision = |name: &str| bench.dir.path().join(name);
+    fs::rename(bench.manifests(), revision("1")).unwrap();
+    symlink("1", bench.manifests()).unwrap();
+    let mut first = bench.start();
+    bench.write("a.yaml", &route("a", 0));
+    first.look();
+    fs::create_dir(revision("2")).unwrap();
+    fs::copy(revision("1").join("a.yaml"), revision("2").join("a.yaml")).unwrap();
+    fs::remove_file(bench.manifests()).unwrap();
+    symlink("2", bench.manifests()).unwrap();
+    assert_eq!(bench.after_a_restart(), "default/a:1");
 }
 
 #[test]

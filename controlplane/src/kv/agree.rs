@@ -21,6 +21,8 @@ use crate::engine::{Reply, ScrapeError, post};
 const ANSWER: Duration = Duration::from_secs(2);
 /// After each try but the last one.
 pub(crate) const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+/// Refusals that mean: not now.
+const LATER: [u16; 3] = [408, 425, 429];
 /// Templates may write the date, which need not be the engine's: its clock may be in another zone.
 const DAYS: [i64; 3] = [0, -86_400, 86_400];
 /// Bytes of text that are shown before a difference and from there on.
@@ -52,6 +54,8 @@ pub enum Agreement {
     Unasked,
     /// It writes what is looked for.
     Same,
+    /// It has not answered, and why; it is asked again.
+    Unanswered(String),
     /// It cannot be asked, and why.
     Unchecked(String),
     /// It writes something else, and what.
@@ -64,6 +68,7 @@ impl Agreement {
         match self {
             Self::Unasked => "unasked",
             Self::Same => "same",
+            Self::Unanswered(_) => "unanswered",
             Self::Unchecked(_) => "unchecked",
             Self::Differs(_) => "differs",
         }
@@ -72,7 +77,7 @@ impl Agreement {
     /// Why it is not the same.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Unchecked(why) | Self::Differs(why) => Some(why),
+            Self::Unanswered(why) | Self::Unchecked(why) | Self::Differs(why) => Some(why),
             Self::Unasked | Self::Same => None,
         }
     }
@@ -148,7 +153,7 @@ impl Question {
     }
 }
 
-/// Asks an engine a few times. One that has no such page, or refuses the question, is not checked.
+/// Asks an engine a few times, which is all that it is waited for: it may be too busy to answer. One that has no such page, or refuses the question, is not checked.
 pub(crate) async fn agree(
     address: SocketAddr,
     question: &Question,
@@ -160,14 +165,14 @@ pub(crate) async fn agree(
         let answer = timeout(ANSWER, post(address, "/tokenize", question.body.clone())).await;
         let failed = match answer.map(|answer| answer.and_then(Reply::ok)) {
             Ok(Ok(text)) => return question.judge(&text, vocabulary),
-            Ok(Err(ScrapeError::Status(status))) if status.is_client_error() => {
+            Ok(Err(ScrapeError::Status(status))) if status.is_client_error() && !LATER.contains(&status.as_u16()) => {
                 return Agreement::Unchecked(format!("the engine's /tokenize answers {status}"));
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it has not answered in time".to_owned(),
         };
         let Some(pause) = pauses.next() else {
-            return Agreement::Unchecked(format!("the engine's /tokenize cannot be asked: {failed}"));
+            return Agreement::Unanswered(format!("the engine's /tokenize cannot be asked: {failed}"));
         };
         sleep(jittered(*pause, random())).await;
     }

@@ -16,7 +16,7 @@ use crate::kv::trust::Counts;
 /// What becomes of an endpoint's events, see [`crate::kv::supervise::State::word`].
 const STATES: &[&str] = &["begun", "unread", "silent", "differs", "fault", "heard"];
 /// Whether an engine writes chats as data planes do, see [`crate::kv::agree::Agreement::word`].
-const CHATS: &[&str] = &["unasked", "same", "unchecked", "differs"];
+const CHATS: &[&str] = &["unasked", "same", "unanswered", "unchecked", "differs"];
 /// How far a rank can be relied on.
 const TRUSTS: &[&str] = &["cold", "replaying", "trusted", "gapped"];
 

@@ -83,6 +83,9 @@ fn files_without_a_template_or_that_cannot_be_read_give_none() {
     check(&[("org/name/tokenizer_config.json", "no JSON")], None);
     check(&[("org/name/tokenizer_config.json", r#"{"chat_template": 7}"#)], None);
     check(&[("org/name/chat_template.jinja", "")], None);
+    let tokens: Vec<String> = (0..65).map(|n| format!(r#""t{n}_token": "x""#)).collect();
+    let too_many = format!(r#"{{"chat_template": "C", {}}}"#, tokens.join(", "));
+    check(&[("org/name/tokenizer_config.json", &too_many)], None);
     check(&[("org/name/chat_template.jinja", &"x".repeat(131_073))], None);
     check(&[("org/other/chat_template.jinja", "J")], None);
 }

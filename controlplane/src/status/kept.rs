@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Error;
 use serde_json::{Value, json};
 
@@ -10,21 +11,22 @@ use crate::publish::{Fallback, GoodForm};
 /// Its name in a status.
 pub(super) const FIELD: &str = "lastGood";
 
-/// Whether it is of the object of this UID.
-pub(super) fn is_own(kept: &Value, uid: Option<&str>) -> bool {
-    uid.is_some_and(|uid| kept["uid"] == *uid)
+/// Whether it is a form of this very object, and none that is yet to come. Whatever else is there means nothing, and is in nobody's way.
+pub(super) fn is_own(kept: &Value, object: &ObjectMeta) -> bool {
+    let own = object.uid.as_deref().is_some_and(|uid| kept["uid"] == *uid);
+    own && kept["generation"].as_i64().is_some_and(|generation| Some(generation) <= object.generation)
 }
 
 /// What a status is to keep that kept `before`; none where it is to keep nothing. What it keeps already stays to the letter, whoever
 /// wrote it, unless a later form takes its place.
-pub(super) fn form(fallback: &Fallback, before: &Value, uid: Option<&str>) -> Option<Value> {
-    let there = Some(&before[FIELD]).filter(|kept| is_own(kept, uid));
+pub(super) fn form(fallback: &Fallback, before: &Value, object: &ObjectMeta) -> Option<Value> {
+    let there = Some(&before[FIELD]).filter(|kept| is_own(kept, object));
     let is_older = |good: &Arc<GoodForm>| there.is_none_or(|kept| kept["generation"].as_i64() < Some(good.generation));
     match fallback {
         Fallback::Unneeded | Fallback::TooLarge(_) => None,
         Fallback::Kept(good) if is_older(good) => {
             let GoodForm { generation, spec } = &**good;
-            Some(json!({"generation": generation, "uid": uid?, "spec": spec}))
+            Some(json!({"generation": generation, "uid": object.uid.as_ref()?, "spec": spec}))
         }
         Fallback::Kept(_) | Fallback::Missing => there.cloned(),
     }
@@ -59,7 +61,8 @@ mod tests {
     fn check(fallback: &Fallback, before: Option<(i64, &str)>, expected: Option<(i64, &str)>) {
         let kept = |(generation, uid)| json!({"generation": generation, "uid": uid, "spec": {"by": "another"}});
         let before = json!({"lastGood": before.map(kept)});
-        let form = form(fallback, &before, Some("u"));
+        let object = ObjectMeta { uid: Some("u".into()), generation: Some(5), ..ObjectMeta::default() };
+        let form = form(fallback, &before, &object);
         let found =
             form.as_ref().map(|kept| (kept["generation"].as_i64().unwrap(), kept["spec"]["by"].as_str().unwrap()));
         assert_eq!(found, expected, "{fallback:?} {before}");
@@ -73,6 +76,7 @@ mod tests {
         check(&good(3), Some((3, "u")), Some((3, "another")));
         check(&good(3), Some((4, "u")), Some((4, "another")));
         check(&good(3), Some((4, "another object's")), Some((3, "us")));
+        check(&good(3), Some((1_000, "u")), Some((3, "us")));
         check(&Fallback::Missing, Some((2, "u")), Some((2, "another")));
         check(&Fallback::Missing, Some((2, "another object's")), None);
         check(&Fallback::Missing, None, None);
@@ -82,7 +86,8 @@ mod tests {
 
     #[test]
     fn without_a_uid_nothing_is_kept() {
-        assert_eq!(form(&good(3), &json!({"lastGood": {"generation": 2}}), None), None);
+        let object = ObjectMeta { generation: Some(5), ..ObjectMeta::default() };
+        assert_eq!(form(&good(3), &json!({"lastGood": {"generation": 2}}), &object), None);
     }
 
     #[test]

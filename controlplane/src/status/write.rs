@@ -87,7 +87,7 @@ impl Statuses {
         }
         let before = &object.data["status"];
         let mut status = wanted.status(before, Timestamp::now());
-        if let Some(form) = kept::form(fallback, before, object.metadata.uid.as_deref()) {
+        if let Some(form) = kept::form(fallback, before, &object.metadata) {
             status[kept::FIELD] = form;
         }
         if !leads() {
@@ -112,7 +112,7 @@ impl Statuses {
 fn says(kind: Kind, object: &DynamicObject) -> Option<Says> {
     let status = &object.data["status"];
     let says = Says::read(status, conditions(kind))?;
-    let own = kept::is_own(&status[kept::FIELD], object.metadata.uid.as_deref());
+    let own = kept::is_own(&status[kept::FIELD], &object.metadata);
     Some(Says { last_good: says.last_good.filter(|_| own), ..says })
 }
 

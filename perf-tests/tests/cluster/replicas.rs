@@ -178,10 +178,14 @@ impl Replica {
     }
 }
 
-/// The process of a pod, by where it listens: each is a child of this process.
+/// The process of a pod, by where it listens: in this network, for each run of this test has the same addresses.
 fn process_of(ip: &str) -> Pid {
     let wanted = format!("--listen={ip}:15010");
+    let network = std::fs::read_link("/proc/self/ns/net").unwrap();
     let is_it = |process: &u32| {
+        if std::fs::read_link(format!("/proc/{process}/ns/net")).ok().as_ref() != Some(&network) {
+            return false;
+        }
         let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
         line.split(|byte| *byte == 0).any(|argument| argument == wanted.as_bytes())
     };

@@ -130,6 +130,6 @@ async fn an_engine_that_fails_is_asked_three_times() {
     assert_eq!(agree(address, &question("{{ 'ab' }}"), &vocabulary, &AT_ONCE).await, Agreement::Same);
     assert_eq!(serving.await.unwrap(), 3);
     let (address, serving) = engine(&[("500 No", ""); 3]).await;
-    assert_eq!(agree(address, &question("{{ 'ab' }}"), &vocabulary, &AT_ONCE).await.word(), "unchecked");
+    assert_eq!(agree(address, &question("{{ 'ab' }}"), &vocabulary, &AT_ONCE).await.word(), "unanswered");
     assert_eq!(serving.await.unwrap(), 3);
 }

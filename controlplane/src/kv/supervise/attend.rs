@@ -141,7 +141,8 @@ impl Post {
     }
 
     /// Follows its ranks until it says that it publishes otherwise.
-    async fn hear(&self, Prepared { reading, told, chats }: Prepared) {
+    async fn hear(&self, Prepared { reading, told, mut chats }: Prepared) {
+        let (model, vocabulary) = (reading.model.clone(), reading.vocabulary.clone());
         let seat = Seat {
             key: self.key.clone(),
             model: reading.model.clone(),
@@ -153,7 +154,7 @@ impl Post {
         let mut followers = JoinSet::new();
         let statuses = told.publishers.iter().map(|publisher| self.follow(publisher, &mut followers)).collect();
         self.board.set(&self.key, self.wanted.model.as_deref(), State::Heard, statuses);
-        self.board.agree(&self.key, chats);
+        self.board.agree(&self.key, chats.clone());
         loop {
             sleep(jittered(AGAIN, random())).await;
             match self.ask().await {
@@ -161,6 +162,13 @@ impl Post {
                 // It cannot be asked now; whether it can be heard its followers know.
                 Err(State::Fault(_)) => {}
                 Ok(_) | Err(_) => break,
+            }
+            if let Agreement::Unanswered(_) = chats {
+                chats = self.chats(&model, &vocabulary).await;
+                if let Agreement::Differs(_) = chats {
+                    break;
+                }
+                self.board.agree(&self.key, chats.clone());
             }
         }
         followers.shutdown().await;
