@@ -123,21 +123,22 @@ struct Staff {
     heard: mpsc::Sender<Heard>,
     next: Numbers,
     tasks: JoinSet<()>,
-    attended: BTreeMap<EndpointKey, (Wanted, RankId, AbortHandle)>,
+    attended: BTreeMap<EndpointKey, (watch::Sender<Wanted>, RankId, AbortHandle)>,
 }
 
 impl Staff {
-    /// Those that are gone, or are another now, are heard no longer; new ones are.
+    /// Those that are gone, or are another now, are heard no longer; new ones are; others learn how chats are written for them.
     fn follow(&mut self, round: &Round) {
         let mut wanted = wanted(&round.snapshot);
         let gone: Vec<EndpointKey> = self
             .attended
             .iter()
-            .filter(|(key, (known, ..))| wanted.get(*key) != Some(known))
+            .filter(|(key, (known, ..))| !wanted.get(*key).is_some_and(|now| now.is_as(&known.borrow())))
             .map(|(key, _)| key.clone())
             .collect();
         for key in gone {
             if let Some((known, rank, task)) = self.attended.remove(&key) {
+                let known = known.borrow();
                 task.abort();
                 self.ears.let_go(rank);
                 // One that is only asked anew stays on the lane, for data planes have to be told that it is forgotten.
@@ -148,13 +149,23 @@ impl Staff {
                 self.supervision.board.remove(&key);
             }
         }
-        wanted.retain(|key, _| !self.attended.contains_key(key));
+        wanted.retain(|key, now| {
+            let Some((known, ..)) = self.attended.get(key) else { return true };
+            known.send_if_modified(|known| {
+                let other = known != now;
+                known.clone_from(now);
+                other
+            });
+            false
+        });
         for (key, wanted) in wanted {
             let rank = self.next.next();
             self.ears.expect(rank);
+            let (known, newest) = watch::channel(wanted.clone());
             let post = attend::Post {
                 key: key.clone(),
                 wanted: wanted.clone(),
+                newest,
                 rank,
                 numbers: self.next.clone(),
                 heard: self.heard.clone(),
@@ -163,7 +174,7 @@ impl Staff {
                 board: self.supervision.board.clone(),
             };
             let task = self.tasks.spawn(attend::attend(post));
-            self.attended.insert(key, (wanted, rank, task));
+            self.attended.insert(key, (known, rank, task));
         }
         // Those that were ended are let go of.
         while self.tasks.try_join_next().is_some() {}

@@ -36,6 +36,8 @@ const BLOCKS: (u64, u64) = (1 << 20, 1 << 23);
 pub(super) struct Post {
     pub(super) key: EndpointKey,
     pub(super) wanted: Wanted,
+    /// The same, where chats are written by other templates by now.
+    pub(super) newest: watch::Receiver<Wanted>,
     pub(super) rank: RankId,
     pub(super) numbers: Numbers,
     pub(super) heard: mpsc::Sender<Heard>,
@@ -53,7 +55,7 @@ struct Prepared {
 }
 
 /// Attends to an endpoint until it is ended.
-pub(super) async fn attend(post: Post) {
+pub(super) async fn attend(mut post: Post) {
     let (mut pause, mut before) = (RETRY.0, None);
     loop {
         post.board.set(&post.key, post.wanted.model.as_deref(), State::Begun, Vec::new());
@@ -84,11 +86,22 @@ pub(super) async fn attend(post: Post) {
             &post.key,
             if let State::Differs(why) = state { Agreement::Differs(why) } else { Agreement::Unasked },
         );
-        sleep(jittered(wait, random())).await;
+        post.rest(jittered(wait, random())).await;
     }
 }
 
 impl Post {
+    /// Waits so long, or until chats are written otherwise, which it then knows and says.
+    async fn rest(&mut self, time: Duration) -> bool {
+        tokio::select! {
+            () = sleep(time) => false,
+            Ok(()) = self.newest.changed() => {
+                self.wanted = self.newest.borrow_and_update().clone();
+                true
+            }
+        }
+    }
+
     async fn prepare(&self) -> Result<Prepared, State> {
         let Wanted { model, fleet_seed, .. } = &self.wanted;
         let Some(model) = model.clone() else {
@@ -141,7 +154,7 @@ impl Post {
     }
 
     /// Follows its ranks until it says that it publishes otherwise.
-    async fn hear(&self, Prepared { reading, told, mut chats }: Prepared) {
+    async fn hear(&mut self, Prepared { reading, told, mut chats }: Prepared) {
         let (model, vocabulary) = (reading.model.clone(), reading.vocabulary.clone());
         let seat = Seat {
             key: self.key.clone(),
@@ -156,14 +169,14 @@ impl Post {
         self.board.set(&self.key, self.wanted.model.as_deref(), State::Heard, statuses);
         self.board.agree(&self.key, chats.clone());
         loop {
-            sleep(jittered(AGAIN, random())).await;
+            let rewritten = self.rest(jittered(AGAIN, random())).await;
             match self.ask().await {
                 Ok(now) if now == told => {}
                 // It cannot be asked now; whether it can be heard its followers know.
                 Err(State::Fault(_)) => {}
                 Ok(_) | Err(_) => break,
             }
-            if let Agreement::Unanswered(_) = chats {
+            if rewritten || matches!(chats, Agreement::Unanswered(_)) {
                 chats = self.chats(&model, &vocabulary).await;
                 if let Agreement::Differs(_) = chats {
                     break;

@@ -28,6 +28,15 @@ pub struct Wanted {
     pub fleet_seed: u64,
 }
 
+impl Wanted {
+    /// Whether it is what it was, but perhaps for how chats are written for it: what it caches does not depend on that.
+    pub fn is_as(&self, before: &Self) -> bool {
+        let Self { handle, address, engine, model, templates: _, cache_tokens, fleet_seed } = self;
+        (handle, address, engine, model) == (&before.handle, &before.address, &before.engine, &before.model)
+            && (cache_tokens, fleet_seed) == (&before.cache_tokens, &before.fleet_seed)
+    }
+}
+
 /// By endpoint; Triton and TorchServe publish nothing.
 pub fn wanted(snapshot: &Snapshot) -> BTreeMap<EndpointKey, Wanted> {
     let asked = asked(snapshot);
