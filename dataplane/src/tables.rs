@@ -5,13 +5,13 @@
 mod fleet;
 mod kv;
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use ahash::AHashSet;
 use api::id::EndpointKey;
 use api::kv::Digests;
 use api::snapshot::{Snapshot, Version};
@@ -29,8 +29,8 @@ pub use fleet::{Heard, News};
 pub use kv::KvStats;
 
 /// Between two looks at the rings: while marks come, and while none do. A core sees its own marks at once, in its overlay, so
-/// only other cores wait for this one; and each look costs a core that shares the CPU its caches: at 1 ms a small request cost
-/// a tenth more.
+/// only other cores wait for this one; and each look takes the CPU and its caches from a core that shares it: at 1 ms the p99 of
+/// 64 KB prompts was 2.5 ms, not 1.9.
 const BUSY: Duration = Duration::from_millis(4);
 const IDLE: Duration = Duration::from_millis(20);
 /// Between two refreshes of medians and statistics.
@@ -85,7 +85,7 @@ impl Tables {
         let (fleet, inbox) = Fleet::new();
         let (thread, stats, kv) = (OnceLock::new(), Mutex::default(), Mutex::default());
         let tables = Arc::new(Self { shared, work, questions, thread, stats, fleet, kv });
-        let (known, limited, held, lane) = (HashSet::new(), 0, None, Lane::default());
+        let (known, limited, held, lane) = (AHashSet::new(), 0, None, Lane::default());
         let state =
             State { tables: tables.clone(), writer, lane, registry, known, limited, held, queue, inbox, ask, stop };
         let thread = vital("tables".into(), move || run(state))?;
@@ -157,7 +157,7 @@ struct State {
     writer: Writer,
     lane: Lane,
     registry: LiveRegistry,
-    known: HashSet<EndpointKey>,
+    known: AHashSet<EndpointKey>,
     /// Routes with a rate limit.
     limited: usize,
     /// Version and content of the snapshot in force: saving a file anew is no change.
@@ -206,7 +206,8 @@ impl State {
         let now_ms = self.tables.shared.now_ms();
         self.inbox.empty(&self.tables.fleet, &mut self.writer, now_ms);
         let endpoints = || snapshot.backends.iter().flat_map(|b| &b.endpoints);
-        let now: HashSet<EndpointKey> = endpoints().map(|e| e.key.clone()).collect();
+        let mut now = AHashSet::with_capacity(snapshot.backends.iter().map(|b| b.endpoints.len()).sum());
+        now.extend(endpoints().map(|e| e.key.clone()));
         for gone in self.known.difference(&now) {
             self.writer.release(gone);
         }

@@ -6,6 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use ahash::AHashMap;
+
 use super::path::{Path, Problems};
 use super::{Object, Reason};
 use crate::id::EndpointKey;
@@ -21,7 +23,7 @@ type Place = (usize, usize);
 pub(super) fn members(problems: &mut Problems, backends: &mut [Backend]) {
     give_handles(backends);
     let all = backends.iter().map(|backend| backend.endpoints.len()).sum();
-    let (mut handles, mut keys) = (HashMap::with_capacity(all), HashMap::with_capacity(all));
+    let (mut handles, mut keys) = (AHashMap::with_capacity(all), AHashMap::with_capacity(all));
     for (i, backend) in backends.iter().enumerate() {
         for (j, endpoint) in backend.endpoints.iter().enumerate() {
             let (key, place) = (&endpoint.key, (i, j));

@@ -1,8 +1,10 @@
 //! What can be checked only of the whole: bounds, uniqueness, references.
 
+use std::collections::HashSet;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+
+use ahash::AHashMap;
 
 use super::field::count;
 use super::member::members;
@@ -34,7 +36,7 @@ pub(crate) fn whole(problems: &mut Problems, snapshot: &mut Snapshot) {
 
 fn unique_names<'a>(problems: &mut Problems, list: &'static str, names: impl Iterator<Item = (&'a str, Object)>) {
     let root = Path::root();
-    let mut first = HashMap::new();
+    let mut first = AHashMap::new();
     for (i, (name, object)) in names.enumerate().filter(|(_, (name, _))| !name.is_empty()) {
         if let Some(first) = seen(&mut first, name, i) {
             problems.object = Some(object);
@@ -61,7 +63,7 @@ fn known_profiles(problems: &mut Problems, snapshot: &Snapshot) {
 }
 
 /// Where `key` was seen first, if it was seen before.
-fn seen<K: Hash + Eq, P: Copy>(first: &mut HashMap<K, P>, key: K, place: P) -> Option<P> {
+fn seen<K: Hash + Eq, P: Copy>(first: &mut AHashMap<K, P>, key: K, place: P) -> Option<P> {
     match first.entry(key) {
         Entry::Occupied(first) => Some(*first.get()),
         Entry::Vacant(slot) => {
