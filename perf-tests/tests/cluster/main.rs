@@ -28,6 +28,7 @@ mod object;
 mod objects;
 mod older;
 mod path;
+mod played;
 mod pods;
 mod program;
 mod published;

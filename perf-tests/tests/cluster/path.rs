@@ -4,18 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::Client;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
-use perf_tests::cluster::{Cluster, Parts};
-use perf_tests::kubelet::{Config, Kubelet, built};
+use perf_tests::kubelet::Network;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::fleet::programs;
-use crate::wait::{DEADLINE, until};
+use crate::played::Played;
+use crate::wait::until;
 
 const CONTROL_PLANE: &str = "
 apiVersion: v1
@@ -106,60 +104,13 @@ fn route(name: &str) -> String {
     )
 }
 
-/// A cluster of its own, for its API server is killed.
-struct Site {
-    cluster: Cluster,
-    client: Client,
-    namespace: String,
-    pods: Api<Pod>,
-    /// Ends its pods when it is dropped.
-    kubelet: Kubelet,
-}
-
-impl Site {
-    async fn start() -> Self {
-        let cluster = Cluster::start(Parts::Controllers).unwrap();
-        let client = cluster.admin().await.unwrap();
-        cluster.install_definitions(&client).await.unwrap();
-        let namespace = cluster.namespace(&client, "path").await.unwrap();
-        let programs = programs()
-            .with("kthena-controlplane", built("kthena-controlplane").unwrap())
-            .with("kthena-dataplane", built("kthena-dataplane").unwrap());
-        let kubelet = Kubelet::start(Config::of(&cluster, programs).unwrap()).await.unwrap();
-        let pods = Api::namespaced(client.clone(), &namespace);
-        let site = Self { cluster, client, namespace, pods, kubelet };
-        let rights = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/cluster/controlplane.yaml");
-        let rights = std::fs::read_to_string(rights).unwrap().replace("kthena-system", &site.namespace);
-        site.apply(&rights).await;
-        site
-    }
-
-    async fn apply(&self, yaml: &str) {
-        self.cluster.apply(&self.client, &self.namespace, yaml).await.unwrap();
-    }
-
-    /// Its address, once it is ready.
-    async fn ready(&self, name: &str) -> String {
-        let mut address = String::new();
-        let told = async || {
-            let status = self.pods.get(name).await.unwrap().status.unwrap_or_default();
-            address = status.pod_ip.clone().unwrap_or_default();
-            crate::fleet::holds(&serde_json::to_value(status).unwrap(), "Ready")
-        };
-        // Shorter than `until`, so that what it said is seen.
-        let in_time = timeout(DEADLINE - Duration::from_secs(5), until(name, told)).await;
-        assert!(in_time.is_ok(), "{name} is not ready: {}", self.kubelet.log(&self.namespace, name, "main"));
-        address
-    }
-
-    async fn condition(&self, route: &str, kind: &str) -> Value {
-        let gvk = GroupVersionKind::gvk("networking.serving.volcano.sh", "v1alpha1", "ModelRoute");
-        let resource = ApiResource::from_gvk_with_plural(&gvk, "modelroutes");
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
-        let object = api.get(route).await.unwrap();
-        let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()
-    }
+async fn condition(site: &Played, route: &str, kind: &str) -> Value {
+    let gvk = GroupVersionKind::gvk("networking.serving.volcano.sh", "v1alpha1", "ModelRoute");
+    let resource = ApiResource::from_gvk_with_plural(&gvk, "modelroutes");
+    let api: Api<DynamicObject> = Api::namespaced_with(site.client.clone(), &site.namespace, &resource);
+    let object = api.get(route).await.unwrap();
+    let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()
 }
 
 /// The status of a chat completion, 0 where there is no answer.
@@ -184,7 +135,7 @@ async fn ask(proxy: &str, model: &str) -> u16 {
 
 #[tokio::test]
 async fn c01_what_is_applied_is_how_requests_go_also_while_the_api_server_is_away() {
-    let site = Site::start().await;
+    let site = Played::start("path", Network::Loopback).await;
     site.apply(&CONTROL_PLANE.replace("HERE", &site.namespace)).await;
     let control = site.ready("controlplane").await;
     // A real kubelet fills the volume later, too; this one writes it once.
@@ -198,8 +149,8 @@ async fn c01_what_is_applied_is_how_requests_go_also_while_the_api_server_is_awa
     site.apply(ENGINES).await;
     site.apply(&route("chat")).await;
     until("answer", async || ask(&proxy, "chat").await == 200).await;
-    until("programmed route", async || site.condition("chat", "Programmed").await["status"] == "True").await;
-    assert_eq!(site.condition("chat", "Accepted").await["status"], "True");
+    until("programmed route", async || condition(&site, "chat", "Programmed").await["status"] == "True").await;
+    assert_eq!(condition(&site, "chat", "Accepted").await["status"], "True");
 
     // The API server is away: requests go on, both planes stay ready.
     site.cluster.kill_api_server().await.unwrap();

@@ -6,12 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::Client;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, WatchParams};
 use kube::core::WatchEvent;
-use perf_tests::cluster::{Cluster, Parts};
-use perf_tests::kubelet::{Config, Kubelet, Network, built};
+use perf_tests::kubelet::Network;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -19,8 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::fleet::{holds, programs};
 use crate::network;
+use crate::played::Played;
 use crate::wait::until;
 
 /// Where data planes find the Service.
@@ -195,75 +193,38 @@ fn process_of(ip: &str) -> Pid {
     Pid::from_raw(found.cast_signed()).unwrap()
 }
 
-/// A cluster of its own.
 struct Site {
-    cluster: Cluster,
-    client: Client,
-    namespace: String,
-    pods: Api<Pod>,
+    played: Played,
     routes: Api<DynamicObject>,
     balancer: Balancer,
-    kubelet: Kubelet,
 }
 
 impl Site {
     async fn start() -> Self {
-        let cluster = Cluster::start(Parts::Controllers).unwrap();
-        let client = cluster.admin().await.unwrap();
-        cluster.install_definitions(&client).await.unwrap();
-        let namespace = cluster.namespace(&client, "replicas").await.unwrap();
-        let programs = programs()
-            .with("kthena-controlplane", built("kthena-controlplane").unwrap())
-            .with("kthena-dataplane", built("kthena-dataplane").unwrap());
-        let config = Config { network: Network::Private, ..Config::of(&cluster, programs).unwrap() };
-        let kubelet = Kubelet::start(config).await.unwrap();
-        let pods = Api::namespaced(client.clone(), &namespace);
+        let played = Played::start("replicas", Network::Private).await;
         let gvk = GroupVersionKind::gvk("networking.serving.volcano.sh", "v1alpha1", "ModelRoute");
         let resource = ApiResource::from_gvk_with_plural(&gvk, "modelroutes");
-        let routes = Api::namespaced_with(client.clone(), &namespace, &resource);
+        let routes = Api::namespaced_with(played.client.clone(), &played.namespace, &resource);
         let balancer = Balancer::start().await;
-        let site = Self { cluster, client, namespace, pods, routes, balancer, kubelet };
-        let rights = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/cluster/controlplane.yaml");
-        site.apply(&std::fs::read_to_string(rights).unwrap().replace("kthena-system", &site.namespace)).await;
-        site.apply(OBJECTS).await;
-        site
-    }
-
-    async fn apply(&self, yaml: &str) {
-        self.cluster.apply(&self.client, &self.namespace, yaml).await.unwrap();
-    }
-
-    /// Its address, once it is ready.
-    async fn ready(&self, name: &str) -> String {
-        let mut address = String::new();
-        let told = async || {
-            let status = self.pods.get(name).await.unwrap().status.unwrap_or_default();
-            address = status.pod_ip.clone().unwrap_or_default();
-            holds(&serde_json::to_value(status).unwrap(), "Ready")
-        };
-        let in_time = timeout(crate::wait::DEADLINE - Duration::from_secs(5), until(name, told)).await;
-        assert!(in_time.is_ok(), "{name} is not ready: {}", self.log(name));
-        address
-    }
-
-    fn log(&self, pod: &str) -> String {
-        self.kubelet.log(&self.namespace, pod, "main")
+        played.apply(OBJECTS).await;
+        Self { played, routes, balancer }
     }
 
     async fn replica(&self, name: &str) -> Replica {
-        self.apply(&CONTROL_PLANE.replace("REPLICA", name).replace("HERE", &self.namespace)).await;
-        let ip = self.ready(name).await;
+        self.played.apply(&CONTROL_PLANE.replace("REPLICA", name).replace("HERE", &self.played.namespace)).await;
+        let ip = self.played.ready(name).await;
         let process = process_of(&ip);
         Replica { name: name.to_owned(), ip, process }
     }
 
     async fn data_planes(&self, names: &[&str]) {
         for name in names {
-            let pod = DATA_PLANE.replace("NAME", name).replace("HERE", &self.namespace).replace("SERVICE", SERVICE);
-            self.apply(&pod).await;
+            let pod =
+                DATA_PLANE.replace("NAME", name).replace("HERE", &self.played.namespace).replace("SERVICE", SERVICE);
+            self.played.apply(&pod).await;
         }
         for name in names {
-            self.ready(name).await;
+            self.played.ready(name).await;
         }
     }
 
@@ -272,7 +233,7 @@ impl Site {
         static EDITS: AtomicU32 = AtomicU32::new(0);
         let path = format!("/{}", EDITS.fetch_add(1, Relaxed));
         let begin = Instant::now();
-        self.apply(&route(name, &path)).await;
+        self.played.apply(&route(name, &path)).await;
         let wanted = self.routes.get(name).await.unwrap().metadata.generation;
         let mut status = Value::Null;
         let there = async || {
@@ -336,7 +297,7 @@ async fn takes_over(replica: &Replica, since: Instant) {
 
 /// Which pods' writes of statuses the API server took, in its order, by object.
 fn writers(site: &Site) -> BTreeMap<String, Vec<String>> {
-    let log = std::fs::read_to_string(site.cluster.audit_log()).unwrap();
+    let log = std::fs::read_to_string(site.played.cluster.audit_log()).unwrap();
     let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut taken: Vec<_> = entries
@@ -345,7 +306,7 @@ fn writers(site: &Site) -> BTreeMap<String, Vec<String>> {
             entry["stage"] == "ResponseComplete"
                 && code.as_u64().is_some_and(|code| code / 100 == 2)
                 && entry["verb"] == "patch"
-                && object["namespace"] == *site.namespace
+                && object["namespace"] == *site.played.namespace
                 && object["subresource"] == "status"
                 && text(&entry["user"]["username"]).ends_with(":kthena-controlplane")
         })
@@ -375,7 +336,7 @@ fn c07_replicas_count_all_data_planes_and_one_that_dies_or_stops_changes_nothing
 async fn scenario() {
     let site = Site::start().await;
     let (a, b) = (site.replica("a").await, site.replica("b").await);
-    let bundles: Api<ConfigMap> = Api::namespaced(site.client.clone(), &site.namespace);
+    let bundles: Api<ConfigMap> = Api::namespaced(site.played.client.clone(), &site.played.namespace);
     until("CA bundle", async || bundles.get("kthena-controlplane-ca").await.unwrap().data.is_some()).await;
     site.balancer.to(&[&a, &b]);
     site.data_planes(&["one", "two", "three", "four"]).await;
