@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
 
 use crate::run::Round;
 use crate::source::Reading;
@@ -31,6 +31,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Writing may take this part of the time; where it takes long, the pause grows, up to this.
 const SHARE: u32 = 20;
 const LONGEST: Duration = Duration::from_secs(1);
+/// At the end of the process, for what was sent last. A disk may hang.
+const AT_THE_END: Duration = Duration::from_secs(5);
 
 /// What was read last, and what became of it.
 #[derive(Debug)]
@@ -39,9 +41,31 @@ pub(crate) struct Latest {
     pub(crate) round: Arc<Round>,
 }
 
+/// The thread that keeps the folder up to date.
+#[derive(Debug)]
+pub(crate) struct Keeping {
+    thread: JoinHandle<()>,
+    /// Gone once the thread has ended.
+    ended: oneshot::Receiver<()>,
+}
+
+impl Keeping {
+    /// Waits until what was sent last is written, once the sender is dropped; false where that takes too long.
+    pub(crate) async fn end(self) -> bool {
+        if timeout(AT_THE_END, self.ended).await.is_err() {
+            tracing::warn!(waited = ?AT_THE_END, "the disk does not take the last good forms; those of before stay there");
+            return false;
+        }
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that kept last good forms panicked");
+        }
+        true
+    }
+}
+
 /// Keeps the folder up to date on a thread of its own, for a disk may be slow, until the sender is dropped and what it sent last is
 /// written.
-pub(crate) fn keep(mut folder: Folder, mut latest: watch::Receiver<Option<Arc<Latest>>>) -> io::Result<JoinHandle<()>> {
+pub(crate) fn keep(mut folder: Folder, mut latest: watch::Receiver<Option<Arc<Latest>>>) -> io::Result<Keeping> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let following = async move {
         let mut failure = None;
@@ -63,5 +87,10 @@ pub(crate) fn keep(mut folder: Folder, mut latest: watch::Receiver<Option<Arc<La
             sleep((begin.elapsed() * SHARE).min(LONGEST)).await;
         }
     };
-    std::thread::Builder::new().name("last-good".into()).spawn(move || runtime.block_on(following))
+    let (ending, ended) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("last-good".into()).spawn(move || {
+        let _ending: oneshot::Sender<()> = ending;
+        runtime.block_on(following);
+    })?;
+    Ok(Keeping { thread, ended })
 }

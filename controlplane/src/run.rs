@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::admin::View;
 use crate::engine::Shard;
-use crate::kept::{Folder, keep};
+use crate::kept::{Folder, Keeping, keep};
 use crate::kv::supervise::{Supervision, supervise};
 use crate::kv::vocabulary::Vocabularies;
 use crate::metrics::Builds;
@@ -119,7 +119,7 @@ pub struct Plane {
     templates: watch::Sender<Option<PathBuf>>,
     looking: Looking,
     building: JoinHandle<()>,
-    keeping: Option<JoinHandle<()>>,
+    keeping: Option<Keeping>,
 }
 
 impl Plane {
@@ -245,8 +245,8 @@ impl Plane {
             tracing::error!("the thread that built snapshots panicked");
         }
         // It ends with what was built last.
-        if self.keeping.is_some_and(|keeping| keeping.join().is_err()) {
-            tracing::error!("the thread that kept last good forms panicked");
+        if let Some(keeping) = self.keeping {
+            keeping.end().await;
         }
         served
     }

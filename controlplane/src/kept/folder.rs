@@ -28,6 +28,8 @@ pub(crate) struct Folder {
     path: PathBuf,
     /// Of the manifests.
     root: String,
+    /// Bytes of all entries together.
+    pub(super) room: u64,
     /// Digests of the entries that are there, by name; none of one that is of no use.
     held: BTreeMap<String, Option<u128>>,
 }
@@ -41,7 +43,7 @@ impl Folder {
         // However it was typed.
         // Not what it leads to: a link that turns, as those of checkouts and ConfigMaps do, is the same place all the time.
         let root = std::path::absolute(root).map_err(said)?.to_string_lossy().into_owned();
-        let mut folder = Self { path: path.to_owned(), root, held: BTreeMap::new() };
+        let mut folder = Self { path: path.to_owned(), root, room: MAX_BYTES, held: BTreeMap::new() };
         let (mut forms, mut room) = (Forms::new(), MAX_BYTES);
         for listed in fs::read_dir(path).map_err(said)?.take(MAX_ENTRIES) {
             let Ok(name) = listed.map_err(said)?.file_name().into_string() else { continue };
@@ -78,11 +80,11 @@ impl Folder {
     /// Writes what is wanted and not there, and removes what is there and not wanted. All that can be done is done; the error is the
     /// first one.
     pub(crate) fn bring(&mut self, wanted: &Wanted) -> io::Result<()> {
-        let (mut names, mut room, mut done, mut changed) = (BTreeSet::new(), MAX_BYTES, Ok(()), false);
+        let (mut names, mut room, mut done, mut changed) = (BTreeSet::new(), self.room, Ok(()), false);
         for (file, objects) in wanted {
             let Some(bytes) = format::encode(&self.root, file, objects) else { continue };
             if bytes.len() as u64 > room {
-                let error = format!("more than {MAX_BYTES} bytes: nothing is kept of {}", file.display());
+                let error = format!("more than {} bytes: nothing is kept of {}", self.room, file.display());
                 done = done.and(Err(io::Error::other(error)));
                 continue;
             }

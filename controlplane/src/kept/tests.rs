@@ -346,8 +346,8 @@ fn what_is_half_written_is_removed_and_the_whole_one_before_it_counts() {
     assert_eq!((bench.after_a_restart().as_str(), bench.entries()), ("default/a:1", vec![entry]));
 }
 
-#[test]
-fn the_thread_writes_what_it_was_sent_last_before_it_ends() {
+#[tokio::test]
+async fn the_thread_writes_what_it_was_sent_last_before_it_ends() {
     let bench = Bench::of(&[("a.yaml", &route("a", 1))]);
     let mut first = bench.start();
     bench.write("a.yaml", &route("a", 0));
@@ -356,11 +356,37 @@ fn the_thread_writes_what_it_was_sent_last_before_it_ends() {
     fs::remove_dir_all(bench.state()).unwrap();
     let (folder, _) = Folder::open(&bench.state(), &bench.manifests()).unwrap();
     let (latest, newest) = watch::channel(None);
-    let thread = keep(folder, newest).unwrap();
+    let keeping = keep(folder, newest).unwrap();
     latest.send_replace(Some(Arc::new(Latest { reading: Arc::new(first.reading), round })));
     drop(latest);
-    thread.join().unwrap();
+    assert!(keeping.end().await);
     assert_eq!(bench.after_a_restart(), "default/a:1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_that_does_not_end_is_not_waited_for_for_ever() {
+    let (_ending, ended) = oneshot::channel();
+    assert!(!Keeping { thread: std::thread::spawn(|| ()), ended }.end().await);
+}
+
+#[test]
+fn a_file_that_is_too_large_costs_no_other_its_entry() {
+    let bench = Bench::of(&[
+        ("a.yaml", &(0..50).map(|n| route(&format!("a{n}"), 1)).collect::<String>()),
+        ("b.yaml", &route("b", 1)),
+    ]);
+    let mut first = bench.start();
+    first.folder.room = 1_000;
+    bench.write("a.yaml", "kind: {");
+    bench.write("b.yaml", &route("b", 0));
+    first.now += Duration::from_secs(1);
+    first.directory.look(first.now);
+    first.now += Duration::from_secs(1);
+    first.reading = first.directory.look(first.now).unwrap();
+    let round = first.round();
+    let error = first.folder.bring(&wanted(&first.reading, &round)).unwrap_err().to_string();
+    assert!(error.contains("a.yaml"), "{error}");
+    assert_eq!(bench.after_a_restart(), "default/b:1");
 }
 
 #[tokio::test]
