@@ -25,7 +25,7 @@ const MOST_FILE_BYTES: u64 = 16 << 20;
 const MOST: (usize, usize) = (131_072, 256);
 /// Variables of a template.
 const MOST_TOKENS: usize = 64;
-/// Models that are looked for: looking is done between two builds.
+/// Models that are looked for at a time: looking is done between two builds.
 const MOST_MODELS: usize = 1_024;
 const FILES: [&str; 2] = ["chat_template.jinja", "tokenizer_config.json"];
 
@@ -75,7 +75,7 @@ impl Templates {
         asked: &mut HashSet<String>,
     ) -> Option<Arc<ModelServerSpec>> {
         let model = wanting(spec)?;
-        if !self.known.contains_key(model) && self.known.len() >= MOST_MODELS {
+        if !asked.contains(model) && asked.len() >= MOST_MODELS {
             return None;
         }
         asked.insert(model.to_owned());

@@ -47,6 +47,26 @@ fn found(templates: &mut Templates, spec: Value) -> Option<ChatTemplate> {
     spec.chat_template.clone().or_else(|| spec.found_template.as_deref().cloned())
 }
 
+#[test]
+fn models_beyond_the_bound_have_no_template_until_others_are_gone() {
+    let models: Vec<String> = (0..=MOST_MODELS).map(|n| format!("m{n:05}/x")).collect();
+    let folder = Folder::with(&[]);
+    models.iter().for_each(|model| folder.write(&format!("{model}/chat_template.jinja"), "J"));
+    let mut templates = folder.templates();
+    let mut count = |models: &[String]| {
+        let spec = |model: &String| {
+            json!({"inferenceEngine": "vLLM", "workloadSelector": {"matchLabels": {"app": "x"}}, "workloadPort": {"port": 1},
+                "model": model})
+        };
+        let servers: Vec<_> = models.iter().map(|model| (model.replace('/', "-"), spec(model))).collect();
+        let found = templates.complete(world(&servers, &[])).servers;
+        found.values().filter(|held| held.spec.as_ref().unwrap().found_template.is_some()).count()
+    };
+    assert_eq!(count(&models), MOST_MODELS);
+    // All of these at once are others than before but for one.
+    assert_eq!(count(&models[MOST_MODELS..]), 1);
+}
+
 /// A template, its variables and its prompt's prefix.
 type Expected<'e> = (&'e str, &'e [(&'e str, &'e str)], &'e str);
 
