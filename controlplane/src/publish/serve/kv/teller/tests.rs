@@ -93,6 +93,39 @@ fn a_busy_endpoint_leaves_room_for_those_that_are_not_told_of_yet() {
     assert_eq!(ranks.iter().map(|rank| rank.handle).collect::<Vec<_>>(), [2]);
 }
 
+/// Each page has a few blocks, and there are some pages.
+#[derive(Debug)]
+struct Pages;
+
+const PAGES: u32 = 4;
+
+impl Shelf for Pages {
+    fn page(&self, _: &str, _: u32, from: u32, blocks: &mut Vec<TextBlock>, _: usize) -> Option<u32> {
+        blocks.push(TextBlock { hash: 1_000 + u64::from(from), position: 0, held: true });
+        (from + 1 < PAGES).then_some(from + 1)
+    }
+}
+
+#[test]
+fn a_busy_endpoint_leaves_room_for_the_later_pages_of_another() {
+    let (now, shelf) = (Instant::now(), Arc::new(Pages) as Arc<dyn Shelf>);
+    let lane = Arc::new(Lane::new(7));
+    lane.read_from(&shelf);
+    let digest = Digest::default();
+    lane.stand("a", 1, Standing { trust: KvTrust::Trusted, capacity_tokens: 0, digest });
+    lane.flush();
+    let mut teller = teller(&lane, false, now);
+    let mut paged = 0;
+    for n in 0..2 * PAGES {
+        // The one that is not told of wholly yet is the one that there is always something to tell of.
+        store(&lane, "a", 1, n.into());
+        let update = update(&teller.next(now).unwrap());
+        let hashes = update.entries.chunks_exact(ENTRY).map(|entry| u64::from_le_bytes(entry[..8].try_into().unwrap()));
+        paged += hashes.filter(|hash| *hash >= 1_000).count() as u32;
+    }
+    assert_eq!(paged, PAGES);
+}
+
 #[test]
 fn a_model_that_nobody_has_heard_of_is_dropped_when_it_was_to_be_heard() {
     let now = Instant::now();
