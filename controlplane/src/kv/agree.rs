@@ -54,10 +54,10 @@ pub enum Agreement {
     Unasked,
     /// It writes what is looked for.
     Same,
-    /// It has not answered, and why; it is asked again.
-    Unanswered(String),
     /// It cannot be asked, and why.
     Unchecked(String),
+    /// It has not answered, and why; it is asked again.
+    Unanswered(String),
     /// It writes something else, and what.
     Differs(String),
 }
@@ -134,10 +134,7 @@ impl Question {
                 "the engine has a token {unknown} that the vocabulary lacks: it is of another model"
             ));
         }
-        // The simulated engine's last token is filled up with them.
-        while text.last() == Some(&0) {
-            text.pop();
-        }
+        vocabulary.unpad(&mut text);
         match &self.expected {
             Expected::Text(texts) if texts.iter().any(|expected| expected.as_bytes() == text) => Agreement::Same,
             Expected::Beginning(beginning) if text.starts_with(beginning.as_bytes()) => Agreement::Same,
@@ -153,7 +150,8 @@ impl Question {
     }
 }
 
-/// Asks an engine a few times, which is all that it is waited for: it may be too busy to answer. One that has no such page, or refuses the question, is not checked.
+/// Asks an engine a few times, which is all that it is waited for: it may be too busy to answer. One that has no such page, or
+/// refuses the question, is not checked.
 pub(crate) async fn agree(
     address: SocketAddr,
     question: &Question,

@@ -106,6 +106,13 @@ impl Vocabulary {
         true
     }
 
+    /// Takes away what a text is filled up with to a whole number of tokens: the simulated engine does that, real ones do not.
+    pub fn unpad(&self, text: &mut Vec<u8>) {
+        if let Pieces::Quads = self.0 {
+            text.truncate(text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+        }
+    }
+
     /// How many tokens there are, up to the last one.
     pub fn tokens(&self) -> usize {
         match &self.0 {

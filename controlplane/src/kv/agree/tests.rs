@@ -65,6 +65,9 @@ fn tokens_that_the_vocabulary_lacks_are_of_another_model() {
     let judged = question("{{ 'ab' }}").judge(r#"{"count": 3, "tokens": [0, 1, 7]}"#, &vocabulary);
     assert!(judged.reason().unwrap().contains("token 7"), "{judged:?}");
     assert_eq!(question("{{ 'ab' }}").judge(r#"{"tokens": [0, 1]}"#, &vocabulary), Agreement::Same);
+    let zeros = Vocabulary::of_pieces(&[b"a", b"b", b"\0"]);
+    let judged = question("{{ 'ab' }}").judge(r#"{"tokens": [0, 1, 2]}"#, &zeros);
+    assert_eq!(judged.word(), "differs", "what a real engine says is all of its text: {judged:?}");
 }
 
 #[test]
@@ -114,6 +117,19 @@ async fn engine(answers: &'static [(&'static str, &'static str)]) -> (SocketAddr
 }
 
 const AT_ONCE: [Duration; 2] = [Duration::ZERO; 2];
+
+#[test]
+fn of_several_templates_one_that_was_not_answered_for_has_it_asked_again() {
+    let why = String::new;
+    let from_best = [
+        Agreement::Unasked,
+        Agreement::Same,
+        Agreement::Unchecked(why()),
+        Agreement::Unanswered(why()),
+        Agreement::Differs(why()),
+    ];
+    assert!(from_best.is_sorted(), "{from_best:?}");
+}
 
 #[tokio::test]
 async fn an_engine_that_has_no_such_page_is_not_asked_again() {

@@ -82,10 +82,8 @@ pub(super) async fn attend(mut post: Post) {
             _ => AGAIN,
         };
         post.board.set(&post.key, post.wanted.model.as_deref(), state.clone(), Vec::new());
-        post.board.agree(
-            &post.key,
-            if let State::Differs(why) = state { Agreement::Differs(why) } else { Agreement::Unasked },
-        );
+        let chats = if let State::Differs(why) = state { Agreement::Differs(why) } else { Agreement::Unasked };
+        post.board.agree(&post.key, chats);
         post.rest(jittered(wait, random())).await;
     }
 }
