@@ -34,24 +34,36 @@ use path::{Path, Problems};
 
 /// Checks a snapshot and fills in its defaults.
 pub fn snapshot(wire: proto::Snapshot) -> Result<snapshot::Snapshot, Vec<Problem>> {
-    let proto::Snapshot { epoch, version, fleet_seed, routes, backends, profiles } = wire;
     let mut problems = Problems::default();
+    let mut snapshot = objects(&mut problems, wire);
+    whole(&mut problems, &mut snapshot);
+    problems.finish(snapshot)
+}
+
+/// Checks objects each for itself: how they fit together, and into which state, is not looked at.
+pub fn objects_alone(wire: proto::Snapshot) -> Result<snapshot::Snapshot, Vec<Problem>> {
+    let mut problems = Problems::default();
+    let snapshot = objects(&mut problems, wire);
+    problems.finish(snapshot)
+}
+
+fn objects(problems: &mut Problems, wire: proto::Snapshot) -> snapshot::Snapshot {
+    let proto::Snapshot { epoch, version, fleet_seed, routes, backends, profiles, resource_versions } = wire;
     let root = Path::root();
-    let mut snapshot = snapshot::Snapshot {
+    snapshot::Snapshot {
         version: snapshot::Version { epoch, version },
         fleet_seed,
         routes: (routes.into_iter().enumerate())
-            .map(|(i, wire)| route(&mut problems, &root.item("routes", i), wire))
+            .map(|(i, wire)| route(problems, &root.item("routes", i), wire))
             .collect(),
         backends: (backends.into_iter().enumerate())
-            .map(|(i, wire)| backend(&mut problems, &root.item("backends", i), wire))
+            .map(|(i, wire)| backend(problems, &root.item("backends", i), wire))
             .collect(),
         profiles: (profiles.into_iter().enumerate())
-            .map(|(i, wire)| profile(&mut problems, &root.item("profiles", i), wire))
+            .map(|(i, wire)| profile(problems, &root.item("profiles", i), wire))
             .collect(),
-    };
-    whole(&mut problems, &mut snapshot);
-    problems.finish(snapshot)
+        seen: resource_versions.into_iter().collect(),
+    }
 }
 
 /// `snapshot` from protobuf bytes, as kept on disk; unknown fields are ignored.

@@ -58,6 +58,9 @@ fn change(old: &Snapshot, new: &Snapshot) -> proto::ConfigDelta {
         version: Some(wire_version(new.version)),
         base: None,
         fleet_seed: new.fleet_seed,
+        // All of it: who holds this content may have got it when less had been seen.
+        resource_versions: new.seen.wire(),
+        all_resource_versions: true,
         route_upserts: routes.upserts(|position, r| proto::RouteUpsert { position, route: Some(encode::route(r)) }),
         route_removals: routes.removed_names(),
         backend_upserts: (backends)

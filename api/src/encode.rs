@@ -3,17 +3,18 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::decode::{Object, Problem};
 use crate::{proto, snapshot};
 
 mod profile;
+mod refusal;
 mod template;
 
 pub(crate) use profile::profile;
+pub use refusal::refusals;
 
 /// The wire form; `decode::snapshot` gives the same value back.
 pub fn snapshot(snapshot: &snapshot::Snapshot) -> proto::Snapshot {
-    let snapshot::Snapshot { version, fleet_seed, routes, backends, profiles } = snapshot;
+    let snapshot::Snapshot { version, fleet_seed, routes, backends, profiles, seen } = snapshot;
     proto::Snapshot {
         epoch: version.epoch,
         version: version.version,
@@ -21,25 +22,8 @@ pub fn snapshot(snapshot: &snapshot::Snapshot) -> proto::Snapshot {
         routes: routes.iter().map(route).collect(),
         backends: backends.iter().map(backend).collect(),
         profiles: profiles.iter().map(profile).collect(),
+        resource_versions: seen.wire(),
     }
-}
-
-/// The wire form of a refusal, as a data plane answers it.
-pub fn refusals(problems: &[Problem]) -> Vec<proto::Refusal> {
-    use proto::refusal::Kind;
-    let refusal = |problem: &Problem| {
-        let (kind, name) = match &problem.object {
-            None => (Kind::Snapshot, ""),
-            Some(Object::Route(name)) => (Kind::Route, name.as_str()),
-            Some(Object::Backend(name)) => (Kind::Backend, name.as_str()),
-            Some(Object::Profile(name)) => (Kind::Profile, name.as_str()),
-        };
-        let (path, mut reason) = (problem.path.clone(), problem.reason.to_string());
-        // A reason may quote the whole of what is wrong, and all refusals go in one message.
-        reason.truncate(reason.floor_char_boundary(512));
-        proto::Refusal { kind: kind.into(), name: name.to_owned(), path, reason }
-    };
-    problems.iter().map(refusal).collect()
 }
 
 pub(crate) fn route(route: &snapshot::Route) -> proto::Route {
@@ -50,6 +34,7 @@ pub(crate) fn route(route: &snapshot::Route) -> proto::Route {
         adapters: adapters.iter().map(ToString::to_string).collect(),
         rules: rules.iter().map(rule).collect(),
         rate_limit: rate_limit.as_ref().map(rate_limit_of),
+        needs: Vec::new(),
     }
 }
 
@@ -145,6 +130,7 @@ pub(crate) fn backend(backend: &snapshot::Backend) -> proto::Backend {
         usage: usage.into(),
         credentials: credentials.into(),
         chat_template: chat_template.as_deref().map(template::chat_template),
+        needs: Vec::new(),
     }
 }
 

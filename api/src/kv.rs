@@ -125,7 +125,7 @@ pub enum Fault {
     #[error("sampling level {0}, at most {max} is allowed", max = crate::limits::MAX_KV_LEVEL)]
     Level(u32),
     /// Flags that this version does not know.
-    #[error("entry {at} has the flags {flags:#x}, of which only the lowest two are known")]
+    #[error("entry {at} has the flags {flags:#x}, of which only the lowest is known")]
     Flags {
         /// Which entry, from 0.
         at: usize,

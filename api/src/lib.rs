@@ -16,6 +16,7 @@ pub mod prefix;
 pub mod proto;
 #[cfg(any(test, feature = "testing"))]
 pub mod sample;
+pub mod seen;
 pub mod snapshot;
 pub mod template;
 pub mod uses;

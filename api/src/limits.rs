@@ -17,6 +17,12 @@ pub const MAX_BACKENDS: usize = 20_000;
 pub const MAX_ENDPOINTS: usize = 100_000;
 /// Profiles in one snapshot.
 pub const MAX_PROFILES: usize = 1_000;
+/// Lists of which a snapshot says how far they had been read.
+pub const MAX_LISTS: usize = 4_096;
+/// Bytes of what a data plane says its version is.
+pub const MAX_VERSION_BYTES: usize = 64;
+/// Bytes of a resourceVersion.
+pub const MAX_RESOURCE_VERSION_BYTES: usize = 64;
 /// Rules of one route, as in the CRD.
 pub const MAX_RULES: usize = 16;
 /// Targets of one rule, as in the CRD.
@@ -37,6 +43,13 @@ pub const MAX_REGEX_BYTES: usize = 1 << 20;
 pub const MAX_WEIGHT: u32 = 100;
 /// Bytes of a snapshot file.
 pub const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
+
+/// Bytes of all that is refused at once with the forms that are held: a message of 1 MiB has room for them.
+pub const MAX_REFUSAL_BYTES: usize = 960 << 10;
+/// Of these, bytes of held forms.
+pub const MAX_HELD_BYTES: usize = 512 << 10;
+/// Handles from here on are of endpoints that only a held form knows.
+pub const HELD_HANDLES: u32 = 1 << 31;
 
 /// Connecting to an engine.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -11,6 +11,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::id::{EndpointKey, ModelName, ProfileName};
+use crate::seen::Seen;
 use crate::snapshot::*;
 use crate::template::{Apart, Change, ChatTemplate, ContentForm, ContentKey, GapKey, Piece, Segments};
 
@@ -22,11 +23,17 @@ pub fn snapshot() -> impl Strategy<Value = Snapshot> {
         named.collect::<Vec<_>>()
     });
     let version = (any::<u64>(), any::<u64>()).prop_map(|(epoch, version)| Version { epoch, version });
-    let parts = (version, any::<u64>(), routes(), backends(), profiles, any::<u64>());
-    parts.prop_map(|(version, fleet_seed, routes, mut backends, profiles, pick)| {
+    let parts = (version, any::<u64>(), routes(), backends(), profiles, (any::<u64>(), seen()));
+    parts.prop_map(|(version, fleet_seed, routes, mut backends, profiles, (pick, seen))| {
         name_profiles(&mut backends, &profiles, pick);
-        Snapshot { version, fleet_seed, routes, backends, profiles }
+        Snapshot { version, fleet_seed, routes, backends, profiles, seen }
     })
+}
+
+/// Of lists that come and go, as a control plane is started anew for other namespaces.
+fn seen() -> impl Strategy<Value = Seen> {
+    btree_map("Pod|ModelRoute/[a-c]", (0u64..3).prop_map(|at| at.to_string()), 0..4)
+        .prop_map(|lists| lists.into_iter().collect())
 }
 
 /// Two snapshots that have much in common, as before and after an edit.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{BackendName, EndpointKey, ModelName, ProfileName, RouteName};
+use crate::seen::Seen;
 use crate::template::ChatTemplate;
 
 /// Which state this is. Versions count within an epoch; an epoch is one serving process of the control plane.
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub backends: Vec<Backend>,
     /// Scheduler profiles, by unique name. A backend that names none uses `locality-cost` alone.
     pub profiles: Vec<Profile>,
+    /// How far what it was made of had been read. It is not content.
+    pub seen: Seen,
 }
 
 /// A ModelRoute: which backends answer for a model name.

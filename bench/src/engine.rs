@@ -91,11 +91,15 @@ impl Engine {
         };
         let feed = publishing.as_ref().map(|publishing| publishing.feed.clone());
         let (jobs, driver) = driver::start(config.engine.clone(), feed);
+        let load = match config.kv.as_ref().and_then(|kv| Some((kv.load?, kv.rank))) {
+            Some((place, rank)) => Some(kv::LoadPublishing::start(place, rank, &config.engine, jobs.clone()).await?),
+            None => None,
+        };
         let published = config.kv.as_ref().zip(publishing.as_ref());
-        let published = published.map(|(kv, publishing)| kv::Published::new(kv, publishing));
+        let published = published.map(|(kv, publishing)| kv::Published::new(kv, publishing, load.as_ref()));
         let shared = Arc::new(server::Shared::new(config, jobs, published));
         let accept = tokio::spawn(server::accept(listener, Arc::clone(&shared)));
-        Ok(Running { addr, shared, accept, driver, _publishing: publishing })
+        Ok(Running { addr, shared, accept, driver, _publishing: (publishing, load) })
     }
 }
 
@@ -107,7 +111,7 @@ pub struct Running {
     shared: Arc<server::Shared>,
     accept: JoinHandle<()>,
     driver: JoinHandle<()>,
-    _publishing: Option<kv::Publishing>,
+    _publishing: (Option<kv::Publishing>, Option<kv::LoadPublishing>),
 }
 
 impl Running {

@@ -6,6 +6,7 @@ pub mod client;
 pub mod drain;
 pub mod edits;
 pub mod fleet;
+pub mod heard;
 pub mod held;
 pub mod kill;
 pub mod manifests;

@@ -1,6 +1,9 @@
 //! The client of `helm test`: content with a real answer, and clear about all others.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../../dataplane/tests/it/elf.rs"]
+mod elf;
+
 use std::time::Duration;
 
 use bench::ask::{Ask, Fault, judge};
@@ -26,6 +29,12 @@ async fn nobody_there_is_said_with_what_to_look_at() {
     ask.wait = Duration::ZERO;
     let said = format!("{:#}", ask.run().await.unwrap_err());
     assert!(said.contains("cannot connect (is the Service there") && said.contains("model sim at"), "{said}");
+}
+
+#[test]
+fn the_client_and_the_engine_of_the_image_need_no_loader_and_no_library() {
+    elf::check_static(env!("CARGO_BIN_EXE_kthena-ask").as_ref());
+    elf::check_static(env!("CARGO_BIN_EXE_engine-sim").as_ref());
 }
 
 #[track_caller]

@@ -6,8 +6,11 @@
 mod client;
 #[path = "kv_lane/plane.rs"]
 mod plane;
+#[path = "kv_lane/replicas.rs"]
+mod replicas;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use api::prefix::{Salt, chain, seed};
 use api::proto::KvTrust;
@@ -16,15 +19,20 @@ use plane::{ControlPlane, DataPlane, FLEET_SEED, MODEL};
 use serde_json::json;
 
 async fn engine(replay: bool) -> Running {
+    engine_at(SocketAddr::from(([127, 0, 0, 1], 0)), replay).await
+}
+
+async fn engine_at(listen: SocketAddr, replay: bool) -> Running {
     let config = ModelConfig {
         cache_blocks: 4_000,
         prefill_tokens_per_s: 10_000_000,
         pace: Pace::Stream(10),
         ..ModelConfig::default()
     };
-    let kv = KvConfig { buffer_steps: 64, ..KvConfig::default() };
-    let kv = if replay { kv } else { KvConfig { replay: None, ..kv } };
-    Engine::start(Config { model: MODEL.to_owned(), engine: config, kv: Some(kv), ..Config::default() }).await.unwrap()
+    let any = SocketAddr::new(listen.ip(), 0);
+    let kv = KvConfig { buffer_steps: 64, publish: any, replay: replay.then_some(any), ..KvConfig::default() };
+    let model = MODEL.to_owned();
+    Engine::start(Config { listen, model, engine: config, kv: Some(kv), ..Config::default() }).await.unwrap()
 }
 
 async fn ask(engine: &Running, prompt: &str) {

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bench::engine::{self, Engine, ModelConfig, Pace};
-use bench::show::client::{self, Question};
+use bench::show::client::{self, End, Question};
 use controlplane::peer::{Member, Members, Peering};
 use controlplane::run::{Listen, Options, Plane, Source};
 use dataplane::config::{Config, ControlPlane};
 use dataplane::process;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -31,7 +33,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Engines whose answers last, each at an address of its own on one port.
-async fn engines() -> (Vec<engine::Running>, u16) {
+async fn engines(seats: usize) -> (Vec<engine::Running>, u16) {
     let addresses: Vec<Ipv4Addr> = (0..ENGINES as u8).map(|n| Ipv4Addr::new(127, 0, 9, n + 1)).collect();
     let free = || {
         let port = TcpListener::bind((addresses[0], 0)).ok()?.local_addr().ok()?.port();
@@ -40,7 +42,8 @@ async fn engines() -> (Vec<engine::Running>, u16) {
     let port = (0..100).find_map(|_| free()).expect("one of a hundred ports is free on all");
     let mut running = Vec::new();
     for ip in addresses {
-        let engine = ModelConfig { pace: Pace::Batch(200_000), ..ModelConfig::default() };
+        let pace = Pace::Batch(200_000);
+        let engine = ModelConfig { pace, max_num_seqs: seats, ..ModelConfig::default() };
         let listen = SocketAddr::from((ip, port));
         let config = engine::Config { listen, model: MODEL.to_owned(), engine, ..engine::Config::default() };
         running.push(Engine::start(config).await.unwrap());
@@ -115,41 +118,129 @@ fn sharing(proxies: &[process::Running]) -> Vec<u32> {
     proxies.iter().map(count).collect()
 }
 
+/// Proxies spread over replicas, in front of engines.
+struct Fleet {
+    engines: Vec<engine::Running>,
+    proxies: Vec<process::Running>,
+    /// Requests that last.
+    open: JoinSet<End>,
+    folder: PathBuf,
+    _control: Replicas,
+}
+
+impl Fleet {
+    /// Each engine has so many seats; who finds none waits.
+    async fn start(replicas: usize, seats: usize) -> Self {
+        let (engines, port) = engines(seats).await;
+        let folder = manifests(&format!("replicas-{replicas}-{seats}"), port);
+        let control = Replicas::start(&folder, replicas).await;
+        let proxy = |n: usize| {
+            let address = control.addresses[n * replicas / PROXIES];
+            process::start(Config::loopback(ControlPlane::at(address))).unwrap()
+        };
+        let proxies: Vec<process::Running> = (0..PROXIES).map(proxy).collect();
+        let ready = || proxies.iter().all(|proxy| proxy.shared().ready() && known(proxy).len() == ENGINES);
+        until("ready proxies", ready).await;
+        Self { engines, proxies, open: JoinSet::new(), folder, _control: control }
+    }
+
+    /// One more request that lasts, by this proxy.
+    fn ask(&mut self, proxy: usize, began: impl FnOnce() + Send + 'static) {
+        let target = self.proxies[proxy].listen();
+        let (model, limit) = (MODEL.to_owned(), Duration::from_secs(300));
+        let question = Question { target, model, stream: true, max_tokens: 1_000, limit };
+        self.open.spawn(async move { client::ask(&question, began).await });
+    }
+
+    /// How many requests wait, at all engines.
+    async fn waiting(&self) -> u32 {
+        let mut waiting = 0;
+        for engine in &self.engines {
+            waiting += queue(engine.addr).await;
+        }
+        waiting
+    }
+
+    /// How many requests each engine has.
+    fn counts(&self) -> Vec<u32> {
+        self.engines.iter().map(|engine| engine.stats().in_flight as u32).collect()
+    }
+
+    /// How many each has once there are so many and all proxies know of all of them.
+    async fn settled(&self, requests: usize) -> Vec<u32> {
+        let all = || self.counts().iter().sum::<u32>() == requests as u32;
+        until("all know of it", || all() && self.proxies.iter().all(|proxy| known(proxy) == self.counts())).await;
+        self.counts()
+    }
+
+    async fn end(mut self) {
+        until("all know how many they are", || sharing(&self.proxies) == [PROXIES as u32; PROXIES]).await;
+        self.open.shutdown().await;
+        for proxy in self.proxies {
+            proxy.shutdown(|| true);
+        }
+        std::fs::remove_dir_all(self.folder).unwrap();
+    }
+}
+
 /// Requests that last, one after another, each by the next proxy once all know of the one before. How many each engine has, after
 /// each of them.
 async fn decide(replicas: usize) -> Vec<Vec<u32>> {
-    let (engines, port) = engines().await;
-    let folder = manifests(&format!("replicas-{replicas}"), port);
-    let control = Replicas::start(&folder, replicas).await;
-    let proxy = |n: usize| {
-        let address = control.addresses[n * replicas / PROXIES];
-        process::start(Config::loopback(ControlPlane::at(address))).unwrap()
-    };
-    let proxies: Vec<process::Running> = (0..PROXIES).map(proxy).collect();
-    until("ready proxies", || proxies.iter().all(|proxy| proxy.shared().ready() && known(proxy).len() == ENGINES))
-        .await;
-
-    let (mut open, mut counts) = (JoinSet::new(), Vec::new());
+    let mut fleet = Fleet::start(replicas, 256).await;
+    let mut counts = Vec::new();
     for n in 0..REQUESTS {
-        let target = proxies[n % PROXIES].listen();
-        let (model, limit) = (MODEL.to_owned(), Duration::from_secs(300));
-        let question = Question { target, model, stream: true, max_tokens: 1_000, limit };
         let (began, begun) = oneshot::channel();
-        open.spawn(async move { client::ask(&question, || began.send(()).unwrap()).await });
+        fleet.ask(n % PROXIES, || began.send(()).unwrap());
         begun.await.expect("an answer begins");
-        let true_ones = || engines.iter().map(|engine| engine.stats().in_flight as u32).collect::<Vec<_>>();
-        until("all know of it", || proxies.iter().all(|proxy| known(proxy) == true_ones())).await;
-        let now = true_ones();
-        assert_eq!(now.iter().sum::<u32>(), n as u32 + 1);
-        counts.push(now);
+        counts.push(fleet.settled(n + 1).await);
     }
-    until("all know how many they are", || sharing(&proxies) == [PROXIES as u32; PROXIES]).await;
-    open.shutdown().await;
-    for proxy in proxies {
-        proxy.shutdown(|| true);
-    }
-    std::fs::remove_dir_all(folder).unwrap();
+    fleet.end().await;
     counts
+}
+
+/// Of each proxy at once: fewer than there are engines, so that none is even by itself.
+const AT_ONCE: usize = 3;
+const WAVES: usize = 10;
+/// Of an engine. Half of all requests wait in the end.
+const SEATS: usize = 15;
+
+/// Waves of requests that last, of all proxies at once, and the next one when all know of all. How many each engine has, and how many
+/// of these wait, after each wave.
+async fn decide_at_once(replicas: usize) -> Vec<(Vec<u32>, u32)> {
+    let mut fleet = Fleet::start(replicas, SEATS).await;
+    let mut waves = Vec::new();
+    for wave in 1..=WAVES {
+        for n in 0..PROXIES * AT_ONCE {
+            fleet.ask(n % PROXIES, || ());
+        }
+        let counts = fleet.settled(wave * PROXIES * AT_ONCE).await;
+        // An engine counts a request a moment before it is in the queue.
+        let least = waiting_at_least(wave) as u32;
+        let mut waiting = fleet.waiting().await;
+        let deadline = Instant::now() + PATIENCE;
+        while waiting < least && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            waiting = fleet.waiting().await;
+        }
+        waves.push((counts, waiting));
+    }
+    fleet.end().await;
+    waves
+}
+
+/// Of so many waves, what no engine has a seat for.
+fn waiting_at_least(waves: usize) -> usize {
+    (waves * PROXIES * AT_ONCE).saturating_sub(ENGINES * SEATS)
+}
+
+/// How many requests wait at an engine, as it says so itself.
+async fn queue(engine: SocketAddr) -> u32 {
+    let mut stream = TcpStream::connect(engine).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let sample = text.lines().find(|line| line.starts_with("vllm:num_requests_waiting{")).expect("vLLM's metric");
+    sample.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u32
 }
 
 fn spread(counts: &[u32]) -> u32 {
@@ -166,5 +257,30 @@ async fn four_proxies_over_two_replicas_decide_as_over_one() {
             counts[REQUESTS - 1]
         );
         assert_eq!(worst, 1, "{counts:?}");
+    }
+}
+
+/// Who decides knows all but what the others decide in the same moment: at most `UNHEARD` requests, all of which may have gone to the
+/// engine that it takes for the idlest. It also guesses where those went, up to twice what they may be, and so may pick an engine that has as many
+/// more. So the one that it picks has, with the new request, at most `APART` more than the idlest, and since requests last and no count falls, no two
+/// engines are ever farther apart, by however many replicas the others are heard.
+const UNHEARD: usize = (PROXIES - 1) * AT_ONCE;
+const APART: usize = 2 * UNHEARD + 1;
+
+/// Where some engine has requests that wait, each other one has at most so many free seats: a request waits in vain only for these.
+const IN_VAIN: usize = (ENGINES - 1) * APART;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_proxies_that_decide_at_once_are_as_even_over_two_replicas_as_over_one() {
+    for replicas in [1, 2] {
+        let waves = decide_at_once(replicas).await;
+        let worst = waves.iter().map(|(counts, _)| spread(counts)).max().unwrap();
+        println!("{replicas} replicas: {waves:?}, {worst} between the busiest and the idlest engine at most");
+        assert!(worst as usize <= APART, "{waves:?}");
+        for (n, (counts, waiting)) in waves.iter().enumerate() {
+            let least = waiting_at_least(n + 1);
+            let waiting = *waiting as usize;
+            assert!((least..=least + IN_VAIN).contains(&waiting), "{waiting} wait of {counts:?}, {least} have to");
+        }
     }
 }

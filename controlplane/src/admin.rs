@@ -1,11 +1,12 @@
 //! What operators and probes look at: health and `/metrics` on one address, these and `/debug` on a loopback port.
 //!
 //! `view` reads the running process, `answer` says which page a request is for and what is on it, `pages` puts values into
-//! JSON; here is only the socket. A listener has 64 connections of one request each, heads of at most 16 KiB within 5 s,
+//! JSON, `dump` so as Kthena's router does; here is only the socket. A listener has 64 connections of one request each, heads of at most 16 KiB within 5 s,
 //! and renders one page at a time, away from the streams' thread: a dump of everything must not delay a data plane.
 //! Health is answered at once.
 
 mod answer;
+mod dump;
 mod pages;
 mod view;
 

@@ -4,7 +4,7 @@
 //! minute has passed by the wall clock: set back by an hour, that clock would have an expired token shown for an hour.
 //! `advice`: a server under load says in a header when it wants to be asked again, and kube looks at bodies only.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -15,6 +15,7 @@ use http::{Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Body;
 use kube::client::{Body as Asked, ClientBuilder};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tower::{BoxError, Layer, Service};
 
@@ -22,6 +23,16 @@ mod advice;
 mod token;
 
 use token::TokenFile;
+
+/// Where the cluster is, by this file, or by what is around us. Whether it answers is another question.
+pub(crate) async fn config(kubeconfig: Option<&Path>) -> Result<Config, String> {
+    let Some(path) = kubeconfig else {
+        return Config::infer().await.map_err(|error| error.to_string());
+    };
+    let read = Kubeconfig::read_from(path).map_err(|error| error.to_string())?;
+    let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+    config.map_err(|error| error.to_string())
+}
 
 /// A client of the API server that this configuration names.
 pub(crate) fn client(mut config: Config) -> kube::Result<Client> {

@@ -2,9 +2,13 @@
 //!
 //! The Secret is the one truth. It holds a bundle of CA certificates, the key of the newest of them, and one leaf with its key. `held` reads
 //! it into facts, `plan` says what is due, `issue` makes the Secret's next contents, and `keep` is the loop around them: it looks every
-//! half minute, writes by server-side apply with the resourceVersion that it looked at, so that of two replicas that write at once one
+//! half minute ([`Times`]), writes by server-side apply with the resourceVersion that it looked at, so that of two replicas that write at once one
 //! loses and looks again, and copies the bundle to where clients find it (`publish`). All replicas follow the Secret; none needs more than get
 //! and patch of objects by name.
+//!
+//! Where somebody else makes them ([`Issuer::Other`]), the Secret is followed: what it holds is served from the next look on, and what it
+//! holds as `ca.crt` goes where our own bundle would, unless it does not verify what is served (`trust`): then the last good contents stay. Nothing of
+//! it is written by us, and what is due is not ours to say.
 //!
 //! A CA is replaced in three steps, and between them clients and replicas have time to follow: a second CA joins the bundle; the leaf is
 //! signed by it; the first one goes. Whoever trusts the bundle from before a step verifies what is served after it.
@@ -14,12 +18,15 @@ mod issue;
 mod keep;
 mod plan;
 mod publish;
+mod times;
 mod tls;
+mod trust;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 pub use keep::{Certificates, keep};
+pub use times::Times;
 pub use tls::server_config;
 
 /// How certificates are kept.
@@ -42,9 +49,9 @@ pub struct Options {
 /// Who makes the certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Issuer {
-    /// We do.
-    Own,
-    /// Somebody else, as cert-manager: the Secret is followed, and nothing is written.
+    /// We do, for such times.
+    Own(Times),
+    /// Somebody else, as cert-manager: the Secret is followed and never written. Its `ca.crt` is brought to the same places as our own.
     Other,
 }
 

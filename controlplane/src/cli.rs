@@ -1,4 +1,4 @@
-//! The command line: what can be asked of a file or a directory without running anything.
+//! The command line: what can be asked of manifests, or of a cluster's objects, without running anything.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -18,6 +18,10 @@ use crate::run::StartError;
 use crate::source::Reading;
 use crate::source::directory::Directory;
 
+mod objects;
+
+use objects::Objects;
+
 /// What sysexits.h calls a usage error.
 const USAGE: u8 = 64;
 
@@ -31,13 +35,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Says everything that is wrong with a file or directory of manifests. Ends with 0 where nothing is, with 1 where
-    /// something would be refused, and with 64 where the path cannot be read.
+    /// Says everything that is wrong with manifests, or with the objects of a cluster. Ends with 0 where nothing is, with 1
+    /// where something would be refused, and with 64 where they cannot be read.
     Check {
-        /// A YAML or JSON file, or a directory of such files.
-        path: PathBuf,
+        #[command(flatten)]
+        objects: Objects,
     },
-    /// Says by which route and rule a request would go, why, and to which endpoints. Ends with 1 where it would go nowhere.
+    /// Says by which route and rule a request would go, why, and to which endpoints. Ends with 1 where it would go nowhere, and
+    /// with 64 where the objects cannot be read.
     Explain {
         /// The model that the client asks for.
         #[arg(long)]
@@ -48,8 +53,8 @@ enum Command {
         /// A header as `Name=value`; may be given several times.
         #[arg(long, value_name = "NAME=VALUE", value_parser = header)]
         header: Vec<(String, String)>,
-        /// A YAML or JSON file, or a directory of such files.
-        manifests: PathBuf,
+        #[command(flatten)]
+        objects: Objects,
     },
     /// Serves the objects of a cluster or of a directory to data planes (`kthena-dataplane --control-plane`) and follows their
     /// edits, until SIGTERM or Ctrl-C.
@@ -94,11 +99,11 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode 
 impl Cli {
     fn run(self) -> ExitCode {
         let done = match self.command {
-            Command::Check { path } => check(&path),
-            Command::Explain { model, path, header, manifests } => {
+            Command::Check { objects } => check(&objects),
+            Command::Explain { model, path, header, objects } => {
                 let path = path.split('?').next().unwrap_or_default().to_owned();
                 let query = Query { model, path, headers: header.into_iter().collect() };
-                explain_query(&query, &manifests)
+                explain_query(&query, &objects)
             }
             Command::Build { fleet_seed, path } => print_snapshot(fleet_seed, &path),
             Command::Serve { config, typed } => serve(config.as_deref(), *typed),
@@ -121,18 +126,20 @@ fn header(text: &str) -> Result<(String, String), String> {
     Ok((name.trim().to_ascii_lowercase(), value.to_owned()))
 }
 
-fn check(path: &Path) -> Result<ExitCode, String> {
-    let (reading, built) = built(path, Settings::default())?;
+fn check(objects: &Objects) -> Result<ExitCode, String> {
+    let reading = objects.read()?;
+    let built = built(&reading, Settings::default());
     let report = Report::of(&reading, &built.verdicts);
     eprint!("{}", report.problems());
     if report.is_bad() {
         return Ok(ExitCode::FAILURE);
     }
-    print(&format!("{}: ok ({}, {} objects of other kinds)\n", path.display(), counts(&built), reading.others))
+    print(&format!("{objects}: ok ({}, {} objects of other kinds)\n", counts(&built), reading.others))
 }
 
-fn explain_query(query: &Query, path: &Path) -> Result<ExitCode, String> {
-    let (reading, built) = built(path, Settings::default())?;
+fn explain_query(query: &Query, objects: &Objects) -> Result<ExitCode, String> {
+    let reading = objects.read()?;
+    let built = built(&reading, Settings::default());
     let explanation = explain(&built.snapshot, query);
     let mut text = explanation.to_string();
     for (name, sentence) in not_published(&built.verdicts, &reading, &query.model) {
@@ -156,7 +163,8 @@ fn not_published(verdicts: &Verdicts, reading: &Reading, model: &str) -> Vec<(St
 fn print_snapshot(fleet_seed: Option<u64>, path: &Path) -> Result<ExitCode, String> {
     let fleet_seed = fleet_seed.map_or_else(process::random_seed, Ok);
     let fleet_seed = fleet_seed.map_err(|error| format!("no random numbers: {error}; give --fleet-seed"))?;
-    let (reading, built) = built(path, Settings { fleet_seed })?;
+    let (_, reading) = Directory::open(path)?;
+    let built = built(&reading, Settings { fleet_seed });
     let report = Report::of(&reading, &built.verdicts);
     eprint!("{}", report.problems());
     print(&api::json::snapshot_to_json(&built.snapshot))
@@ -183,10 +191,8 @@ fn serve(file: Option<&Path>, typed: Typed) -> Result<ExitCode, String> {
     }
 }
 
-fn built(path: &Path, settings: Settings) -> Result<(Reading, Built), String> {
-    let (_, reading) = Directory::open(path)?;
-    let built = build(&reading.world, &settings, &mut Memory::default());
-    Ok((reading, built))
+fn built(reading: &Reading, settings: Settings) -> Built {
+    build(&reading.world, &settings, &mut Memory::default())
 }
 
 fn counts(built: &Built) -> String {

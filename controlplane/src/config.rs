@@ -5,6 +5,7 @@ mod typed;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::admin;
 
@@ -23,6 +24,8 @@ pub struct Config {
     pub fleet_seed: Option<u64>,
     /// Where models' vocabularies are; none where engines' caches are not heard.
     pub vocabularies: Option<PathBuf>,
+    /// How often engines are asked for their metrics.
+    pub scrape_interval: Duration,
     /// Where operators and probes look.
     pub admin: admin::Options,
     /// How logs are written.
@@ -77,6 +80,21 @@ pub struct Certificates {
     pub secret: String,
     /// Names and addresses that they are for, besides those of our Services.
     pub hosts: Vec<String>,
+    /// Who makes them.
+    pub issuer: CertificatesIssuer,
+}
+
+/// Who makes our certificates, and who tells API servers of their CA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificatesIssuer {
+    /// We make them, rotate them, and write the CA into the ValidatingWebhookConfiguration.
+    #[default]
+    Own,
+    /// cert-manager fills the Secret, and writes the CA into the ValidatingWebhookConfiguration.
+    CertManager,
+    /// Somebody fills the Secret (tls.crt, tls.key, ca.crt); we write the CA into the ValidatingWebhookConfiguration.
+    Secret,
 }
 
 /// The admission webhook.

@@ -1,4 +1,4 @@
-//! `kthena-controlplane`: does what was typed.
+//! `kthena-controlplane`: does what was typed. It is linked static (`.ci/rustc`).
 
 use std::process::ExitCode;
 

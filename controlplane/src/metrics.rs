@@ -16,7 +16,7 @@ use prometheus::{
 
 use crate::admin::Look;
 use crate::publish::Verdicts;
-use crate::publish::serve::Counts;
+use crate::publish::serve::{Counts, DataPlane, Outstanding};
 use crate::webhook;
 
 /// Builds, as they are made.
@@ -24,6 +24,8 @@ use crate::webhook;
 pub struct Builds {
     total: IntCounter,
     seconds: Histogram,
+    panics: IntCounter,
+    panicking: IntGauge,
 }
 
 impl Builds {
@@ -34,14 +36,26 @@ impl Builds {
         let buckets = exponential_buckets(0.000_1, 2.0, 16).expect("start and factor make buckets");
         let options = HistogramOpts::new("kthena_controlplane_build_seconds", "What a build took.").buckets(buckets);
         let seconds = Histogram::with_opts(options).expect("the name and the buckets are valid");
-        registry.register(Box::new(total.clone())).expect("a registry takes one of these");
-        registry.register(Box::new(seconds.clone())).expect("a registry takes one of these");
-        Self { total, seconds }
+        let panics = counter("kthena_controlplane_build_panics_total", "Builds that panicked.");
+        let help =
+            "1 while what was read last makes a build panic, and what has changed since the last one is put aside.";
+        let panicking = IntGauge::new("kthena_controlplane_build_panicking", help).expect("the name is valid");
+        let all: [Box<dyn Collector>; 4] =
+            [Box::new(total.clone()), Box::new(seconds.clone()), Box::new(panics.clone()), Box::new(panicking.clone())];
+        all.into_iter().for_each(|metric| registry.register(metric).expect("a registry takes one of these"));
+        Self { total, seconds, panics, panicking }
+    }
+
+    /// One that came to nothing.
+    pub fn panicked(&self) {
+        self.panics.inc();
+        self.panicking.set(1);
     }
 
     /// One more.
     pub fn built(&self, took: Duration) {
         self.total.inc();
+        self.panicking.set(0);
         self.seconds.observe(took.as_secs_f64());
     }
 }
@@ -105,6 +119,8 @@ pub fn encode(registry: &Registry, look: &Look) -> prometheus::Result<String> {
     families.extend(of_counts(&look.counts));
     families.extend(kv::families(look));
     families.extend(look.reviews.iter().flat_map(|reviews| of_reviews(reviews)));
+    // One by a label that nothing has would be an error.
+    families.retain(|family| !family.get_metric().is_empty());
     TextEncoder::new().encode_to_string(&families)
 }
 
@@ -132,7 +148,8 @@ fn objects(verdicts: &Verdicts) -> Vec<MetricFamily> {
     let servers = verdicts.servers.values().map(|verdict| ("ModelServer", verdict.accepted.reason));
     let providers = verdicts.providers.values().map(|verdict| ("ExternalModelProvider", verdict.accepted.reason));
     let mut sums: BTreeMap<(&str, String), i64> = BTreeMap::new();
-    for (kind, reason) in routes.chain(servers).chain(providers) {
+    let judged = verdicts.judged.iter().map(|((kind, _), verdict)| (kind.name(), verdict.accepted.reason));
+    for (kind, reason) in routes.chain(servers).chain(providers).chain(judged) {
         *sums.entry((kind, reason.to_string())).or_default() += 1;
     }
     let options = Opts::new("kthena_controlplane_objects", "Objects by kind and by the reason of their Accepted.");
@@ -153,11 +170,40 @@ fn of_stream(look: &Look) -> Vec<MetricFamily> {
         ("kthena_controlplane_subscribers_applied", "Of these, with the newest version.", progress.applied as u64),
         ("kthena_controlplane_subscribers_refused", "Of these, that refuse some of it or all.", refusing as u64),
     ];
-    rows.into_iter().flat_map(|(name, help, value)| gauge(name, help, value)).collect()
+    let loads = look.outstanding();
+    let sum = |of: fn(&Outstanding) -> u64| loads.values().map(of).fold(0, u64::saturating_add);
+    let loads = [
+        ("kthena_controlplane_load_running", "Requests that they have at engines.", sum(|load| load.running)),
+        (
+            "kthena_controlplane_load_queue_depth",
+            "Of these, those that wait in an engine's queue or for their prefill.",
+            sum(|load| load.queue_depth),
+        ),
+        ("kthena_controlplane_load_queued_tokens", "Uncached prompt tokens of these.", sum(|load| load.queued_tokens)),
+    ];
+    let gauges = rows.into_iter().chain(loads).flat_map(|(name, help, value)| gauge(name, help, value));
+    gauges.chain(versions(&look.data_planes)).collect()
+}
+
+/// Of more than these the rest is counted together: what they are called is the data planes' to say.
+const VERSIONS: usize = 16;
+
+/// A fleet that is mixed shows here.
+fn versions(data_planes: &[DataPlane]) -> Vec<MetricFamily> {
+    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    data_planes.iter().for_each(|row| *counts.entry(&row.version).or_default() += 1);
+    let mut counts: Vec<(&str, i64)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| -count);
+    let options = Opts::new("kthena_controlplane_subscribers", "Data planes on the stream, by the version they run.");
+    let gauges = IntGaugeVec::new(options, &["version"]).expect("the name and the label are valid");
+    for (n, (version, count)) in counts.into_iter().enumerate() {
+        gauges.with_label_values(&[if n < VERSIONS { version } else { "other" }]).add(count);
+    }
+    gauges.collect()
 }
 
 fn of_counts(counts: &Counts) -> Vec<MetricFamily> {
-    let rows: [(&str, &str, &AtomicU64); 9] = [
+    let rows: [(&str, &str, &AtomicU64); 10] = [
         ("kthena_controlplane_published_total", "Snapshots that differed from the one before.", &counts.published),
         ("kthena_controlplane_encoded_total", "Changes encoded, each once for all who need it.", &counts.encoded),
         ("kthena_controlplane_encoded_bytes_total", "Bytes of encoded changes.", &counts.encoded_bytes),
@@ -167,6 +213,7 @@ fn of_counts(counts: &Counts) -> Vec<MetricFamily> {
         ("kthena_controlplane_streams_total", "Streams opened.", &counts.streams),
         ("kthena_controlplane_streams_unproved_total", "Streams refused for want of proof.", &counts.unproved),
         ("kthena_controlplane_streams_cut_off_total", "Streams ended for want of an answer.", &counts.cut_off),
+        ("kthena_controlplane_streams_behind_total", "Streams to data planes that had seen more.", &counts.behind),
     ];
     let family = |(name, help, value): (&str, &str, &AtomicU64)| {
         let counter = counter(name, help);

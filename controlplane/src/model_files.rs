@@ -4,93 +4,145 @@
 //! stored, or, as in a ConfigMap, `FOLDER/org--name.chat_template.jinja` and `org--name.tokenizer_config.json`. The first of
 //! them is the template where both have one, as in transformers. Variables such as `bos_token` are the configuration's.
 //!
-//! Files are read when a model is first asked for and looked at again by [`Templates::look_again`], so a build costs no
-//! system call.
+//! A thread of its own looks at them, when a model is first asked for and some times a minute: a volume that does not answer
+//! holds up no build for longer than [`PATIENCE`], and only one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::Metadata;
-use std::path::{Path, PathBuf};
+mod files;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Duration;
 
-use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::crd::{ChatTemplate, InferenceEngine, ModelServerSpec};
 use crate::kv::vocabulary::is_model_path;
 use crate::world::{LastGood, World};
+use files::Files;
 
-/// Bytes of a file; large vocabularies list some thousand special tokens in it.
-const MOST_FILE_BYTES: u64 = 16 << 20;
-/// Bytes of a template and of one of its variables, as the definition of ModelServer has them.
-const MOST: (usize, usize) = (131_072, 256);
-/// Variables of a template.
-const MOST_TOKENS: usize = 64;
-/// Models that are looked for at a time: looking is done between two builds.
+/// Between two looks at models' files.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long a build waits for files that were never looked at: without it the first tables after a start would be without
+/// templates, and the next ones with them.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Models that are looked for at a time: what is wanted comes from whoever may write ModelServers.
 const MOST_MODELS: usize = 1_024;
-const FILES: [&str; 2] = ["chat_template.jinja", "tokenizer_config.json"];
 
-/// Of both files: when each was written, and its bytes.
-type Stamp = [Option<(Option<SystemTime>, u64)>; 2];
-
-/// What is found in a folder.
-#[derive(Debug, Default)]
-pub struct Templates {
+/// What to look for.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Wanted {
     folder: Option<PathBuf>,
-    known: HashMap<String, (Stamp, Option<Arc<ChatTemplate>>)>,
+    models: BTreeSet<String>,
+}
+
+impl Wanted {
+    fn of(world: &World, folder: Option<PathBuf>) -> Self {
+        let specs = world.servers.values().flat_map(|held| {
+            let kept = held.last_good.as_ref().map(|kept| &*kept.spec);
+            held.spec.as_ref().ok().map(|spec| &**spec).into_iter().chain(kept)
+        });
+        let mut models = BTreeSet::new();
+        for model in specs.filter_map(wanting).filter(|_| folder.is_some()) {
+            if models.len() < MOST_MODELS && !models.contains(model) {
+                models.insert(model.to_owned());
+            }
+        }
+        Self { folder, models }
+    }
+}
+
+/// What there is in a folder, of each model that was looked for.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Found {
+    folder: Option<PathBuf>,
+    templates: HashMap<String, Option<Arc<ChatTemplate>>>,
+}
+
+impl Found {
+    fn answers(&self, wanted: &Wanted) -> bool {
+        self.folder == wanted.folder && wanted.models.iter().all(|model| self.templates.contains_key(model))
+    }
+
+    fn template(&self, model: &str) -> Option<&Arc<ChatTemplate>> {
+        self.templates.get(model)?.as_ref()
+    }
+}
+
+/// The templates, and the way to the thread that looks for them. It ends with this.
+#[derive(Debug)]
+pub struct Templates {
+    /// The newest alone counts, however long a look takes.
+    wanted: watch::Sender<Wanted>,
+    found: watch::Receiver<Arc<Found>>,
+    /// It was waited for in vain, and has not answered since.
+    late: bool,
 }
 
 impl Templates {
-    /// In this folder.
-    pub fn new(folder: Option<PathBuf>) -> Self {
-        Self { folder, known: HashMap::new() }
+    /// Starts the thread.
+    pub fn start() -> io::Result<Self> {
+        let mut files = Files::default();
+        Self::looked_for_by(move |wanted| files.look(wanted))
     }
 
-    /// Whether this is their folder.
-    pub fn are_in(&self, folder: Option<&Path>) -> bool {
-        self.folder.as_deref() == folder
+    fn looked_for_by(look: impl FnMut(&Wanted) -> Found + Send + 'static) -> io::Result<Self> {
+        let (wanted, newest) = watch::channel(Wanted::default());
+        let (tell, found) = watch::channel(Arc::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let following = move || runtime.block_on(follow(look, newest, tell));
+        std::thread::Builder::new().name("model-files".into()).spawn(following)?;
+        Ok(Self { wanted, found, late: false })
     }
 
-    /// The world with the templates that its servers leave to their models' files.
-    pub fn complete(&mut self, mut world: World) -> World {
-        let Some(folder) = self.folder.clone() else { return world };
-        let mut asked = HashSet::new();
-        for held in world.servers.values_mut() {
-            if let Some(spec) = held.spec.as_ref().ok().and_then(|spec| self.completed(&folder, spec, &mut asked)) {
-                held.spec = Ok(spec);
-            }
-            let Some(kept) = &held.last_good else { continue };
-            if let Some(spec) = self.completed(&folder, &kept.spec, &mut asked) {
-                held.last_good = Some(Arc::new(LastGood { generation: kept.generation, spec }));
+    /// The world with the templates that its servers leave to their models' files, as far as they are known in time.
+    pub async fn complete(&mut self, world: World, folder: Option<PathBuf>) -> World {
+        let wanted = Wanted::of(&world, folder);
+        self.wanted.send_if_modified(|known| {
+            let other = *known != wanted;
+            known.clone_from(&wanted);
+            other
+        });
+        if !self.late {
+            // An error of the channel is the thread's end, which cannot be; then there is nothing to wait for either.
+            self.late = timeout(PATIENCE, self.found.wait_for(|found| found.answers(&wanted))).await.is_err();
+            if self.late {
+                tracing::warn!(folder = ?wanted.folder, "models' files cannot be looked at within {PATIENCE:?}: servers go without their templates until they can");
             }
         }
-        self.known.retain(|model, _| asked.contains(model));
-        world
+        let found = self.found.borrow_and_update().clone();
+        self.late &= !found.answers(&wanted);
+        completed(world, &found, &wanted)
     }
 
-    /// None where there is nothing to add.
-    fn completed(
-        &mut self,
-        folder: &Path,
-        spec: &ModelServerSpec,
-        asked: &mut HashSet<String>,
-    ) -> Option<Arc<ModelServerSpec>> {
-        let model = wanting(spec)?;
-        if !asked.contains(model) && asked.len() >= MOST_MODELS {
-            return None;
+    /// Returns when files say something else than they did.
+    pub async fn changed(&mut self) {
+        if self.found.changed().await.is_err() {
+            std::future::pending().await
         }
-        asked.insert(model.to_owned());
-        let look = || (stamp(folder, model), read(folder, model));
-        let (_, found) = self.known.entry(model.to_owned()).or_insert_with(look);
-        let found_template = Some(Arc::clone(found.as_ref()?));
-        Some(Arc::new(ModelServerSpec { found_template, ..spec.clone() }))
     }
+}
 
-    /// Forgets what files no longer say; whether there was anything of that.
-    pub fn look_again(&mut self) -> bool {
-        let Some(folder) = &self.folder else { return false };
-        let before = self.known.len();
-        self.known.retain(|model, (known, _)| *known == stamp(folder, model));
-        self.known.len() < before
+/// Looks whenever something else is asked for, and some times a minute, until nobody can ask any more.
+async fn follow(
+    mut look: impl FnMut(&Wanted) -> Found,
+    mut newest: watch::Receiver<Wanted>,
+    tell: watch::Sender<Arc<Found>>,
+) {
+    while !matches!(timeout(LOOK, newest.changed()).await, Ok(Err(_))) {
+        let wanted = newest.borrow_and_update().clone();
+        let found = look(&wanted);
+        tell.send_if_modified(|told| {
+            let news = **told != found;
+            if news {
+                *told = Arc::new(found);
+            }
+            news
+        });
     }
 }
 
@@ -100,76 +152,22 @@ fn wanting(spec: &ModelServerSpec) -> Option<&str> {
     spec.model.as_deref().filter(|model| chats && spec.chat_template.is_none() && is_model_path(model))
 }
 
-/// The two places of a file.
-fn places(folder: &Path, model: &str, file: &str) -> [PathBuf; 2] {
-    [folder.join(model).join(file), folder.join(format!("{}.{file}", model.replace('/', "--")))]
-}
-
-fn facts(folder: &Path, model: &str, file: &str) -> Option<(PathBuf, Metadata)> {
-    let facts = |path: PathBuf| std::fs::metadata(&path).ok().filter(Metadata::is_file).map(|facts| (path, facts));
-    places(folder, model, file).into_iter().find_map(facts)
-}
-
-fn stamp(folder: &Path, model: &str) -> Stamp {
-    FILES.map(|file| facts(folder, model, file).map(|(_, facts)| (facts.modified().ok(), facts.len())))
-}
-
-fn read(folder: &Path, model: &str) -> Option<Arc<ChatTemplate>> {
-    let text = |file| -> Result<Option<String>, String> {
-        let Some((path, facts)) = facts(folder, model, file) else { return Ok(None) };
-        if facts.len() > MOST_FILE_BYTES {
-            return Err(format!("{}: it is larger than {MOST_FILE_BYTES} bytes", path.display()));
-        }
-        std::fs::read_to_string(&path).map(Some).map_err(|error| format!("{}: {error}", path.display()))
+fn completed(mut world: World, found: &Found, wanted: &Wanted) -> World {
+    if found.folder != wanted.folder {
+        return world;
+    }
+    let with = |spec: &ModelServerSpec| {
+        let found_template = Some(Arc::clone(found.template(wanting(spec)?)?));
+        Some(Arc::new(ModelServerSpec { found_template, ..spec.clone() }))
     };
-    let [template, config] = FILES.map(text);
-    match template.and_then(|template| of_texts(template, config?)) {
-        Ok(found) => found.map(Arc::new),
-        Err(why) => {
-            tracing::warn!(model, "the model's chat template cannot be read: {why}");
-            None
+    for held in world.servers.values_mut() {
+        if let Some(spec) = held.spec.as_ref().ok().and_then(|spec| with(spec)) {
+            held.spec = Ok(spec);
+        }
+        let Some(kept) = &held.last_good else { continue };
+        if let Some(spec) = with(&kept.spec) {
+            held.last_good = Some(Arc::new(LastGood { generation: kept.generation, spec }));
         }
     }
+    world
 }
-
-/// From what the files say; none where they have no template.
-fn of_texts(template: Option<String>, config: Option<String>) -> Result<Option<ChatTemplate>, String> {
-    let config: Value = match config {
-        Some(text) => serde_json::from_str(&text).map_err(|error| format!("tokenizer_config.json: {error}"))?,
-        None => Value::Null,
-    };
-    let Some(template) = template.or_else(|| in_config(&config)) else { return Ok(None) };
-    if template.is_empty() || template.len() > MOST.0 {
-        return Err(format!("a template of {} bytes, from 1 to {} are allowed", template.len(), MOST.0));
-    }
-    let members = config.as_object().into_iter().flatten();
-    let token = |(name, value): (&String, &Value)| Some((name.clone(), token_text(value)?));
-    let tokens: BTreeMap<String, String> =
-        members.filter(|(name, _)| name.ends_with("_token")).filter_map(token).collect();
-    let adds_bos = config.get("add_bos_token").and_then(Value::as_bool) == Some(true);
-    if tokens.len() > MOST_TOKENS {
-        return Err(format!(
-            "tokenizer_config.json: {} texts of tokens, up to {MOST_TOKENS} are allowed",
-            tokens.len()
-        ));
-    }
-    let prompt_prefix = tokens.get("bos_token").filter(|_| adds_bos).cloned().unwrap_or_default();
-    Ok(Some(ChatTemplate { template, tokens, prompt_prefix }))
-}
-
-/// One text, or several by name.
-fn in_config(config: &Value) -> Option<String> {
-    let given = config.get("chat_template")?;
-    let default = |list: &Vec<Value>| list.iter().find(|one| one["name"] == "default")?.get("template").cloned();
-    let template = given.as_array().map_or(Some(given.clone()), default)?;
-    template.as_str().map(str::to_owned)
-}
-
-/// A text, or an object that has one.
-fn token_text(value: &Value) -> Option<String> {
-    let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
-    (text.len() <= MOST.1).then(|| text.to_owned())
-}
-
-#[cfg(test)]
-mod tests;

@@ -2,12 +2,13 @@
 //!
 //! Each replica dials each other one (`dial`) and tells it (`tell`) what its own data planes report and what it asked engines
 //! itself; nothing that was heard is told on. Who is dialled hears it (`hear`): a peer is one more that reports load, and its
-//! facts join ours (`facts`). Handles belong to one process, so endpoints are named by their keys on the way (`names`, `wire`).
+//! facts join ours (`facts`), as does what engines that it hears have cached (`caches`). Handles belong to one process, so endpoints are named by their keys on the way (`names`, `wire`).
 //! What their data planes have in force is told, too (`reach`), and joins what ours have (`others`) where status is written.
 //! Who the others are is a value, [`Members`], that our own Service's EndpointSlices say (`found`); which engines are whose
 //! follows from that and from who is heard (`alive`), so that a replica that has fallen silent is stood in for at once.
 
 mod alive;
+mod caches;
 mod dial;
 mod facts;
 mod found;
@@ -29,7 +30,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::engine::Shard;
-use crate::publish::serve::{Identify, Loads, Local, Predictions, Progress};
+use crate::kv::supervise::{Board, Ears};
+use crate::publish::serve::{Identify, Lane, Loads, Local, Predictions, Progress};
 use crate::run::Round;
 use crate::status::{Forms, Standings};
 use crate::world::Engines;
@@ -122,6 +124,29 @@ pub(crate) struct Shared {
     pub(crate) engines: watch::Sender<Engines>,
     /// What the other replicas' data planes have in force.
     pub(crate) others: watch::Sender<Arc<Others>>,
+    /// What engines have cached.
+    pub(crate) caches: Caches,
+}
+
+/// What all replicas together hear of engines' caches.
+#[derive(Debug, Clone)]
+pub(crate) struct Caches {
+    /// What is heard here, as peers are told it.
+    pub(crate) told: Arc<Lane>,
+    /// Where what peers hear is taken in.
+    pub(crate) ears: Arc<Ears>,
+    /// Whether engines write chats as data planes do.
+    pub(crate) board: Arc<Board>,
+}
+
+#[cfg(test)]
+impl Caches {
+    /// None is heard.
+    pub(crate) fn of_nobody() -> Self {
+        let (told, board) = (Arc::new(Lane::new(1)), Arc::new(Board::default()));
+        let ears = Arc::new(Ears::new(Arc::new(Lane::new(1)), board.clone()));
+        Self { told, ears, board }
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +157,7 @@ impl Shared {
             rounds: watch::channel(None).1,
             engines: watch::channel(Engines::default()).0,
             others: watch::channel(Arc::default()).0,
+            caches: Caches::of_nobody(),
         }
     }
 }
@@ -143,6 +169,8 @@ pub(crate) struct Joined {
     pub(crate) ear: Arc<Ear>,
     /// Which engines are ours to ask.
     pub(crate) shard: watch::Receiver<Shard>,
+    /// Whose caches are ours to hear: one of an older release asks engines and tells nothing of their caches.
+    pub(crate) hearing: watch::Receiver<Shard>,
     /// What those said of themselves.
     pub(crate) own: watch::Sender<Engines>,
     /// All that runs for it; dropped, it ends.
@@ -152,21 +180,41 @@ pub(crate) struct Joined {
 /// Joins the others, within a runtime.
 pub(crate) fn join(Peering { members, way, identify }: Peering, site: Site) -> Joined {
     let Site { epoch, loads, predictions, load_interval, load_kept, snapshots, progress, shared } = site;
-    let Shared { rounds, engines, others } = shared;
+    let Shared { rounds, engines, others, caches } = shared;
     let (own, said) = watch::channel(Engines::default());
     let index = Arc::new(Index::new(snapshots));
-    let shared = hear::Shared { loads: loads.clone(), predictions: predictions.clone(), index: index.clone() };
+    let shared = hear::Shared {
+        loads: loads.clone(),
+        predictions: predictions.clone(),
+        index: index.clone(),
+        caches: caches.clone(),
+    };
     let ear = Arc::new(Ear::new(hear::Options { epoch, load_kept, identify }, shared));
     let mut tasks = JoinSet::new();
-    let (shard, standing) = alive::watch(members.clone(), ear.heard());
+    let (shard, standing) = alive::watch(members.clone(), ear.heard(), hear::Heard::names);
+    tasks.spawn(standing);
+    let (hearing, standing) = alive::watch(members.clone(), ear.heard(), hear::Heard::tellers);
     tasks.spawn(standing);
     tasks.spawn(facts::pool(said.clone(), ear.heard(), engines));
     tasks.spawn(others::watch(members.clone(), ear.parts(), others));
     let (written, standings) = watch::channel(Arc::default());
     tasks.spawn(forms(rounds, written));
-    let voice = dial::Voice { epoch, loads, predictions, index, load_interval, facts: said, standings, progress };
+    let Caches { told: caches, ears: _, board } = caches;
+    let differing = board.own_differing();
+    let voice = dial::Voice {
+        epoch,
+        loads,
+        predictions,
+        index,
+        load_interval,
+        facts: said,
+        standings,
+        progress,
+        caches,
+        differing,
+    };
     tasks.spawn(dial::all(members, way, Arc::new(voice)));
-    Joined { ear, shard, own, tasks }
+    Joined { ear, shard, hearing, own, tasks }
 }
 
 /// Follows what our data planes are to run, until there are no builds any more.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::admin::{Admin, BindError};
 use crate::config::{Config, LogFormat, Source};
+use crate::quarantine;
 use crate::run::{self, Listen, Options, Plane, StartError};
 
 use cluster::{Member, stopped};
@@ -40,6 +41,7 @@ pub enum Failure {
 /// Runs until SIGTERM or Ctrl-C.
 pub fn run(config: Config) -> Result<(), Failure> {
     log(config.log);
+    quarantine::tell_once();
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::System("cannot start the runtime", error))?;
@@ -56,7 +58,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
 }
 
 async fn serve(config: Config, ended: watch::Receiver<()>) -> Result<(), Failure> {
-    let Config { source, state_dir, listen, fleet_seed, vocabularies, admin, log: _ } = config;
+    let Config { source, state_dir, listen, fleet_seed, vocabularies, scrape_interval, admin, log: _ } = config;
     let (options, mut member) = match source {
         Source::Directory(root) => {
             let fleet_seed = fleet_seed.map_or_else(seed::of_machine, Ok);
@@ -77,7 +79,7 @@ async fn serve(config: Config, ended: watch::Receiver<()>) -> Result<(), Failure
             (Options { source: member.source(), listen, fleet_seed }, Some(member))
         }
     };
-    let mut plane = Plane::start(options).await?;
+    let mut plane = Plane::start(options).await?.asking_every(scrape_interval);
     if let Some(folder) = vocabularies {
         plane = plane.with_vocabularies(folder);
     }

@@ -4,7 +4,7 @@
 //! which its status is written later. `route`, `server` and `profile` judge one object alone and turn it into the
 //! contract's terms, with the contract's own decoder as the judge; `conflicts` says whom a model name belongs to;
 //! `endpoints` finds a server's pods; `handles` numbers them; `memory` is what a build leaves to the next; `last_good` says what takes
-//! the place of a refused form.
+//! the place of a refused form; `unbuilt` what is built and said where a build panics.
 //! `serve` brings the newest snapshot to every data plane.
 
 mod build;
@@ -19,6 +19,7 @@ mod provider;
 mod route;
 pub mod serve;
 mod server;
+mod unbuilt;
 mod verdict;
 
 #[cfg(test)]
@@ -30,8 +31,9 @@ pub use build::{Built, Settings, build};
 pub use endpoints::zones;
 pub use last_good::{Fallback, GoodForm, MAX_KEPT_BYTES};
 pub use memory::Memory;
+pub use unbuilt::{settled, unbuilt};
 pub use verdict::{
-    Condition, LeftOut, ProviderVerdict, Reason, RouteVerdict, SchedulerVerdict, ServerVerdict, Verdicts,
+    Condition, LeftOut, ObjectVerdict, ProviderVerdict, Reason, RouteVerdict, SchedulerVerdict, ServerVerdict, Verdicts,
 };
 
 fn sentences(problems: &[Problem]) -> Vec<String> {

@@ -41,7 +41,8 @@ impl Report {
         }
         if let Some(verdict) = &verdicts.scheduler {
             let at = format!("ConfigMap {}: ", verdict.name);
-            report.condition(&at, &verdict.accepted, true);
+            let readable = world.scheduler.as_ref().is_none_or(|scheduler| scheduler.held.spec.is_ok());
+            report.condition(&at, &verdict.accepted, readable);
             report.warnings.extend(verdict.notes.iter().map(|note| format!("{at}{note}")));
         }
         report

@@ -8,30 +8,34 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use api::snapshot::Snapshot;
 use prometheus::Registry;
 use rustls::ServerConfig;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::admin::View;
-use crate::engine::Shard;
+use crate::engine::{Shard, Told};
 use crate::kept::{Folder, Keeping, keep};
 use crate::kv::supervise::{Supervision, supervise};
 use crate::kv::vocabulary::Vocabularies;
 use crate::metrics::Builds;
-use crate::peer::{Joined, Others, Peering, Shared};
-use crate::publish::serve::{Identify, ListenError, Listener, Options as Stream, Progress, Server};
+use crate::peer::{Caches, Joined, Others, Peering, Shared};
+use crate::publish::serve::{Identify, Lane, ListenError, Listener, Options as Stream, Progress, Server};
 use crate::publish::{Settings, Verdicts};
 use crate::source::Forms;
 use crate::source::kubernetes::Scope;
 use crate::world::{Engines, World};
 
+mod acquainted;
 mod feed;
 mod looking;
 
+use acquainted::acquainted;
 use feed::{Feed, Said};
 use looking::Looking;
 
@@ -117,6 +121,8 @@ pub struct Plane {
     peering: Option<Peering>,
     hearing: Supervision,
     templates: watch::Sender<Option<PathBuf>>,
+    panicked: watch::Receiver<Option<Arc<str>>>,
+    asking: Duration,
     looking: Looking,
     building: JoinHandle<()>,
     keeping: Option<Keeping>,
@@ -136,8 +142,9 @@ impl Plane {
             }
             Source::Cluster(config, scope) => (Looking::at_cluster(*config, scope, &registry)?, None),
         };
-        let (feed, inputs) = Feed::new(Settings { fleet_seed }, Builds::new(&registry));
-        let rounds = feed.rounds.subscribe();
+        let (feed, inputs) = Feed::new(Settings { fleet_seed }, Builds::new(&registry), looking.reached.clone())
+            .map_err(StartError::Thread)?;
+        let (rounds, panicked) = (feed.rounds.subscribe(), feed.panicked.subscribe());
         let keeping = folder.map(|folder| keep(folder, feed.latest.subscribe())).transpose();
         let keeping = keeping.map_err(StartError::Thread)?;
         let (engines, said) = watch::channel(Engines::default());
@@ -146,7 +153,7 @@ impl Plane {
         let (templates, files) = watch::channel(None);
         let said =
             Said { readings: looking.readings.clone(), engines: said, differing: hearing.board.differing(), files };
-        let building = feed.follow(said).map_err(StartError::Thread)?;
+        let building = feed.follow(said).await.map_err(StartError::Thread)?;
         let (snapshots, others, peering) = (inputs.snapshots, watch::channel(Arc::default()).0, None);
         Ok(Self {
             server,
@@ -158,6 +165,8 @@ impl Plane {
             peering,
             hearing,
             templates,
+            panicked,
+            asking: crate::engine::PERIOD,
             looking,
             building,
             keeping,
@@ -171,6 +180,12 @@ impl Plane {
         self.templates.send_replace(Some(folder.clone()));
         self.hearing.vocabularies = Arc::new(Vocabularies::new(Some(folder)));
         self
+    }
+
+    /// Engines are asked this often.
+    #[must_use]
+    pub fn asking_every(self, asking: Duration) -> Self {
+        Self { asking, ..self }
     }
 
     /// One of several replicas, once it serves.
@@ -214,30 +229,49 @@ impl Plane {
             counts: self.server.counts(),
             registry: self.registry.clone(),
             waiting: vec![Box::new(move || waiting.borrow().clone())],
+            panicked: self.panicked.clone(),
             reviews: None,
             board: self.hearing.board.clone(),
             lane: self.server.kv(),
+            loads: self.server.loads(),
         }
     }
 
     /// Serves until `stop`. The data planes go on with what they have.
     pub async fn serve(mut self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let (shard, engines, _talking) = match self.peering {
-            Some(peering) => {
-                let shared = Shared { rounds: self.rounds.clone(), engines: self.engines, others: self.others.clone() };
-                let Joined { ear: _, shard, own, tasks } = self.server.join(peering, shared);
-                (shard, own, Some(tasks))
+        if self.peering.is_some() {
+            self.hearing.peers = Some(Arc::new(Lane::new(self.server.epoch())));
+        }
+        let ears = self.hearing.ears();
+        let (shard, hearing, engines, _talking) = match self.peering.zip(self.hearing.peers.clone()) {
+            Some((peering, told)) => {
+                let caches = Caches { told, ears: ears.clone(), board: self.hearing.board.clone() };
+                let (rounds, others) = (self.rounds.clone(), self.others.clone());
+                let shared = Shared { rounds, engines: self.engines, others, caches };
+                let Joined { ear: _, shard, hearing, own, tasks } = self.server.join(peering, shared);
+                (shard, hearing, own, Some(tasks))
             }
-            None => (watch::channel(Shard::alone()).1, self.engines, None),
+            None => (watch::channel(Shard::alone()).1, watch::channel(Shard::alone()).1, self.engines, None),
         };
+        let (first, asked) = oneshot::channel();
+        let acquainted = acquainted(asked, engines.subscribe(), self.rounds.clone());
         // These end with the source.
-        tokio::spawn(supervise(self.hearing, self.rounds.clone()));
-        tokio::spawn(crate::engine::watch(self.rounds, shard, self.server.loads(), engines));
+        tokio::spawn(supervise(self.hearing, ears, self.rounds.clone(), hearing));
+        let told = Told { loads: self.server.loads(), engines, first };
+        tokio::spawn(crate::engine::watch(self.rounds, shard, told, self.asking));
         let mut snapshots = self.snapshots;
         // The thread that makes them holds the sender.
         let lost = async { while snapshots.changed().await.is_ok() {} };
+        let server = self.server;
+        let serving = async {
+            let mut stop = pin!(stop);
+            tokio::select! {
+                () = acquainted => server.serve(stop).await,
+                () = &mut stop => Ok(()),
+            }
+        };
         let served = tokio::select! {
-            served = self.server.serve(stop) => served,
+            served = serving => served,
             () = lost => Err(io::Error::other("the thread that follows the source has ended")),
         };
         self.looking.end();

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use api::seen::Seen;
+
 use self::manifest::{Identity, Manifest};
 use crate::world::World;
 
@@ -11,8 +13,11 @@ pub mod directory;
 mod fault;
 pub mod kubernetes;
 pub mod manifest;
+mod reached;
 
 pub use fault::Fault;
+pub use reached::Reached;
+pub(crate) use reached::is_as_late;
 
 /// What a source says.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +31,8 @@ pub struct Reading {
     /// Forms that count though what is written now in the place of them cannot be taken: they are lost with the process, unless
     /// somebody keeps them. An object of a cluster has its own in its status.
     pub former: Forms,
+    /// How far it had been read; empty of a directory.
+    pub seen: Seen,
 }
 
 /// Objects of a directory, by file.
@@ -44,3 +51,17 @@ pub struct Form {
 
 /// Faults that are listed; of more nobody reads on.
 const MAX_FAULTS: usize = 1_000;
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::Reached;
+    use super::reached::Reach;
+
+    /// Pods of which one counts, the last of those that were heard of at a later version.
+    pub(crate) fn reached(counts: u128, heard: u128) -> Reached {
+        let mut reached = Reached::of(std::iter::once("Pod".into()));
+        reached.hear(0, Reach::Up(counts), true);
+        reached.hear(0, Reach::Up(heard), false);
+        reached
+    }
+}

@@ -3,7 +3,7 @@
 //! `desired` says what a status ought to say, from verdicts and from what the data planes have acknowledged. `plan` decides
 //! what of that is written now and what later, at most 20 times a second in all. `write` reads the object as it is now, and
 //! patches its status with server-side apply in that very version. Both halves of being sure to lead are here: the question
-//! right before the patch, and the resourceVersion in it.
+//! right before the patch, and the resourceVersion in it. `configuration` keeps what the scheduler's ConfigMap has no status for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::peer::Others;
 use crate::publish::serve::Progress;
 use crate::run::Round;
 
+mod configuration;
 mod counts;
 mod desired;
 mod events;
@@ -90,10 +91,11 @@ pub fn run<F: Future<Output = ()> + Send>(
     let Options { namespaces, instance } = options;
     let counts = Counts::new(registry);
     let (warnings, warning) = Warnings::new(client.clone(), instance, counts.clone());
+    let configuration = configuration::run(client.clone(), inputs.rounds.clone(), inputs.leadership.clone());
     let writer = Writer { statuses: Statuses::new(client, namespaces), warnings, counts };
     async move {
         tokio::select! {
-            () = writer.run(inputs) => {}
+            () = async { tokio::join!(writer.run(inputs), configuration); } => {}
             () = warning => {}
             () = stop => {}
         }

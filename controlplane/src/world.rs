@@ -3,7 +3,7 @@
 //! A source fills one, from a cluster or from a directory; everything else reads it. Nothing in it has been judged:
 //! whether an object is valid, or in conflict with another, is `publish`'s to say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +11,13 @@ use std::sync::Arc;
 use api::id::EndpointKey;
 
 use crate::crd::{ExternalModelProviderSpec, ModelRouteSpec, ModelServerSpec};
+use crate::object;
 
+mod credential;
 mod engines;
 mod pod;
 
+pub use credential::{Credential, Credentials};
 pub use engines::{Engines, Facts, Unready};
 pub use pod::{Life, Pod};
 
@@ -27,12 +30,14 @@ pub struct World {
     pub servers: Kind<ModelServerSpec>,
     /// ExternalModelProviders.
     pub providers: Kind<ExternalModelProviderSpec>,
+    /// Objects of the kinds that decide nothing in data planes: whether each is valid.
+    pub judged: BTreeMap<(object::Kind, ObjectName), Held<()>>,
     /// Pods, of all namespaces that are watched.
     pub pods: BTreeMap<ObjectName, Arc<Pod>>,
     /// Labels of nodes, by node name.
     pub nodes: BTreeMap<Arc<str>, Arc<BTreeMap<String, String>>>,
     /// Secrets that are labelled as credentials of external providers. What they hold is not here.
-    pub secrets: BTreeSet<ObjectName>,
+    pub secrets: BTreeMap<ObjectName, Credentials>,
     /// Kthena's scheduler configuration, as text.
     pub scheduler: Option<Scheduler>,
     /// What the engines said of themselves lately. No source fills this: the engine watchers do.
@@ -52,7 +57,7 @@ pub type Kind<T> = BTreeMap<ObjectName, Held<T>>;
 pub struct Held<T> {
     /// Which of all that ever had its name it is; empty where the source does not say.
     pub uid: Arc<str>,
-    /// Counts the edits of its spec; 0 where the source does not count.
+    /// Counts the edits of its spec; of a ConfigMap, which counts none, its resourceVersion; 0 where the source has neither.
     pub generation: i64,
     /// Who was there first.
     pub seniority: Seniority,
@@ -66,7 +71,7 @@ pub struct Held<T> {
 /// A form of an object that was good before its newest one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastGood<T> {
-    /// The generation that had it; 0 where the source does not count.
+    /// The generation that had it, as of [`Held`].
     pub generation: i64,
     /// What it said then.
     pub spec: Arc<T>,
@@ -103,12 +108,12 @@ pub enum Seniority {
 }
 
 /// The ConfigMap entry that configures the scheduler.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Scheduler {
     /// The ConfigMap.
     pub name: ObjectName,
     /// Its entry `routerConfiguration`.
-    pub text: Arc<str>,
+    pub held: Held<String>,
 }
 
 /// `namespace/name`; nodes have none of these, for they have no namespace.

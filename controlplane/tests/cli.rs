@@ -1,5 +1,9 @@
 //! The program as a script sees it: what it prints, and its exit codes.
 
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#[path = "../../dataplane/tests/it/elf.rs"]
+mod elf;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -19,6 +23,11 @@ fn check(arguments: &[&str], code: i32, out: &str, err: &str) {
     let (found_out, found_err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{found_out}{found_err}");
     assert!(found_out.contains(out) && found_err.contains(err), "{found_out}\n{found_err}");
+}
+
+#[test]
+fn the_program_needs_no_loader_and_no_library() {
+    elf::check_static(env!("CARGO_BIN_EXE_kthena-controlplane").as_ref());
 }
 
 /// A directory with one file.
@@ -82,6 +91,10 @@ fn check_says_all_that_is_wrong_with_the_scheduler_and_where() {
 fn what_cannot_be_asked_ends_with_sixty_four() {
     check(&["check", "/nowhere/at/all"], 64, "", "/nowhere/at/all: No such file");
     check(&["check"], 64, "", "Usage");
+    check(&["explain", "--model", "m"], 64, "", "Usage");
+    check(&["check", "--kubernetes", EXAMPLE], 64, "", "cannot be used with");
+    check(&["check", "--namespaces=a", EXAMPLE], 64, "", "cannot be used with");
+    check(&["check", "--kubeconfig=/nowhere/at/all"], 64, "", "no cluster: ");
     check(&["explain", "--model", "m", "--header", "no-value", EXAMPLE], 64, "", "Name=value");
     check(&["--version"], 0, "kthena-controlplane", "");
 }

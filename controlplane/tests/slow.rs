@@ -55,7 +55,8 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 async fn who_does_not_read_costs_bounded_memory_and_is_cut_off() {
     let listener = Listener::plain("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let snapshots = watch::channel(Some(Arc::new(snapshot(0)))).0;
-    let inputs = Inputs { snapshots: snapshots.subscribe(), zones: watch::channel(Arc::default()).1 };
+    let (zones, reached) = (watch::channel(Arc::default()).1, watch::channel(Default::default()).1);
+    let inputs = Inputs { snapshots: snapshots.subscribe(), zones, reached };
     let options =
         Options { answer_time: ANSWER_TIME, publish_interval: Duration::from_millis(1), ..Options::default() };
     let server = Server::new(listener, inputs, options);
@@ -90,8 +91,11 @@ async fn who_does_not_read_costs_bounded_memory_and_is_cut_off() {
     let (encoded, bytes) = (counts.encoded.load(Relaxed), counts.encoded_bytes.load(Relaxed));
     println!("{VERSIONS} subscribers that do not read, as many versions: {} KiB each", (grown / VERSIONS) >> 10);
     println!("{encoded} changes encoded, {} MiB", bytes >> 20);
-    // Both ends of each connection are in this process.
-    assert!(grown / VERSIONS < 512 << 10, "{} KiB each", (grown / VERSIONS) >> 10);
+    // Both ends of each connection are in this process, and HTTP/2 holds a copy of 400 KiB of what waits at each. What is
+    // on its way to someone is held once, as bytes and as the state that they tell (about twice as large); how many of
+    // the versions that are is a matter of time. Were each version kept, or queued for each, that would be 2 MiB each.
+    let allowed = VERSIONS * (512 << 10) + 3 * bytes;
+    assert!(grown < allowed, "{} MiB of {} MiB", grown >> 20, allowed >> 20);
     until("all are cut off", || progress.borrow().connected == 0).await;
     assert_eq!(counts.sent.load(Relaxed), VERSIONS, "one change was on its way to each, and no more");
     assert_eq!(counts.cut_off.load(Relaxed), VERSIONS);

@@ -1,5 +1,5 @@
 //! The admin listeners, on a thread of their own: `/healthz`, `/readyz` and `/metrics` on one port, these and `/debug` on
-//! another that is on loopback by default. HTTP is monoio-http's, which cannot be trusted with hostile bytes: a head is
+//! another that is on loopback by default, or on a unix socket, where this machine's ports are others' too. HTTP is monoio-http's, which cannot be trusted with hostile bytes: a head is
 //! read and checked by our own codec first, at most 16 KiB within 5 s on at most 64 connections, and each connection
 //! carries one request.
 
@@ -25,14 +25,17 @@ use monoio_http::h1::codec::decoder::RequestDecoder;
 use monoio_http::h1::codec::encoder::GenericEncoder;
 use monoio_http::h1::payload::{FixedPayload, Payload};
 
+use crate::config::AdminPlaces;
 use crate::process::StartFailure;
-use crate::rt::{self, Accepted, Listener, Post, StopToken};
+use crate::rt::{self, Accepted, Listener, Post, SocketFile, StopToken, UnixListener};
 use crate::shared::Shared;
 use crate::tables::Tables;
 
 pub use answer::{Ask, Reply, View, answer};
 
+/// Of each listener; so many more may wait.
 const CONNECTIONS: usize = 64;
+const BACKLOG: i32 = 64;
 const HEAD: HeadLimits = HeadLimits { head_bytes: 16 << 10, fields: 100, uri_bytes: 8 << 10 };
 /// For a whole request and its answer.
 const TIME: Duration = Duration::from_secs(5);
@@ -40,15 +43,22 @@ const TIME: Duration = Duration::from_secs(5);
 /// The running admin listeners.
 #[derive(Debug)]
 pub struct Admin {
-    /// Where `/metrics` is.
-    pub metrics: SocketAddr,
-    /// Where `/debug` is.
-    pub debug: SocketAddr,
+    /// Where they are.
+    pub bound: Bound,
     stop: Post<()>,
     thread: JoinHandle<()>,
 }
 
-/// Starts to listen on both addresses.
+/// Where admin listeners are, with the ports that the kernel chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// Where `/metrics` is.
+    pub metrics: Option<SocketAddr>,
+    /// Where `/debug` is.
+    pub debug: Option<SocketAddr>,
+}
+
+/// Starts to listen on all of its places.
 pub fn start(shared: &Arc<Shared>, tables: &Arc<Tables>) -> Result<Admin, StartFailure> {
     let (tell, told) = mpsc::sync_channel(1);
     let (stop, mut stopped) = rt::mailbox(1);
@@ -57,20 +67,17 @@ pub fn start(shared: &Arc<Shared>, tables: &Arc<Tables>) -> Result<Admin, StartF
         let driver = shared.driver;
         let failed = tell.clone();
         let ran = rt::run(driver, move || async move {
-            let bound = bind(&shared);
-            let Ok((metrics, debug)) = bound else {
-                return drop(tell.send(bound.map(|_| unreachable!("it was an error"))));
+            let doors = match Doors::open(&shared.config.admin) {
+                Ok(doors) => doors,
+                Err(failure) => return drop(tell.send(Err(failure))),
             };
-            let addresses = (metrics.local_addr(), debug.local_addr());
             // Nobody listens any more only if the start was given up.
-            let _ = tell.send(Ok(addresses));
+            let _ = tell.send(Ok(doors.bound()));
             let token = StopToken::new();
-            for (listener, view) in [(metrics, View::Metrics), (debug, View::Debug)] {
-                let site = Site { shared: shared.clone(), tables: tables.clone(), view, open: Rc::default() };
-                rt::spawn(listen(listener, site, token.clone()));
-            }
+            let file = doors.serve(&shared, &tables, &token);
             stopped.recv().await;
             token.stop();
+            drop(file);
         });
         if let Err(error) = ran {
             drop(failed.send(Err(error.into())));
@@ -79,8 +86,7 @@ pub fn start(shared: &Arc<Shared>, tables: &Arc<Tables>) -> Result<Admin, StartF
     let thread = std::thread::Builder::new().name("admin".into()).spawn(main);
     let thread = thread.map_err(|e| StartFailure::System("the admin thread", e))?;
     let told = told.recv().map_err(|_| StartFailure::System("the admin thread", io::Error::other("it ended")))?;
-    let (metrics, debug) = told?;
-    Ok(Admin { metrics, debug, stop, thread })
+    Ok(Admin { bound: told?, stop, thread })
 }
 
 impl Admin {
@@ -94,9 +100,53 @@ impl Admin {
     }
 }
 
-fn bind(shared: &Shared) -> Result<(Listener, Listener), StartFailure> {
-    let listen = |address| Listener::bind(address, 64).map_err(|e| StartFailure::Listen(address, e));
-    Ok((listen(shared.config.metrics)?, listen(shared.config.debug)?))
+/// The listeners, before anything is served.
+struct Doors {
+    metrics: Option<Listener>,
+    debug: Option<Listener>,
+    socket: Option<(UnixListener, SocketFile)>,
+}
+
+impl Doors {
+    fn open(places: &AdminPlaces) -> Result<Self, StartFailure> {
+        let port = |address: Option<SocketAddr>| {
+            let bound =
+                address.map(|address| Listener::bind(address, BACKLOG).map_err(|e| StartFailure::Listen(address, e)));
+            bound.transpose()
+        };
+        let socket = places
+            .socket
+            .as_deref()
+            .map(|path| UnixListener::bind(path, BACKLOG).map_err(|e| StartFailure::Socket(path.to_owned(), e)));
+        Ok(Self { metrics: port(places.metrics)?, debug: port(places.debug)?, socket: socket.transpose()? })
+    }
+
+    fn bound(&self) -> Bound {
+        let address = |listener: &Option<Listener>| listener.as_ref().map(Listener::local_addr);
+        Bound { metrics: address(&self.metrics), debug: address(&self.debug) }
+    }
+
+    /// Serves until the token is stopped. What is returned is to be dropped then.
+    fn serve(self, shared: &Arc<Shared>, tables: &Arc<Tables>, stop: &StopToken) -> Option<SocketFile> {
+        let Self { metrics, debug, socket } = self;
+        let site = |view| Site { shared: shared.clone(), tables: tables.clone(), view, open: Rc::default() };
+        for (listener, view) in [(metrics, View::Metrics), (debug, View::Debug)] {
+            let (Some(mut listener), site, stop) = (listener, site(view), stop.clone()) else { continue };
+            rt::spawn(async move {
+                while let Accepted::Socket(fd, _) = listener.accept(&stop).await {
+                    site.take(fd);
+                }
+            });
+        }
+        let (mut listener, file) = socket?;
+        let (site, stop) = (site(View::Debug), stop.clone());
+        rt::spawn(async move {
+            while let Some(fd) = listener.accept(&stop).await {
+                site.take(fd);
+            }
+        });
+        Some(file)
+    }
 }
 
 /// What one listener serves, with its own count of connections: who floods one must not silence the other.
@@ -108,14 +158,15 @@ struct Site {
     open: Rc<Cell<usize>>,
 }
 
-async fn listen(mut listener: Listener, site: Site, stop: StopToken) {
-    while let Accepted::Socket(fd, _) = listener.accept(&stop).await {
-        if site.open.get() >= CONNECTIONS {
-            continue; // Dropping the socket closes it.
+impl Site {
+    /// Answers on a connection, unless there are too many.
+    fn take(&self, fd: OwnedFd) {
+        if self.open.get() >= CONNECTIONS {
+            return; // Dropping the socket closes it.
         }
-        site.open.set(site.open.get() + 1);
-        let open = OpenCount(site.open.clone());
-        let site = site.clone();
+        self.open.set(self.open.get() + 1);
+        let open = OpenCount(self.open.clone());
+        let site = self.clone();
         rt::spawn(async move {
             let _open = open;
             // The connection closes either way, so nothing is lost with the wait.
@@ -133,6 +184,7 @@ impl Drop for OpenCount {
 }
 
 async fn serve(fd: OwnedFd, site: Site) -> io::Result<()> {
+    // A unix socket takes the same calls.
     let mut stream = TcpStream::from_std(fd.into())?;
     let Some(head) = checked_head(&mut stream).await? else {
         let refusal = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec();

@@ -21,8 +21,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use api::proto::Welcome;
 use api::snapshot::Snapshot;
 use dataplane_core::scheduler::Rng;
+use dataplane_core::table::Place;
 use tokio::sync::watch;
 
 use crate::config::ControlPlane;
@@ -93,14 +95,16 @@ pub fn start(config: &ControlPlane, start: Start) -> io::Result<Agent> {
         let instance = rng.next_u64().max(1);
         let Start { shared, status, tables, held, .. } = start;
         let held = RefCell::new(Held::new(held));
+        let place = config.place(&config.zone);
         let parts = Parts { config, shared, status, tables, keep, held, instance };
-        let agent = Rc::new(Context { parts, peers: RefCell::default(), rng: RefCell::new(rng) });
+        let agent =
+            Rc::new(Context { place: RefCell::new(place), parts, peers: RefCell::default(), rng: RefCell::new(rng) });
         // Serving does not need the agent, so a panic in it costs a stream, not the process.
         while catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(&agent, stopped.clone())))).is_err() {
             tracing::error!("the agent panicked and starts anew");
             agent.parts.status.failed("the agent panicked".into());
-            // What the stream said of caches is no longer kept true.
-            agent.parts.tables.kv_lost();
+            // What the stream said is no longer kept true.
+            agent.parts.tables.lost();
             std::thread::sleep(AFTER_PANIC);
         }
     })?;
@@ -136,10 +140,17 @@ struct Parts {
 struct Context {
     parts: Parts,
     peers: RefCell<Peers>,
+    /// Where this process runs, as far as was said.
+    place: RefCell<Place>,
     rng: RefCell<Rng>,
 }
 
 impl Context {
+    /// Where this process is, as far as was said: a control plane that has not read its nodes says the same again.
+    fn zone(&self) -> String {
+        self.place.borrow().zone.as_deref().unwrap_or_default().to_owned()
+    }
+
     fn jitter(&self) -> f32 {
         self.rng.borrow_mut().unit()
     }
@@ -153,7 +164,7 @@ async fn run(agent: &Context, mut stopped: watch::Receiver<bool>) {
             let session = connect(agent, &mut backoff).await;
             let begun = Instant::now();
             let End(why) = hold(agent, session).await;
-            agent.parts.tables.kv_lost();
+            agent.parts.tables.lost();
             tracing::warn!(%why, "the stream to the control plane ended; serving on");
             agent.parts.status.failed(why);
             tokio::time::sleep(backoff.after(begun.elapsed(), agent.jitter())).await;
@@ -198,9 +209,25 @@ async fn attempts(agent: &Context, backoff: &mut Backoff, failed: impl Fn(String
     }
 }
 
+/// Takes note of a stream, and of where the control plane knows this process to be: what is in force is compiled anew by that.
+fn welcomed(agent: &Context, welcome: &Welcome) {
+    let Parts { config, tables, status, held, .. } = &agent.parts;
+    status.connected(welcome);
+    let place = config.place(&welcome.zone);
+    // It may not have read its nodes yet: that we are nowhere it never says.
+    if welcome.zone.is_empty() || agent.place.replace(place.clone()) == place {
+        return;
+    }
+    tables.move_to(place);
+    let held = held.borrow();
+    if held.version().is_some() {
+        tables.install_new(held.snapshot.clone());
+    }
+}
+
 /// Serves a stream, and before it ends by age the next one, until one breaks.
 async fn hold(agent: &Context, mut session: Session) -> End {
-    agent.parts.status.connected(session.welcome());
+    welcomed(agent, session.welcome());
     tracing::info!(address = %agent.parts.config.address, zone = %session.welcome().zone, "subscribed to the control plane");
     loop {
         let due = session.renew_at(agent.jitter());
@@ -213,7 +240,7 @@ async fn hold(agent: &Context, mut session: Session) -> End {
             end = session.serve(agent) => return end,
             next = next => session = next,
         }
-        agent.parts.status.connected(session.welcome());
+        welcomed(agent, session.welcome());
         tracing::debug!("the next stream has taken over");
     }
 }

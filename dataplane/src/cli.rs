@@ -7,11 +7,12 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Args, Config, Environment, Problem, Typed, resolve};
 use crate::doctor::Doctor;
+use crate::probe::Probe;
 use crate::seccomp_profile::InstallSeccomp;
 
 /// A thread-per-core proxy for inference traffic.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version = crate::VERSION, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
     /// Instead of serving.
@@ -46,6 +47,10 @@ pub struct Cli {
     /// Where /debug is, on loopback.
     #[arg(long)]
     debug_port: Option<u16>,
+    /// A unix socket for /metrics, /healthz, /readyz and /debug, which this user alone may open (`kthena-dataplane probe`). With it
+    /// there are ports for them only where they are given.
+    #[arg(long, value_name = "FILE")]
+    admin_socket: Option<PathBuf>,
     /// The address to listen on.
     #[arg(long)]
     bind: Option<IpAddr>,
@@ -68,6 +73,9 @@ pub enum Command {
     /// advised or could not be read, with 1 where something should be mended, with 2 where it would not start, and with 64
     /// where it was asked wrongly.
     Doctor(Doctor),
+    /// Asks a running proxy by its admin socket, and prints what it says: for exec probes, and for /debug where there is no shell.
+    /// Ends with 0 where it answers 2xx, and else with 1.
+    Probe(Probe),
     /// Puts the seccomp profile that allows io_uring into the kubelet's folder, for pods with the Localhost profile
     /// kthena-dataplane.json.
     InstallSeccomp(InstallSeccomp),
@@ -95,6 +103,7 @@ impl Cli {
             port: self.port,
             metrics_port: self.metrics_port,
             debug_port: self.debug_port,
+            admin_socket: self.admin_socket,
             bind: self.bind,
             io_driver: self.io_driver,
             cores: self.cores,

@@ -24,10 +24,10 @@ pub use typed::{Args, Environment, Problem, Typed, resolve};
 pub struct Config {
     /// Where clients connect.
     pub listen: SocketAddr,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served.
-    pub metrics: SocketAddr,
-    /// Where `/debug` is served; loopback unless set otherwise.
-    pub debug: SocketAddr,
+    /// From when on.
+    pub listen_when: ListenWhen,
+    /// Where operators and probes look.
+    pub admin: AdminPlaces,
     /// Where the snapshot comes from.
     pub source: Source,
     /// io_uring, epoll, or the best that works.
@@ -44,6 +44,28 @@ pub struct Config {
     pub expose: Expose,
     /// Whether usage is asked for on streams; a backend's own setting narrows it.
     pub usage_inject: api::snapshot::UsageInjection,
+}
+
+/// From when on clients can connect.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ListenWhen {
+    /// From the start: who comes before there are routes is told so by a 503.
+    #[default]
+    Started,
+    /// From the first snapshot: before that another process that listens at the same address takes all of its connections, as the pod
+    /// does that is to go, where two share their node's port.
+    Loaded,
+}
+
+/// Where operators and probes look. There is at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminPlaces {
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub metrics: Option<SocketAddr>,
+    /// Where these and `/debug` are served; loopback unless set otherwise.
+    pub debug: Option<SocketAddr>,
+    /// A unix socket where all of it is served, to this user alone.
+    pub socket: Option<PathBuf>,
 }
 
 /// Which CPUs.
@@ -173,8 +195,8 @@ impl Config {
         let any = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0);
         Self {
             listen: any,
-            metrics: any,
-            debug: any,
+            listen_when: ListenWhen::default(),
+            admin: AdminPlaces { metrics: Some(any), debug: Some(any), socket: None },
             source: source.into(),
             driver: DriverChoice::Auto,
             cores: Cores::First(1),

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     match &cli.command {
         Some(Command::Check { file }) => return check(file),
         Some(Command::Doctor(doctor)) => return doctor.run(),
+        Some(Command::Probe(probe)) => return probe.run(),
         Some(Command::InstallSeccomp(install)) => return install.run(),
         None => {}
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Release};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -15,7 +16,8 @@ use crate::admin::{self, Admin};
 use crate::agent::{self, Agent, Kept};
 use crate::config::{Config, ControlPlane, Cores, Source};
 use crate::offload::Offload;
-use crate::rt::{self, Listener, StartError};
+use crate::rt::{self, Bound, StartError};
+use crate::server::listener::{Door, HANDSHAKES};
 use crate::shared::{CoreSlot, Parts, Phase, Shared, ToCore};
 use crate::tables::Tables;
 use crate::{snapshot_file, worker};
@@ -24,6 +26,9 @@ use crate::{snapshot_file, worker};
 pub(crate) const BACKLOG: i32 = 4096;
 /// Messages that wait for a core.
 const INBOX: usize = 4096;
+
+/// Within this the doors are closed on a machine that has a moment for us.
+const CLOSED: Duration = HANDSHAKES.saturating_mul(5);
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +42,9 @@ pub enum StartFailure {
     /// An address.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
+    /// A path.
+    #[error("cannot listen on {}: {}", .0.display(), .1)]
+    Socket(PathBuf, #[source] io::Error),
     /// Anything else of the system.
     #[error("cannot start {0}: {1}")]
     System(&'static str, #[source] io::Error),
@@ -171,11 +179,12 @@ fn start_core(
         }
         let failed = tell.clone();
         let ran = rt::run(driver, move || async move {
-            match Listener::bind(address, BACKLOG) {
-                Ok(listener) => {
+            let door = |bound: Bound| Ok((bound.local_addr(), Door::of(bound, &start.shared)?));
+            match Bound::to(address).and_then(door) {
+                Ok((bound, door)) => {
                     // Nobody listens any more only if the start was given up.
-                    let _ = tell.send(Ok(listener.local_addr()));
-                    worker::run(start, listener).await;
+                    let _ = tell.send(Ok(bound));
+                    worker::run(start, door).await;
                 }
                 Err(error) => drop(tell.send(Err(StartFailure::Listen(address, error)))),
             }
@@ -224,14 +233,25 @@ impl Running {
         self.listen
     }
 
+    /// Where `/metrics` and `/debug` are, with the ports that the kernel chose.
+    pub fn admin(&self) -> admin::Bound {
+        self.admin.bound
+    }
+
     /// Where `/metrics` and `/readyz` are.
+    ///
+    /// # Panics
+    /// Where they were given no port, which [`Config::loopback`] does.
     pub fn metrics(&self) -> SocketAddr {
-        self.admin.metrics
+        self.admin.bound.metrics.expect("a port for metrics")
     }
 
     /// Where `/debug` is.
+    ///
+    /// # Panics
+    /// As [`Running::metrics`].
     pub fn debug(&self) -> SocketAddr {
-        self.admin.debug
+        self.admin.bound.debug.expect("a port for debug")
     }
 
     /// What all threads share.
@@ -255,8 +275,8 @@ impl Running {
         wait_until(start + drain.lead, &impatient);
         self.shared.advance(Phase::Closing);
         self.tell(|| ToCore::StopAccepting);
-        // Listeners take what waits in their queues within a turn of the loop; then connections can be counted.
-        wait_until(Instant::now() + Duration::from_millis(50), || false);
+        // Then connections can be counted.
+        wait_until(Instant::now() + CLOSED, || impatient() || self.shared.open_doors() == 0);
         let deadline = start + drain.lead + drain.deadline;
         wait_until(deadline, || impatient() || self.connections() == 0);
         let cut = self.connections();

@@ -20,7 +20,7 @@ mod tests;
 
 pub use cores::{cores, pin_to};
 pub use driver::{Driver, DriverChoice, StartError, current_driver, epoll_forced, probe, run, try_uring};
-pub use listener::{Accepted, Listener};
+pub use listener::{Accepted, Bound, Listener, SocketFile, UnixListener};
 pub use mailbox::{Inbox, Post, mailbox};
 pub use posted::{PostedOutcome, PostedRead, ReadCanceller};
 pub use select::{Either, select2};

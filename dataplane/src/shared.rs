@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -110,6 +110,7 @@ pub struct Shared {
     pub cores: Box<[CoreSlot]>,
     phase: AtomicU8,
     loaded: AtomicBool,
+    doors: AtomicUsize,
     connections: AtomicUsize,
     buffered: AtomicUsize,
     started: Instant,
@@ -147,6 +148,7 @@ impl Shared {
             metrics: Metrics::new(cores.len()),
             recorder: Arc::default(),
             offload,
+            doors: AtomicUsize::new(cores.len()),
             cores,
             phase: AtomicU8::new(Phase::Starting as u8),
             loaded: AtomicBool::new(false),
@@ -162,11 +164,12 @@ impl Shared {
         sys::coarse_ms() - self.started_ms
     }
 
-    /// Puts a table in force.
-    pub fn install(&self, table: Table) {
-        self.table.store(Arc::new(table));
+    /// Puts a table in force; returns the one before, which takes milliseconds to drop.
+    pub fn install(&self, table: Table) -> Arc<Table> {
+        let before = self.table.swap(Arc::new(table));
         self.accept();
         self.loaded.store(true, Release);
+        before
     }
 
     /// The source says again what the table in force holds.
@@ -228,6 +231,16 @@ impl Shared {
     /// Whether only what was begun is finished.
     pub fn closing(&self) -> bool {
         self.phase.load(Relaxed) >= Phase::Closing as u8
+    }
+
+    /// Cores that still take connections.
+    pub fn open_doors(&self) -> usize {
+        self.doors.load(Acquire)
+    }
+
+    /// A core takes no connection any more, and what it took is counted.
+    pub(crate) fn close_door(&self) {
+        self.doors.fetch_sub(1, AcqRel);
     }
 
     /// Counts a connection, unless there are too many.

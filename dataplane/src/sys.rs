@@ -5,6 +5,7 @@ mod allocator;
 mod bufs;
 mod clock;
 mod memory;
+mod reuseport;
 mod seccomp;
 mod sock;
 
@@ -12,5 +13,6 @@ pub use allocator::Allocator;
 pub(crate) use bufs::TwoBufs;
 pub(crate) use clock::coarse_ms;
 pub(crate) use memory::collect_memory;
+pub(crate) use reuseport::{steer, steer_no_more};
 pub use seccomp::deny_io_uring;
 pub(crate) use sock::{Sock, set_receive_low_water, set_unsent_low_water};

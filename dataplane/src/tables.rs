@@ -3,6 +3,7 @@
 //! control plane tells of engines' caches comes by the same queue as snapshots, in the order of the stream.
 
 mod fleet;
+mod known;
 mod kv;
 
 use std::io;
@@ -11,19 +12,19 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use ahash::AHashSet;
-use api::id::EndpointKey;
+use api::id::BackendName;
 use api::kv::Digests;
-use api::snapshot::{Snapshot, Version};
+use api::snapshot::{Endpoint, Snapshot, Version};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use dataplane_core::index::{Config, Reader, Stats, Writer};
 use dataplane_core::kv::Lane;
 use dataplane_core::load::LiveRegistry;
-use dataplane_core::table::Table;
+use dataplane_core::table::{Place, Table};
 
 use crate::process::vital;
 use crate::shared::Shared;
 use fleet::{Fleet, Inbox};
+use known::Known;
 
 pub use fleet::{Heard, News};
 pub use kv::KvStats;
@@ -46,6 +47,9 @@ const QUESTIONS: usize = 1_024;
 
 /// What this thread is asked to do.
 enum Work {
+    Place(Place),
+    Expect(Vec<Expected>),
+    ExpectNothing,
     Install(Install),
     Kv(kv::Told),
 }
@@ -55,6 +59,15 @@ struct Install {
     /// None where it is known to be another one than is in force.
     content_hash: Option<u64>,
     done: Sender<()>,
+}
+
+/// A backend that a snapshot of which the rest is on its way will have, and endpoints of it.
+#[derive(Debug)]
+pub struct Expected {
+    /// Its name.
+    pub backend: BackendName,
+    /// Some of them.
+    pub endpoints: Vec<Arc<Endpoint>>,
 }
 
 /// The way to the tables thread.
@@ -85,7 +98,7 @@ impl Tables {
         let (fleet, inbox) = Fleet::new();
         let (thread, stats, kv) = (OnceLock::new(), Mutex::default(), Mutex::default());
         let tables = Arc::new(Self { shared, work, questions, thread, stats, fleet, kv });
-        let (known, limited, held, lane) = (AHashSet::new(), 0, None, Lane::default());
+        let (known, limited, held, lane) = (Known::default(), 0, None, Lane::default());
         let state =
             State { tables: tables.clone(), writer, lane, registry, known, limited, held, queue, inbox, ask, stop };
         let thread = vital("tables".into(), move || run(state))?;
@@ -103,6 +116,26 @@ impl Tables {
     /// The same for a snapshot that is known to be another one than is in force: its hash need not be waited for.
     pub fn install_new(&self, snapshot: Arc<Snapshot>) {
         self.send(snapshot, None);
+    }
+
+    /// Where this process runs, from the next table on.
+    pub fn move_to(&self, place: Place) {
+        // An error means that the thread ended, and the process with it.
+        let _ = self.work.send(Work::Place(place));
+    }
+
+    /// What a snapshot of which the rest is on its way will have. A hint: while this thread is busy it does without.
+    pub fn expect(&self, expected: Vec<Expected>) {
+        if !expected.is_empty() && self.work.try_send(Work::Expect(expected)).is_ok() {
+            self.wake();
+        }
+    }
+
+    /// The rest of what was expected does not come, or not as it was.
+    pub fn expect_nothing(&self) {
+        // The queue is emptied all the time; an error means that the thread ended, and the process with it.
+        let _ = self.work.send(Work::ExpectNothing);
+        self.wake();
     }
 
     fn send(&self, snapshot: Arc<Snapshot>, content_hash: Option<u64>) {
@@ -157,7 +190,7 @@ struct State {
     writer: Writer,
     lane: Lane,
     registry: LiveRegistry,
-    known: AHashSet<EndpointKey>,
+    known: Known,
     /// Routes with a rate limit.
     limited: usize,
     /// Version and content of the snapshot in force: saving a file anew is no change.
@@ -185,6 +218,9 @@ fn run(mut state: State) {
         }
         let retiring = state.writer.retire_slice(SLICE, now_ms);
         match state.queue.try_recv() {
+            Ok(Work::Place(place)) => state.registry.move_to(place),
+            Ok(Work::Expect(expected)) => state.expect(&expected),
+            Ok(Work::ExpectNothing) => state.registry.expect_nothing(),
             Ok(Work::Install(install)) => state.install(&install),
             Ok(Work::Kv(told)) => state.hear(told, now_ms),
             // Parked rather than waiting in the channel, which would spin before each of a thousand waits a second.
@@ -206,32 +242,41 @@ impl State {
         let now_ms = self.tables.shared.now_ms();
         self.inbox.empty(&self.tables.fleet, &mut self.writer, now_ms);
         let endpoints = || snapshot.backends.iter().flat_map(|b| &b.endpoints);
-        let mut now = AHashSet::with_capacity(snapshot.backends.iter().map(|b| b.endpoints.len()).sum());
-        now.extend(endpoints().map(|e| e.key.clone()));
-        for gone in self.known.difference(&now) {
-            self.writer.release(gone);
-        }
         let writer = &mut self.writer;
+        self.known.follow(endpoints().map(|endpoint| &endpoint.key), |gone| writer.release(gone));
         let table = Table::compile_seated(snapshot, &mut self.registry, |key| writer.seat(key).map(|seat| seat.0));
         for endpoint in endpoints() {
             if let Some(tokens) = endpoint.cache_tokens {
                 self.writer.set_cache_tokens(&endpoint.key, tokens);
             }
         }
-        self.known = now;
         // Before the table is in force: seats of endpoints that left are others' then.
         let digests = self.lane.seated(&install.snapshot, self.tables.shared.now_ms(), &mut self.writer);
         self.say(digests);
         let shared = &self.tables.shared;
-        table.refresh(shared.now_ms());
         tracing::info!(version = table.version().version, endpoints = self.known.len(), "table in force");
         let limited = table.routes().iter().filter(|route| route.rate_limit.is_some()).count();
         if std::mem::replace(&mut self.limited, limited) != limited && limited > 0 {
             tracing::warn!(routes = limited, "rate limits are not enforced by this version: all requests pass");
         }
-        shared.install(table);
+        let before = shared.install(table);
         // Whoever asked may have given up.
         let _ = install.done.send(());
+        // Nobody waits for the rest.
+        drop(before);
+        shared.table.load().refresh(shared.now_ms());
+        self.registry.prune();
+    }
+
+    /// Most of what a table of ten thousand new endpoints costs is their numbers and seats, made while the rest is awaited.
+    fn expect(&mut self, expected: &[Expected]) {
+        for Expected { backend, endpoints } in expected {
+            self.registry.expect_backend(backend);
+            for endpoint in endpoints {
+                let seat = if self.known.expect(&endpoint.key) { self.writer.seat(&endpoint.key) } else { None };
+                self.registry.expect(endpoint, seat.map(|seat| seat.0));
+            }
+        }
     }
 
     fn refresh(&mut self, now_ms: u64) {
@@ -241,3 +286,6 @@ impl State {
         self.show();
     }
 }
+
+#[cfg(test)]
+mod tests;

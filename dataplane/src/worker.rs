@@ -12,7 +12,8 @@ use dataplane_core::scheduler::Rng;
 use dataplane_core::table::Table;
 
 use crate::metrics::CoreMetrics;
-use crate::rt::{self, Inbox, Listener, StopToken};
+use crate::rt::{self, Inbox, StopToken};
+use crate::server::listener::Door;
 use crate::server::watch::Watches;
 use crate::server::{listener, sweep};
 use crate::shared::Shared;
@@ -122,12 +123,12 @@ impl Worker {
 }
 
 /// Runs a core on the calling thread until [`ToCore::Finish`] and the end of its connections.
-pub(crate) async fn run(start: Start, listener: Listener) {
+pub(crate) async fn run(start: Start, door: Door) {
     let (worker, mut inbox) = Worker::new(start);
     let worker = Rc::new(worker);
     let stop_accepting = StopToken::new();
     let stop_sweeping = StopToken::new();
-    rt::spawn_vital(listener::run(listener, worker.clone(), stop_accepting.clone()));
+    rt::spawn_vital(listener::run(door, worker.clone(), stop_accepting.clone()));
     rt::spawn_vital(sweep::run(worker.clone(), stop_sweeping.clone()));
     loop {
         match inbox.recv().await {

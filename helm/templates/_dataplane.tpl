@@ -23,7 +23,11 @@ seccompProfile: {type: RuntimeDefault}
   - "--bind={{ .root.Values.global.listenAddress }}"
   - --port={{ .block.port }}
   - --metrics-port={{ .block.metricsPort }}
+  {{- if eq .exposure "hostNetwork" }}
+  - --admin-socket=/run/kthena/admin.sock
+  {{- else }}
   - --debug-port={{ .block.debugPort }}
+  {{- end }}
   - --io-driver={{ .block.ioDriver }}
   - --cores={{ .block.cores }}
   {{- range .block.extraArgs }}
@@ -43,6 +47,24 @@ seccompProfile: {type: RuntimeDefault}
   - {name: http, containerPort: {{ .block.port }}, protocol: TCP{{ if eq .exposure "hostPort" }}, hostPort: {{ .block.port }}{{ end }}}
   - {name: metrics, containerPort: {{ .block.metricsPort }}, protocol: TCP}
   {{- end }}
+  {{- if eq .exposure "hostNetwork" }}
+  {{- /* A port of the node would be answered by either of two pods, the one that comes and the one that goes. */}}
+  startupProbe:
+    exec: {command: [/usr/bin/kthena-dataplane, probe, --timeout=4, --admin-socket=/run/kthena/admin.sock, /healthz]}
+    periodSeconds: 1
+    timeoutSeconds: 5
+    failureThreshold: 30
+  livenessProbe:
+    exec: {command: [/usr/bin/kthena-dataplane, probe, --timeout=4, --admin-socket=/run/kthena/admin.sock, /healthz]}
+    periodSeconds: 5
+    timeoutSeconds: 5
+    failureThreshold: 6
+  readinessProbe:
+    exec: {command: [/usr/bin/kthena-dataplane, probe, --timeout=4, --admin-socket=/run/kthena/admin.sock, /readyz]}
+    periodSeconds: 2
+    timeoutSeconds: 5
+    failureThreshold: 3
+  {{- else }}
   startupProbe:
     httpGet: {path: /healthz, port: {{ .block.metricsPort }}}
     periodSeconds: 1
@@ -57,16 +79,22 @@ seccompProfile: {type: RuntimeDefault}
     periodSeconds: 2
     timeoutSeconds: 2
     failureThreshold: 3
+  {{- end }}
   {{- with .block.resources }}
   resources: {{- toYaml . | nindent 4 }}
   {{- end }}
   securityContext:
-    {{- toYaml .block.securityContext | nindent 4 }}
+    {{- with .block.securityContext }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
     {{- include "kthena.dataplane.seccomp" . | nindent 4 }}
   volumeMounts:
   - {name: identity, mountPath: /etc/kthena/identity, readOnly: true}
   - {name: config, mountPath: /etc/kthena/config, readOnly: true}
   - {name: state, mountPath: /var/lib/kthena}
+  {{- if eq .exposure "hostNetwork" }}
+  - {name: admin, mountPath: /run/kthena}
+  {{- end }}
   {{- with .block.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -85,6 +113,10 @@ seccompProfile: {type: RuntimeDefault}
   configMap: {name: {{ .name }}-settings}
 - name: state
   emptyDir: {sizeLimit: 1Gi}
+{{- if eq .exposure "hostNetwork" }}
+- name: admin
+  emptyDir: {medium: Memory, sizeLimit: 1Mi}
+{{- end }}
 {{- with .block.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
@@ -93,7 +125,10 @@ seccompProfile: {type: RuntimeDefault}
 {{- /* Kubernetes itself takes a terminating pod out of Services, and a pod that is not ready is dropped by Local ones. */ -}}
 {{- define "kthena.dataplane.config" -}}
 {{- $drain := dict "readiness" "keep" "lead" "10s" "deadline" (printf "%ds" (sub (int .block.terminationGracePeriodSeconds) 20)) -}}
-{{- toYaml (mergeOverwrite (dict "drain" $drain) (deepCopy .block.config)) -}}
+{{- $ours := dict "drain" $drain -}}
+{{- /* Two pods of a node share its port while the one takes over: the new one has no share of it before it has routes. */ -}}
+{{- if eq .exposure "hostNetwork" }}{{ $_ := set $ours "listen_when" "loaded" }}{{ end -}}
+{{- toYaml (mergeOverwrite $ours (deepCopy .block.config)) -}}
 {{- end }}
 
 {{- define "kthena.dataplane.common" -}}

@@ -82,3 +82,23 @@ topologySpreadConstraints:
 {{ toYaml . }}
 {{- end }}
 {{- end }}
+
+{{- /* Fills in what the values lack, as after `helm upgrade --reuse-values` from a chart that did not have the key: then helm has only that chart's
+     defaults. Each template says it first, for nobody says which is rendered first. */ -}}
+{{- define "kthena.complete" -}}
+{{- include "kthena.fill" (dict "into" .Values "from" (.Files.Get "files/defaults.yaml" | fromYaml)) -}}
+{{- end }}
+
+{{- define "kthena.fill" -}}
+{{- /* Who takes these away, as `--set gateway.resources.limits=null` does, wants none. */ -}}
+{{- $may_lack := list "affinity" "nodeSelector" "podSecurityContext" "priorityClassName" "resources" "securityContext" "tolerations" "topologySpreadConstraints" -}}
+{{- /* What is in these is the user's alone. */ -}}
+{{- $whole := list "annotations" "commonLabels" "config" "labels" "podAnnotations" "podLabels" "podSecurityContext" "securityContext" -}}
+{{- range $key, $default := .from -}}
+{{- if not (hasKey $.into $key) -}}
+{{- if not (has $key $may_lack) -}}{{- $_ := set $.into $key $default -}}{{- end -}}
+{{- else if and (kindIs "map" $default) (kindIs "map" (get $.into $key)) (not (has $key (concat $may_lack $whole))) -}}
+{{- include "kthena.fill" (dict "into" (get $.into $key) "from" $default) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

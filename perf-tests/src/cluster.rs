@@ -1,7 +1,8 @@
 //! A real etcd and kube-apiserver on free loopback ports, for one test binary. No mock has server-side apply, CEL, defaults and
 //! watches together.
 //!
-//! With [`Parts::Controllers`] kube-controller-manager and kube-scheduler run beside them.
+//! With [`Parts::Controllers`] kube-controller-manager and kube-scheduler run beside them, with [`Parts::Nodes`] pods reach the API
+//! server by its Service, and it reaches their webhooks.
 //!
 //! A thread of its own, the keeper, starts the programs and owns them. Dropping the [`Cluster`] ends the thread, which kills and
 //! reaps them. A cluster in a static is never dropped, so the kernel is told to kill the programs when the keeper dies, which is at
@@ -15,7 +16,7 @@ pub(crate) mod folder;
 pub(crate) mod identity;
 mod keeper;
 mod manifests;
-mod program;
+pub(crate) mod program;
 
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, mpsc};
@@ -43,6 +44,8 @@ pub enum Parts {
     ApiServer,
     /// The controllers and the scheduler too.
     Controllers,
+    /// Both, on a bed of nodes (`perf_tests::nodes`), where pods have addresses that Services take.
+    Nodes,
 }
 
 /// A running API server whose first user is an administrator.
@@ -57,8 +60,31 @@ pub struct Cluster {
 
 impl Cluster {
     /// Builds its programs where that was not done before, for which the internet is needed.
-    pub fn prepare() -> Result<()> {
+    pub fn prepare(parts: Parts) -> Result<()> {
+        if parts == Parts::Nodes {
+            binaries::service_proxy()?;
+        }
         binaries::find_or_build().map(drop)
+    }
+
+    /// kubectl's path; it is built where that was not done before.
+    pub fn kubectl() -> Result<PathBuf> {
+        binaries::kubectl()
+    }
+
+    /// kube-proxy's path.
+    pub(crate) fn service_proxy() -> Result<PathBuf> {
+        binaries::service_proxy()
+    }
+
+    /// Where a program of a node of the bed finds the API server, as the administrator, and where it may leave files.
+    pub(crate) fn node_kubeconfig(&self) -> Result<(PathBuf, &Path)> {
+        let path = self.folder.path().join("nodes.kubeconfig");
+        let config = std::fs::read_to_string(self.kubeconfig())?;
+        let here = self.url()?;
+        let there = here.replace("127.0.0.1", &crate::nodes::plan::BED.to_string());
+        std::fs::write(&path, config.replace(&here, &there))?;
+        Ok((path, self.folder.path()))
     }
 
     /// Starts one and returns when the API server is ready, or with the end of the logs when it does not become so.
@@ -84,13 +110,19 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The one of this test binary, with controllers, started by whoever comes first.
+    /// The Kubernetes release that `$KTHENA_KUBERNETES` asks for instead of the bed's own, as `1.34`.
+    pub fn release() -> Option<String> {
+        binaries::release()
+    }
+
+    /// The one of this test binary, with controllers, started by whoever comes first. Of another release than the bed's own there are none.
     ///
     /// # Panics
     /// Where it does not start, with its logs: no test can go on.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(Parts::Controllers).unwrap_or_else(|error| panic!("no cluster: {error:#}")))
+        let parts = if Self::release().is_some() { Parts::ApiServer } else { Parts::Controllers };
+        SHARED.get_or_init(|| Self::start(parts).unwrap_or_else(|error| panic!("no cluster: {error:#}")))
     }
 
     /// Kills the API server, by SIGKILL. Not for the shared cluster.
@@ -163,7 +195,7 @@ impl Cluster {
         let meta = ObjectMeta { generate_name: Some(format!("{prefix}-")), ..ObjectMeta::default() };
         let wanted = Namespace { metadata: meta, ..Namespace::default() };
         let made = Api::all(client.clone()).create(&PostParams::default(), &wanted).await?;
-        if self.parts == Parts::Controllers {
+        if self.parts != Parts::ApiServer {
             let accounts = Api::<ServiceAccount>::namespaced(client.clone(), &made.name_any());
             let exists = await_condition(accounts, "default", |account: Option<&ServiceAccount>| account.is_some());
             tokio::time::timeout(DEADLINE, exists).await.context("no default service account")??;

@@ -2,20 +2,25 @@
 //! names a program of a table, which runs with the container's args, env, volumes and probes, at a loopback address of its own that
 //! is the pod's.
 //!
-//! What it does as the real one: phases, container states and conditions, init containers, probes (HTTP, TCP, exec), restarts with
-//! back-off, preStop, SIGTERM, grace and SIGKILL, tokens that are bound to the pod and renewed, nodes with leases. What it does not:
-//! native sidecars, HTTPS and gRPC probes, `resourceFieldRef`, limits, the files of an image.
+//! What it does as the real one: phases, container states and conditions, init containers and sidecars, probes (HTTP, TCP, exec),
+//! restarts with back-off, preStop, SIGTERM, grace and SIGKILL, tokens that are bound to the pod and renewed, volumes that change with
+//! their ConfigMaps and Secrets, nodes with leases. What it does not: HTTPS and gRPC probes, `resourceFieldRef`, limits, the files of
+//! an image.
 //!
 //! A container sees this machine's file system. Where its command, args or env name a path that the pod mounts, they get the
 //! folder of the volume instead. A container whose service account token is mounted has `KUBECONFIG` in its env, so a client that
-//! asks for its usual configuration acts as the pod's service account.
+//! asks for its usual configuration acts as the pod's service account. On a bed of nodes none of this is needed: see `jail`.
 //!
 //! A thread of its own starts the processes and the kernel kills them when it ends, however that comes about.
 
+mod access;
 mod address;
 mod container;
+mod hosts;
+mod jail;
 mod launch;
 mod node;
+mod order;
 mod pod;
 mod probe;
 mod process;
@@ -37,6 +42,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 pub use address::Network;
+pub use launch::Seccomp;
 pub use programs::{Program, Programs, built};
 
 use crate::cluster::Cluster;
@@ -103,6 +109,10 @@ pub struct Config {
     pub back_off: BackOff,
     /// What addresses pods have.
     pub network: Network,
+    /// Whether pods have an address of IPv6 besides, on a bed of nodes that was laid for both.
+    pub dual_stack: bool,
+    /// How seccomp profiles are applied, on a bed of nodes; none is where there is nothing.
+    pub seccomp: Option<Seccomp>,
 }
 
 impl Config {
@@ -116,6 +126,8 @@ impl Config {
             authority: cluster.authority(),
             back_off: BackOff::FAST,
             network: Network::Loopback,
+            dual_stack: false,
+            seccomp: None,
         })
     }
 }
@@ -194,6 +206,9 @@ async fn serve(config: Config, specs: Vec<(NodeSpec, watch::Receiver<bool>)>, fo
     };
     let _ = signals.started.send(Ok(()));
     let mut running = JoinSet::new();
+    if let Some((client, path)) = nodes.first().and_then(|node| node.names()) {
+        running.spawn_local(async move { drop(hosts::keep(client, &path).await) });
+    }
     for node in nodes.iter().cloned() {
         running.spawn_local(node.run());
     }
@@ -212,7 +227,11 @@ async fn register(
 ) -> Result<Vec<Rc<node::Node>>> {
     let client = crate::cluster::client(&config.kubeconfig).await?;
     let block = Rc::new(address::Block::claim(config.network, std::process::id())?);
-    let shared = Rc::new(sandbox::Shared { client, block, config, folder });
+    // A map with one user maps whoever runs this, and nobody else.
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let users = map.split_whitespace().nth(2).is_some_and(|count| count != "1");
+    let shared = Rc::new(sandbox::Shared { client, block, config, folder, users });
+    shared.hosts().map_or(Ok(()), |path| hosts::make(&path))?;
     let mut nodes = Vec::new();
     for (index, (spec, link)) in specs.into_iter().enumerate() {
         let node = node::Node::register(shared.clone(), spec, index, link).await?;

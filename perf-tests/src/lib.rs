@@ -3,4 +3,8 @@
 pub mod cluster;
 pub mod helm;
 pub mod kubelet;
+pub mod namespaces;
+pub mod nodes;
 pub mod proxy;
+pub mod rights;
+pub mod seccomp;

@@ -85,6 +85,11 @@ impl Proxy {
         self.state.cut_all();
     }
 
+    /// All requests that meet [`Fault::Hold`] now go on.
+    pub fn let_go(&self) {
+        self.state.go.send_modify(|times| *times += 1);
+    }
+
     /// While it is away connections end as they begin.
     pub fn set_away(&self, away: bool) {
         self.state.set_away(away);
@@ -134,6 +139,7 @@ struct State {
     rules: Mutex<Rules>,
     history: Mutex<History>,
     cut: watch::Sender<u64>,
+    go: watch::Sender<u64>,
     away: watch::Sender<bool>,
 }
 
@@ -143,6 +149,7 @@ impl State {
             rules: Mutex::default(),
             history: Mutex::default(),
             cut: watch::channel(0).0,
+            go: watch::channel(0).0,
             away: watch::channel(false).0,
         }
     }

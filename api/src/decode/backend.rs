@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Object;
 use super::endpoint::endpoint;
-use super::field::{choice, duration, name, namespaced, narrow, number, object, optional_model, wait};
+use super::field::{choice, duration, name, namespaced, narrow, needs, number, object, optional_model, wait};
 use super::path::{Path, Problems};
 use super::template::chat_template;
 use crate::proto::backend as wire_enum;
@@ -14,6 +14,7 @@ use crate::{limits, proto};
 
 pub(crate) fn backend(problems: &mut Problems, at: &Path<'_>, wire: proto::Backend) -> Backend {
     problems.object = object(&wire.name, Object::Backend);
+    needs(problems, at, wire.needs);
     namespaced(problems, &at.field("name"), &wire.name);
     if !wire.profile.is_empty() {
         name(problems, &at.field("profile"), &wire.profile);

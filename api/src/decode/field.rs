@@ -28,6 +28,13 @@ pub(super) fn text(problems: &mut Problems, at: &Path<'_>, value: &str, max: usi
     }
 }
 
+/// What an object needs to be treated rightly: nothing of that is known yet.
+pub(super) fn needs(problems: &mut Problems, at: &Path<'_>, wire: Vec<String>) {
+    for (i, need) in wire.into_iter().enumerate() {
+        problems.add(&at.item("needs", i), Reason::UnknownNeed(need));
+    }
+}
+
 /// A name that must be there.
 pub(super) fn name(problems: &mut Problems, at: &Path<'_>, value: &str) {
     match value {

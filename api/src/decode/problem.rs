@@ -105,6 +105,11 @@ pub enum Reason {
         /// The names known.
         known: &'static str,
     },
+    /// Something without which the object would mean something else.
+    #[error(
+        "{0:?} is not known to this version, and without it the rest would mean something else: bring it up to date"
+    )]
+    UnknownNeed(String),
     /// Two things of one name, handle or key.
     #[error("{what} {found} is used twice, first by {first}: each must be unique")]
     Duplicate {

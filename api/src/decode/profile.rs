@@ -3,7 +3,7 @@
 use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 
-use super::field::{count, name, number, object};
+use super::field::{count, name, needs, number, object};
 use super::path::{Path, Problems};
 use super::{Object, Reason};
 use crate::limits::{
@@ -14,8 +14,9 @@ use crate::proto;
 use crate::snapshot::{Filter, Profile, Scorer, Scorers};
 
 pub(crate) fn profile(problems: &mut Problems, at: &Path<'_>, wire: proto::Profile) -> Profile {
-    let proto::Profile { name: wire_name, filters, scorers: wire_scorers } = wire;
+    let proto::Profile { name: wire_name, filters, scorers: wire_scorers, needs: needed } = wire;
     problems.object = object(&wire_name, Object::Profile);
+    needs(problems, at, needed);
     name(problems, &at.field("name"), &wire_name);
     count(problems, &at.field("filters"), filters.len(), ("filters", MAX_FILTERS));
     let profile = Profile {

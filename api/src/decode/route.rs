@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::field::{count, model, namespaced, number, object, optional_model, text};
+use super::field::{count, model, namespaced, needs, number, object, optional_model, text};
 use super::path::{Path, Problems};
 use super::rate::rate_limit;
 use super::{Object, Reason, compile};
@@ -14,8 +14,9 @@ use crate::proto;
 use crate::snapshot::{Route, Rule, StringMatch, Target};
 
 pub(crate) fn route(problems: &mut Problems, at: &Path<'_>, wire: proto::Route) -> Route {
-    let proto::Route { name, model: wire_model, adapters, rules, rate_limit: wire_limit } = wire;
+    let proto::Route { name, model: wire_model, adapters, rules, rate_limit: wire_limit, needs: needed } = wire;
     problems.object = object(&name, Object::Route);
+    needs(problems, at, needed);
     namespaced(problems, &at.field("name"), &name);
     count(problems, &at.field("adapters"), adapters.len(), ("adapters", MAX_ADAPTERS));
     count(problems, &at.field("rules"), rules.len(), ("rules", MAX_RULES));

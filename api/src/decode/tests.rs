@@ -83,6 +83,15 @@ fn routes() {
 }
 
 #[test]
+fn what_an_object_needs_and_nobody_here_knows_is_refused() {
+    let sentence =
+        "\"auth\" is not known to this version, and without it the rest would mean something else: bring it up to date";
+    check(&route_with(r#""needs": ["auth"]"#), &format!("routes[0].needs[0]: {sentence}"));
+    check(r#"{"backends": [{"name": "d/b", "needs": ["auth"]}]}"#, &format!("backends[0].needs[0]: {sentence}"));
+    check(r#"{"profiles": [{"name": "p", "needs": ["auth"]}]}"#, &format!("profiles[0].needs[0]: {sentence}"));
+}
+
+#[test]
 fn targets() {
     let rule = "routes[0].rules[0]";
     let targets = |list: &str| route_with(&format!(r#""rules": [{{"targets": [{list}]}}]"#));
@@ -257,7 +266,7 @@ fn all_problems_are_reported_and_attributed() {
         (Object::Profile("p".into()), "profiles[0].filters[0]"),
     ];
     assert_eq!(found, expected);
-    let refusals = encode::refusals(&problems);
+    let refusals = encode::refusals(&problems, &Default::default());
     assert_eq!((refusals[0].kind(), refusals[0].name.as_str()), (proto::refusal::Kind::Route, "d/r"));
 }
 

@@ -11,7 +11,10 @@ use super::member::members;
 use super::path::{Path, Problems};
 use super::{Object, Reason};
 use crate::id::ProfileName;
-use crate::limits::{MAX_BACKENDS, MAX_ENDPOINTS, MAX_PROFILES, MAX_ROUTES};
+use crate::limits::{
+    MAX_BACKENDS, MAX_ENDPOINTS, MAX_LISTS, MAX_NAME_BYTES, MAX_PROFILES, MAX_RESOURCE_VERSION_BYTES, MAX_ROUTES,
+};
+use crate::seen::Seen;
 use crate::snapshot::Snapshot;
 
 /// Checks what `snapshot`'s parts cannot know of each other, and fills in what depends on it.
@@ -31,6 +34,7 @@ pub(crate) fn whole(problems: &mut Problems, snapshot: &mut Snapshot) {
     unique_names(problems, "profiles", profiles);
 
     known_profiles(problems, snapshot);
+    seen(problems, &snapshot.seen);
     members(problems, &mut snapshot.backends);
 }
 
@@ -38,7 +42,7 @@ fn unique_names<'a>(problems: &mut Problems, list: &'static str, names: impl Ite
     let root = Path::root();
     let mut first = AHashMap::new();
     for (i, (name, object)) in names.enumerate().filter(|(_, (name, _))| !name.is_empty()) {
-        if let Some(first) = seen(&mut first, name, i) {
+        if let Some(first) = first_seen(&mut first, name, i) {
             problems.object = Some(object);
             let first = root.item(list, first).to_string();
             let reason = Reason::Duplicate { what: "the name", found: format!("{name:?}"), first };
@@ -62,8 +66,21 @@ fn known_profiles(problems: &mut Problems, snapshot: &Snapshot) {
     }
 }
 
+fn seen(problems: &mut Problems, seen: &Seen) {
+    let root = Path::root();
+    let at = root.field("resourceVersions");
+    count(problems, &at, seen.lists().len(), ("lists", MAX_LISTS));
+    for (list, version) in seen.lists().take(MAX_LISTS) {
+        for (text, max) in [(list, MAX_NAME_BYTES), (version, MAX_RESOURCE_VERSION_BYTES)] {
+            if text.len() > max {
+                problems.add(&at, Reason::TooLong { found: text.len(), max });
+            }
+        }
+    }
+}
+
 /// Where `key` was seen first, if it was seen before.
-fn seen<K: Hash + Eq, P: Copy>(first: &mut AHashMap<K, P>, key: K, place: P) -> Option<P> {
+fn first_seen<K: Hash + Eq, P: Copy>(first: &mut AHashMap<K, P>, key: K, place: P) -> Option<P> {
     match first.entry(key) {
         Entry::Occupied(first) => Some(*first.get()),
         Entry::Vacant(slot) => {

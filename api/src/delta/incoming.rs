@@ -1,13 +1,17 @@
 //! A delta in one message or several, turned into domain types as they come: after the last one little is left to be done.
 
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
 use prost::Message as _;
 
 use super::{ApplyError, domain_version, endpoints, list};
 use crate::decode::path::{Path, Problems};
 use crate::decode::{self, Reason};
+use crate::id::BackendName;
 use crate::limits::MAX_SNAPSHOT_BYTES;
 use crate::proto::{self, ConfigDelta};
-use crate::snapshot::{Backend, Profile, Route, Snapshot};
+use crate::snapshot::{Backend, Endpoint, Profile, Route, Snapshot};
 
 /// What has come so far of one delta.
 #[derive(Default)]
@@ -20,7 +24,11 @@ pub struct Incoming {
     backends: list::Edit<Backend>,
     profiles: list::Edit<Profile>,
     endpoint_edits: Vec<proto::EndpointsEdit>,
+    resource_versions: BTreeMap<String, String>,
+    all_resource_versions: bool,
     problems: Problems,
+    /// Where the endpoints of the last message begin: the backend, and the place in there.
+    newest: (usize, usize),
 }
 
 impl Incoming {
@@ -34,7 +42,19 @@ impl Incoming {
         fits
     }
 
+    /// The backends that the last message placed or went on with, and their endpoints in it: what can be made ready for them before
+    /// the last message is there is not waited for after it.
+    pub fn newest(&self) -> impl Iterator<Item = (&BackendName, &[Arc<Endpoint>])> {
+        let (first, from) = self.newest;
+        let backends = self.backends.upserts.get(first..).unwrap_or_default().iter().enumerate();
+        backends.map(move |(n, (_, backend))| (&backend.name, &backend.endpoints[if n == 0 { from } else { 0 }..]))
+    }
+
     pub(super) fn take(&mut self, part: ConfigDelta) {
+        self.newest = match self.backends.upserts.last() {
+            Some((_, backend)) => (self.backends.upserts.len() - 1, backend.endpoints.len()),
+            None => (0, 0),
+        };
         let ConfigDelta {
             version,
             base,
@@ -46,6 +66,8 @@ impl Incoming {
             profile_upserts,
             profile_removals,
             endpoint_edits,
+            resource_versions,
+            all_resource_versions,
         } = part;
         (self.version, self.base, self.fleet_seed) = (version, base, fleet_seed);
         self.take_routes(route_upserts);
@@ -55,6 +77,8 @@ impl Incoming {
         self.backends.removals.extend(backend_removals.into_iter().map(Into::into));
         self.profiles.removals.extend(profile_removals.into_iter().map(Into::into));
         self.endpoint_edits.extend(endpoint_edits);
+        self.resource_versions.extend(resource_versions);
+        self.all_resource_versions = all_resource_versions;
     }
 
     fn take_routes(&mut self, upserts: Vec<proto::RouteUpsert>) {
@@ -96,8 +120,20 @@ impl Incoming {
 
     /// `held` after the change, once all of it has come.
     pub fn apply(self, held: &Snapshot) -> Result<Snapshot, ApplyError> {
-        let Self { bytes: _, version, base, fleet_seed, routes, backends, profiles, endpoint_edits, mut problems } =
-            self;
+        let Self {
+            bytes: _,
+            version,
+            base,
+            fleet_seed,
+            routes,
+            backends,
+            profiles,
+            endpoint_edits,
+            resource_versions,
+            all_resource_versions,
+            mut problems,
+            newest: _,
+        } = self;
         let nothing = Snapshot::default();
         let base = match base {
             None => &nothing,
@@ -108,7 +144,10 @@ impl Incoming {
         if version.is_none() {
             problems_of.add(&root.field("version"), Reason::Missing("a delta says what version it leads to"));
         }
-        let placed = backends.upserts.iter().map(|(_, backend)| backend.name.clone()).collect();
+        let placed = match endpoint_edits.is_empty() {
+            true => HashSet::new(),
+            false => backends.upserts.iter().map(|(_, backend)| backend.name.clone()).collect(),
+        };
         let mut backends = backends.apply(problems_of, &root.field("backends"), &base.backends);
         endpoints::apply(problems_of, &mut backends, endpoint_edits, placed);
         let mut snapshot = Snapshot {
@@ -117,6 +156,10 @@ impl Incoming {
             routes: routes.apply(problems_of, &root.field("routes"), &base.routes),
             backends,
             profiles: profiles.apply(problems_of, &root.field("profiles"), &base.profiles),
+            seen: match all_resource_versions {
+                true => resource_versions.into_iter().collect(),
+                false => base.seen.with(resource_versions),
+            },
         };
         decode::whole(problems_of, &mut snapshot);
         problems.finish(snapshot).map_err(ApplyError::Refused)
@@ -171,8 +214,13 @@ mod tests {
         #[test]
         fn in_however_many_messages_it_comes_it_leads_to_the_same((old, new) in sample::edit(), max_bytes in 1usize..2_000) {
             for whole in [delta::diff(&old, &new), delta::full(&new)] {
-                let mut incoming = Incoming::default();
-                prop_assert!(split(whole, max_bytes).into_iter().all(|part| incoming.add(part)));
+                let (mut incoming, mut newest) = (Incoming::default(), Vec::new());
+                for part in split(whole, max_bytes) {
+                    prop_assert!(incoming.add(part));
+                    newest.extend(incoming.newest().flat_map(|(_, endpoints)| endpoints).cloned());
+                }
+                let placed = incoming.backends.upserts.iter().flat_map(|(_, backend)| &backend.endpoints);
+                prop_assert!(placed.eq(&newest), "each message's endpoints are its newest, once");
                 prop_assert_eq!(&incoming.apply(&old).unwrap(), &new);
             }
         }

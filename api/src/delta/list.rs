@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
+use ahash::AHashSet;
+
 use crate::decode::Reason;
 use crate::decode::path::{Path, Problems};
 use crate::id::{BackendName, ProfileName, RouteName};
@@ -124,14 +126,18 @@ impl<T: Clone + Keyed> Edit<T> {
     pub(super) fn apply(self, problems: &mut Problems, at: &Path<'_>, held: &[T]) -> Vec<T> {
         let Self { mut upserts, removals } = self;
         let many = removals.len();
-        let gone: HashSet<T::Key> = removals.into_iter().collect();
-        if gone.len() != many || held.iter().filter(|v| gone.contains(&v.key())).count() != gone.len() {
+        let gone: AHashSet<T::Key> = removals.into_iter().collect();
+        if gone.len() != many || (many > 0 && held.iter().filter(|v| gone.contains(&v.key())).count() != many) {
             problems.add(at, Reason::Unfit("it removes a name twice, or one that is not held"));
         }
-        let replaced: HashSet<T::Key> = upserts.iter().map(|(_, value)| value.key()).collect();
-        let stays = |value: &&T| !gone.contains(&value.key()) && !replaced.contains(&value.key());
+        // The full state is placed on nothing, and is the larger the longer this would take.
+        let placed: AHashSet<T::Key> = match held.is_empty() && gone.is_empty() {
+            true => AHashSet::new(),
+            false => upserts.iter().map(|(_, value)| value.key()).collect(),
+        };
+        let stays = |value: &&T| !gone.contains(&value.key()) && !placed.contains(&value.key());
         let mut kept = held.iter().filter(stays).cloned().collect::<Vec<_>>().into_iter();
-        if replaced.iter().any(|key| gone.contains(key)) {
+        if placed.iter().any(|key| gone.contains(key)) {
             problems.add(at, Reason::Unfit("it removes and places the same name"));
         }
         upserts.sort_by_key(|(position, _)| *position);

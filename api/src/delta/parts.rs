@@ -19,9 +19,15 @@ pub fn split(delta: ConfigDelta, max_bytes: usize) -> Vec<ConfigDelta> {
         profile_upserts,
         profile_removals,
         endpoint_edits,
+        resource_versions,
+        all_resource_versions,
     } = delta;
-    let blank = ConfigDelta { version, base, fleet_seed, ..ConfigDelta::default() };
+    let blank = ConfigDelta { version, base, fleet_seed, all_resource_versions, ..ConfigDelta::default() };
     let mut split = Split { done: Vec::new(), open: blank.clone(), bytes: 0, blank, max_bytes };
+    if !resource_versions.is_empty() {
+        let bytes = resource_versions.iter().map(|(list, version)| list.len() + version.len()).sum();
+        split.place(bytes, |part| part.resource_versions = resource_versions);
+    }
     for name in route_removals {
         split.place(name.len(), |part| part.route_removals.push(name));
     }
@@ -146,8 +152,11 @@ fn join(joined: &mut ConfigDelta, part: ConfigDelta) {
         profile_upserts,
         profile_removals,
         endpoint_edits,
+        resource_versions,
+        all_resource_versions,
     } = part;
     (joined.version, joined.base, joined.fleet_seed) = (version, base, fleet_seed);
+    joined.all_resource_versions = all_resource_versions;
     joined.route_upserts.extend(route_upserts);
     joined.route_removals.extend(route_removals);
     if let (Some(last), Some(first)) = (joined.backend_upserts.last_mut(), backend_upserts.first_mut())
@@ -163,6 +172,7 @@ fn join(joined: &mut ConfigDelta, part: ConfigDelta) {
     joined.profile_upserts.extend(profile_upserts);
     joined.profile_removals.extend(profile_removals);
     joined.endpoint_edits.extend(endpoint_edits);
+    joined.resource_versions.extend(resource_versions);
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ pub(crate) fn profile(profile: &Profile) -> proto::Profile {
             proto::profile::Scorers::Weighted(proto::WeightedScorers { scorers })
         }
     };
-    proto::Profile { name: name.to_string(), filters: filters.iter().map(filter).collect(), scorers: Some(scorers) }
+    let (filters, needs) = (filters.iter().map(filter).collect(), Vec::new());
+    proto::Profile { name: name.to_string(), filters, scorers: Some(scorers), needs }
 }
 
 fn filter(filter: &Filter) -> proto::Filter {

@@ -29,7 +29,7 @@ fn syntax_errors_say_where() {
     check(
         "{\n  \"rutes\": []\n}",
         "line 2 column 9: unknown field `rutes`, expected one of `epoch`, `version`, `fleet_seed`, `fleetSeed`, \
-         `routes`, `backends`, `profiles`",
+         `routes`, `backends`, `profiles`, `resource_versions`, `resourceVersions`",
     );
     check_says("{\"version\": 1, \"version\": 2}", "duplicate field `version`");
     check_says("{\"backends\": [{\"engine\": \"vllm\"}]}", "unknown variant `vllm`, expected one of `VLLM`");

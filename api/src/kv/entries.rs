@@ -1,5 +1,5 @@
 //! Packed entries: 16 bytes each, little-endian: u64 block hash, u32 endpoint handle, u16 position in the chain divided by
-//! 2^level, u16 flags (1: no longer held; 2: predicted).
+//! 2^level, u16 flags (1: no longer held).
 
 use super::Fault;
 use crate::limits::MAX_KV_ENTRIES;
@@ -8,7 +8,6 @@ use crate::limits::MAX_KV_ENTRIES;
 pub const ENTRY_BYTES: usize = 16;
 
 const GONE: u16 = 1;
-const PREDICTED: u16 = 2;
 
 /// What is said of a block at an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +16,6 @@ pub enum Said {
     Held,
     /// Its engine says that it holds it no longer.
     Gone,
-    /// Some proxy's decision sent a prompt there that has it.
-    Predicted,
-    /// Such a prediction is no longer made.
-    Withdrawn,
 }
 
 /// One block at one endpoint.
@@ -51,7 +46,7 @@ impl Entries {
             return Err(Fault::TooMany { what: "entries", found: entries.len(), max: MAX_KV_ENTRIES });
         }
         let flags = |entry: &[u8; ENTRY_BYTES]| u16::from_le_bytes([entry[14], entry[15]]);
-        match entries.iter().position(|entry| flags(entry) & !(GONE | PREDICTED) != 0) {
+        match entries.iter().position(|entry| flags(entry) & !GONE != 0) {
             Some(at) => Err(Fault::Flags { at, flags: flags(&entries[at]) }),
             None => Ok(Self(bytes)),
         }
@@ -88,8 +83,6 @@ fn packed(entry: Entry) -> [u8; ENTRY_BYTES] {
     let flags = match said {
         Said::Held => 0,
         Said::Gone => GONE,
-        Said::Predicted => PREDICTED,
-        Said::Withdrawn => GONE | PREDICTED,
     };
     let mut bytes = [0; ENTRY_BYTES];
     bytes[..8].copy_from_slice(&hash.to_le_bytes());
@@ -101,12 +94,7 @@ fn packed(entry: Entry) -> [u8; ENTRY_BYTES] {
 
 fn unpacked(bytes: &[u8; ENTRY_BYTES]) -> Entry {
     let [h0, h1, h2, h3, h4, h5, h6, h7, e0, e1, e2, e3, p0, p1, f0, f1] = *bytes;
-    let said = match u16::from_le_bytes([f0, f1]) {
-        0 => Said::Held,
-        GONE => Said::Gone,
-        PREDICTED => Said::Predicted,
-        _ => Said::Withdrawn,
-    };
+    let said = if u16::from_le_bytes([f0, f1]) & GONE == 0 { Said::Held } else { Said::Gone };
     Entry {
         hash: u64::from_le_bytes([h0, h1, h2, h3, h4, h5, h6, h7]),
         handle: u32::from_le_bytes([e0, e1, e2, e3]),

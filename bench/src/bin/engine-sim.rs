@@ -1,4 +1,4 @@
-//! The simulated engines as a program.
+//! The simulated engines as a program, linked static (`.ci/rustc`).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -18,6 +18,7 @@ enum Kind {
 /// A simulated inference engine: vLLM, or Triton or TorchServe with the models of their recordings. Options that do not
 /// name a kind are vLLM's.
 #[derive(Debug, Parser)]
+#[command(name = "engine-sim", version)]
 struct Args {
     /// Whose APIs it has.
     #[arg(long, value_enum, default_value = "vllm")]
@@ -79,6 +80,9 @@ struct Args {
     /// Repeat KV events here.
     #[arg(long, value_parser = place, requires = "kv_events")]
     kv_replay: Option<SocketAddr>,
+    /// Push load events here, as SGLang does.
+    #[arg(long, value_parser = place, requires = "kv_events")]
+    load_events: Option<SocketAddr>,
     /// The topic of KV events.
     #[arg(long, default_value = "", requires = "kv_events")]
     kv_topic: String,
@@ -136,6 +140,7 @@ impl Args {
             kv: self.kv_events.map(|publish| KvConfig {
                 publish,
                 replay: self.kv_replay,
+                load: self.load_events,
                 topic: self.kv_topic.clone(),
                 ..KvConfig::default()
             }),

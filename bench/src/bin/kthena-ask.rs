@@ -1,4 +1,4 @@
-//! Asks for a model, whole and streamed; `helm test` runs it.
+//! Asks for a model, whole and streamed; `helm test` runs it. It is linked static (`.ci/rustc`).
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use clap::Parser;
 
 /// Sends one chat completion whole and one streamed to each target. Ends with 1 and a sentence where one is not answered.
 #[derive(Debug, Parser)]
-#[command(name = "kthena-ask")]
+#[command(name = "kthena-ask", version)]
 struct Args {
     /// The model.
     #[arg(long)]

@@ -3,6 +3,7 @@
 
 mod micro {
     pub(crate) mod body;
+    pub(crate) mod config;
     pub(crate) mod index;
     pub(crate) mod table;
     pub(crate) mod timing;
@@ -30,6 +31,7 @@ fn main() {
     let page = Page::new(args.runs.max(30));
     micro::body::all(&page);
     micro::table::all(&page);
+    micro::config::all(&page);
     micro::index::all(&page, 1_000_000);
     if !args.quick {
         micro::index::all(&page, 10_000_000);

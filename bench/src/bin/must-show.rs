@@ -13,7 +13,7 @@ use bench::show::held::{self, Subject};
 use bench::show::manifests::{Manifests, Size};
 use bench::show::prefix::{self, Hits};
 use bench::show::site::{self, Child, MODEL, locality};
-use bench::show::{Bound, Check, Outcome, Site, abort, client, drain, edits, fleet, kill, scale, tables};
+use bench::show::{Bound, Check, Outcome, Site, abort, client, drain, edits, fleet, heard, kill, scale, tables};
 use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -54,6 +54,8 @@ enum Run {
     Fleet,
     /// 10,000 endpoints and 2,000 routes, beside a tenth of that.
     Scale,
+    /// A request, until another of 64 data planes hears of it.
+    Heard,
     /// The table of what engines report: memory, updates, look-ups beside them.
     Tables,
 }
@@ -70,9 +72,43 @@ impl Run {
             Self::Edits => ("edits", runtime()?.block_on(edit(site))?),
             Self::Fleet => ("fleet", runtime()?.block_on(subscribe(site))?),
             Self::Scale => ("scale", runtime()?.block_on(grow(site))?),
+            Self::Heard => ("heard", runtime()?.block_on(hear(site))?),
             Self::Tables => ("tables", reported()?),
         };
-        Ok(Outcome::new(name, checks, numbers))
+        Ok(Outcome::new(name, self.method(), checks, numbers))
+    }
+
+    /// How it is measured, for its results. All of it is of release programs on loopback of one machine.
+    fn method(self) -> &'static str {
+        match self {
+            Self::Kill => {
+                "Three engines behind one data plane; one is killed every 2 s. A request counts from its connection to its end."
+            }
+            Self::Drain => "SIGTERM to a data plane that serves; who has been accepted or is streaming counts.",
+            Self::Idle => "Resident memory of a data plane with connections, less that without, for each of them.",
+            Self::Slow => {
+                "Others' latency beside slow clients over that without them; resident memory for each slow one."
+            }
+            Self::Abort => "From the client's close until the engine sees its request's connection close.",
+            Self::Prefix => {
+                "Tokens found in engines' caches over those that one pooled cache finds for the same requests."
+            }
+            Self::Edits => {
+                "The real programs: a control plane over a directory, four data planes of two cores by plain text. The clock starts when a file has                  been replaced and ends when a request on each of 8 connections to each data plane sees its model. The storm replaces other routes'                  files in turn, the edit that is timed is of a route that it leaves alone."
+            }
+            Self::Fleet => {
+                "The real control plane over a directory; subscribers of one process, in plain text, which want all lanes, hold nothing and                  acknowledge all. By TLS, with a token each, and with statuses that are written: cluster-restart."
+            }
+            Self::Scale => {
+                "The real programs: a control plane over a directory and data planes by plain text. From the control plane's start until a request                  finds the last route; in a data plane from the last byte of a state until it is in force on all cores. At a real API server:                  cluster-scale."
+            }
+            Self::Heard => {
+                "From before a client connects to a data plane until the sum that has its request arrives at another subscriber."
+            }
+            Self::Tables => {
+                "The table alone, in this process: memory by the allocator, updates and look-ups by the clock."
+            }
+        }
     }
 }
 
@@ -315,7 +351,13 @@ async fn edit(site: &Site) -> Shown {
     let control = site.control(&folder)?;
     let proxies = (0..4).map(|_| site.programmed(&control)).collect::<anyhow::Result<Vec<_>>>()?;
     let listen: Vec<_> = proxies.iter().map(|proxy| proxy.listen).collect();
-    let plan = edits::Plan { edits: 300, storm_rate: 1_000.0, storm_time: Duration::from_secs(60), requests: 50.0 };
+    let plan = edits::Plan {
+        edits: 300,
+        storm_routes: 100,
+        storm_rate: 1_000.0,
+        storm_time: Duration::from_secs(60),
+        requests: 50.0,
+    };
     let seen = edits::run(plan, &manifests, &listen, control.metrics).await?;
     let failed = (seen.requests.failed + seen.requests.cut) as f64;
     let checks = vec![
@@ -325,6 +367,19 @@ async fn edit(site: &Site) -> Shown {
         Check::new("snapshots published a second", seen.published_per_s, Bound::AtMost(20.0)),
         Check::new("failed requests", failed, Bound::AtMost(0.0)),
     ];
+    Ok((checks, json!({"plan": plan, "seen": seen})))
+}
+
+async fn hear(site: &Site) -> Shown {
+    let engines = Engines::start(site, 1, &[])?;
+    let folder = site.folder("manifests");
+    let _manifests = Manifests::new(&folder, engines.addresses[0])?;
+    let control = site.control(&folder)?;
+    let proxy = site.programmed(&control)?;
+    let plan = heard::Plan { data_planes: 64, requests: 300 };
+    let question = Question { stream: true, ..question(proxy.listen, 16) };
+    let seen = heard::run(plan, &question, control.stream).await?;
+    let checks = vec![Check::new("ms until another of 64 data planes hears, p99", seen.p99_ms, Bound::AtMost(10.0))];
     Ok((checks, json!({"plan": plan, "seen": seen})))
 }
 

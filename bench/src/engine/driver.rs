@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::kv::{Changed, Feed, Prompt};
 use super::metrics::Observed;
-use super::model::{CacheChange, Event, EventKind, Job, JobId, Micros, Model, ModelConfig, Refused, Totals};
+use super::model::{CacheChange, Event, EventKind, Job, JobId, LoadStat, Micros, Model, ModelConfig, Refused, Totals};
 
 /// How far a request has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,6 +99,10 @@ impl Jobs {
 
     pub(crate) fn totals(&self) -> Totals {
         self.lock().model.totals()
+    }
+
+    pub(crate) fn load(&self) -> LoadStat {
+        self.lock().model.load()
     }
 
     pub(crate) fn reset_cache(&self) {

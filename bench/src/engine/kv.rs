@@ -1,8 +1,10 @@
-//! KV events, as engines publish them: ZeroMQ PUB, a ring of what was said, and a ROUTER that says it again.
+//! KV events, as engines publish them: ZeroMQ PUB, a ring of what was said, and a ROUTER that says it again; beside them
+//! SGLang's load events (`load`).
 //!
 //! ZeroMQ comes from the crate `zeromq`, which is not what the control plane hears it with. Everything an engine may do to
 //! its followers can be commanded: lose messages, cut connections, restart.
 
+mod load;
 mod payload;
 mod publish;
 mod ring;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+pub(crate) use load::{LoadPublishing, TOPIC as LOAD_TOPIC};
 pub(crate) use payload::{Changed, Prompt};
 pub use payload::{Hashes, Shape};
 pub use ring::Framing;
@@ -28,6 +31,8 @@ pub struct KvConfig {
     pub dial: Dial,
     /// Where it answers; port 0 takes a free one.
     pub replay: Option<SocketAddr>,
+    /// Where it pushes its load, as SGLang does; port 0 takes a free one.
+    pub load: Option<SocketAddr>,
     /// Messages' topic.
     pub topic: String,
     /// Messages that it can say again.
@@ -49,6 +54,7 @@ impl Default for KvConfig {
             publish: any,
             dial: Dial::In,
             replay: Some(any),
+            load: None,
             topic: String::new(),
             buffer_steps: 10_000,
             shape: Shape::ByName,
@@ -143,11 +149,13 @@ pub(crate) struct Published {
     pub(crate) feed: Feed,
     pub(crate) publish: SocketAddr,
     pub(crate) replay: Option<SocketAddr>,
+    pub(crate) load: Option<SocketAddr>,
 }
 
 impl Published {
-    pub(crate) fn new(config: &KvConfig, publishing: &Publishing) -> Arc<Self> {
+    pub(crate) fn new(config: &KvConfig, publishing: &Publishing, load: Option<&LoadPublishing>) -> Arc<Self> {
         let Publishing { feed, publish, replay, .. } = publishing;
-        Arc::new(Self { config: config.clone(), feed: feed.clone(), publish: *publish, replay: *replay })
+        let load = load.map(|load| load.place);
+        Arc::new(Self { config: config.clone(), feed: feed.clone(), publish: *publish, replay: *replay, load })
     }
 }

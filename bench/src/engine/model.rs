@@ -126,6 +126,23 @@ pub struct Totals {
     pub cached_blocks: usize,
 }
 
+/// What SGLang pushes of its load.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LoadStat {
+    /// Requests in prefill or decode.
+    pub running: u64,
+    /// Requests that wait.
+    pub waiting: u64,
+    /// Tokens that running requests hold in the cache.
+    pub used_tokens: u64,
+    /// Prompt tokens of waiting requests that are not cached.
+    pub waiting_uncached_tokens: u64,
+    /// Uncached tokens of all prefills that have begun.
+    pub prefilled_tokens: u64,
+    /// The time that these take in all.
+    pub prefill_busy_us: u64,
+}
+
 /// A change of the cache's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheChange {
@@ -179,6 +196,8 @@ pub struct Model {
     due_of: BTreeMap<JobId, Micros>,
     next_id: JobId,
     totals: Totals,
+    /// Uncached tokens of the prefills that have begun, and the time that they take.
+    prefilled: (u64, Micros),
     /// Until when virtual time has been played.
     clock: Micros,
     /// Changes of the cache since they were last asked for; none while nobody asks.
@@ -199,6 +218,7 @@ impl Model {
             due_of: BTreeMap::new(),
             next_id: 0,
             totals: Totals::default(),
+            prefilled: (0, 0),
             clock: 0,
             changes: None,
         }
@@ -286,6 +306,23 @@ impl Model {
         }
     }
 
+    /// The load as SGLang pushes it.
+    pub fn load(&self) -> LoadStat {
+        let Totals { running, waiting, pinned_blocks, .. } = self.totals();
+        let block = u64::from(super::text::BLOCK_TOKENS);
+        let uncached = |Waiting { job, .. }: &Waiting| {
+            u64::from(job.prompt_tokens).saturating_sub(self.cache.matched(&job.blocks) as u64 * block)
+        };
+        LoadStat {
+            running: running as u64,
+            waiting: waiting as u64,
+            used_tokens: pinned_blocks as u64 * block,
+            waiting_uncached_tokens: self.queue.iter().map(uncached).sum(),
+            prefilled_tokens: self.prefilled.0,
+            prefill_busy_us: self.prefilled.1,
+        }
+    }
+
     /// Forgets every unpinned block.
     pub fn reset_cache(&mut self) {
         self.cache.clear_unpinned();
@@ -333,6 +370,7 @@ impl Model {
         self.totals.hit_tokens += u64::from(hit_tokens);
         let uncached = u64::from(job.prompt_tokens - hit_tokens);
         let ends = self.clock + (uncached * 1_000_000).div_ceil(self.config.prefill_tokens_per_s.max(1));
+        self.prefilled = (self.prefilled.0 + uncached, self.prefilled.1 + ends - self.clock);
         out.push(Event { at: self.clock, job: id, kind: EventKind::Started { hit_tokens } });
         self.prefill = Some(Prefill { id, job, hit_blocks, ends });
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use futures_util::{StreamExt, TryStreamExt, future, stream};
 use serde::Serialize;
 use tokio::time::{sleep, sleep_until};
 
@@ -15,6 +16,8 @@ use super::site::MODEL;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections to each data plane: so many that every core has some.
 const CONNECTIONS: usize = 8;
+/// Edits of a storm that are under way at once at most: fewer than there are routes, so that none is edited twice at a time.
+const AT_ONCE: usize = 8;
 const PUBLISHED: &str = "kthena_controlplane_published_total";
 
 /// Where routes are edited.
@@ -28,6 +31,8 @@ pub trait Edited {
 pub struct Plan {
     /// Edits one by one, at rest.
     pub edits: usize,
+    /// Routes that the storm edits in turn; the route that is looked at is not among them.
+    pub storm_routes: usize,
     /// Edits a second of the storm.
     pub storm_rate: f64,
     /// How long it goes on.
@@ -44,7 +49,9 @@ pub struct Seen {
     /// The same in the storm, where other edits come all the time.
     pub in_storm: Spread,
     /// Edits of the storm.
-    pub storm_edits: u64,
+    pub storm_edits: usize,
+    /// From the end of the storm until the last edit of each of its routes was seen on each connection, in milliseconds.
+    pub settled_ms: f64,
     /// Snapshots that the control plane published a second meanwhile.
     pub published_per_s: f64,
     /// Requests beside it.
@@ -115,13 +122,23 @@ pub async fn run(
     let (storm_edits, requests, in_storm) = tokio::join!(storm, requests, probes);
     let time = stormed.elapsed().as_secs_f64();
     let published_per_s = (metric(control, PUBLISHED).await? - published) / time;
-    let (at_rest, in_storm) = (Spread::of(at_rest), Spread::of(in_storm?));
-    Ok(Seen { at_rest, in_storm, storm_edits: storm_edits?, published_per_s, requests })
+    let (storm_edits, in_storm) = (storm_edits?, in_storm?);
+    let settling = Instant::now();
+    for n in storm_edits.saturating_sub(plan.storm_routes)..storm_edits {
+        in_force(&stormy(n), &mut connections).await?;
+    }
+    let settled_ms = settling.elapsed().as_secs_f64() * 1e3;
+    let (at_rest, in_storm) = (Spread::of(at_rest), Spread::of(in_storm));
+    Ok(Seen { at_rest, in_storm, storm_edits, settled_ms, published_per_s, requests })
 }
 
 /// How long it takes until a request on each connection sees an edit.
 async fn edit(edited: &impl Edited, model: &str, connections: &mut [Kept]) -> anyhow::Result<Duration> {
     edited.route("probe", model).await?;
+    in_force(model, connections).await
+}
+
+async fn in_force(model: &str, connections: &mut [Kept]) -> anyhow::Result<Duration> {
     let (begin, path) = (Instant::now(), format!("/v1/models/{model}"));
     for connection in connections {
         while connection.get(&path).await?.0 != 200 {
@@ -131,20 +148,27 @@ async fn edit(edited: &impl Edited, model: &str, connections: &mut [Kept]) -> an
     Ok(begin.elapsed())
 }
 
-async fn storm(plan: Plan, edited: &impl Edited, over: &AtomicBool) -> anyhow::Result<u64> {
-    let (begin, mut edits) = (Instant::now(), 0_u64);
-    let ended = loop {
-        if begin.elapsed() >= plan.storm_time {
-            break Ok(edits);
-        }
-        if let Err(error) = edited.route("stormy", &format!("stormy-{edits}")).await {
-            break Err(error);
-        }
-        edits += 1;
-        sleep_until((begin + Duration::from_secs_f64(edits as f64 / plan.storm_rate)).into()).await;
-    };
+/// The model of the storm's edit `n`.
+fn stormy(n: usize) -> String {
+    format!("stormy-{n}")
+}
+
+/// Edits on schedule, some at once where one takes longer; how many.
+async fn storm(plan: Plan, edited: &impl Edited, over: &AtomicBool) -> anyhow::Result<usize> {
+    let begin = Instant::now();
+    let due = |n: usize| begin + Duration::from_secs_f64(n as f64 / plan.storm_rate);
+    let edits = stream::iter(0_usize..)
+        .then(|n| async move {
+            sleep_until(due(n).into()).await;
+            n
+        })
+        .take_while(|_| future::ready(begin.elapsed() < plan.storm_time))
+        .map(|n| async move { edited.route(&format!("storm-{}", n % plan.storm_routes), &stormy(n)).await })
+        .buffer_unordered(AT_ONCE.min(plan.storm_routes))
+        .try_fold(0, |edits, ()| future::ok(edits + 1));
+    let edits = edits.await;
     over.store(true, Relaxed);
-    ended
+    edits
 }
 
 /// A metric without labels of a control plane.

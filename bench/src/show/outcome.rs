@@ -47,6 +47,8 @@ impl Check {
 pub struct Outcome {
     /// Which run.
     pub name: String,
+    /// How it is measured: against what, over what, from when until when.
+    pub method: String,
     /// Where, when, of which revision, by which command.
     pub machine: Machine,
     /// What it had to show.
@@ -57,8 +59,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// Of this machine, now.
-    pub fn new(name: &str, checks: Vec<Check>, numbers: Value) -> Self {
-        Self { name: name.to_owned(), machine: machine::look(), checks, numbers }
+    pub fn new(name: &str, method: &str, checks: Vec<Check>, numbers: Value) -> Self {
+        Self { name: name.to_owned(), method: method.to_owned(), machine: machine::look(), checks, numbers }
     }
 
     /// Whether every promise was kept.

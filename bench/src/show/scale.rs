@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::sleep;
@@ -92,8 +92,8 @@ pub async fn run(plan: Plan, site: &Site) -> anyhow::Result<Seen> {
 
 const ENCODED_BYTES: &str = "kthena_controlplane_encoded_bytes_total";
 
-/// Waits for a version after this one; how long it took to put it in force.
-async fn newer(proxy: &Proxy, version: u64) -> anyhow::Result<f64> {
+/// Waits for a version after this one; how many milliseconds it took to put it in force.
+pub async fn newer(proxy: &Proxy, version: u64) -> anyhow::Result<f64> {
     let begin = Instant::now();
     loop {
         let (now, took) = applied(proxy).await?;
@@ -105,11 +105,18 @@ async fn newer(proxy: &Proxy, version: u64) -> anyhow::Result<f64> {
     }
 }
 
-/// Which version is in force, and how many milliseconds it took from its last byte.
-async fn applied(proxy: &Proxy) -> anyhow::Result<(u64, f64)> {
-    let (_, body) = client::get(proxy.metrics, "/readyz").await?;
-    let ready: Value = serde_json::from_slice(&body)?;
-    let took = ready["control_plane"]["applied_ms"].as_f64();
-    let version = ready["control_plane"]["applied_version"].as_u64();
-    version.zip(took).with_context(|| format!("a data plane says what it applied: {ready}"))
+/// Which version is in force, and how many milliseconds it took from its last byte. A data plane is ready a moment before it says so.
+pub async fn applied(proxy: &Proxy) -> anyhow::Result<(u64, f64)> {
+    let begin = Instant::now();
+    loop {
+        let (_, body) = client::get(proxy.metrics, "/readyz").await?;
+        let ready: Value = serde_json::from_slice(&body)?;
+        let took = ready["control_plane"]["applied_ms"].as_f64();
+        let version = ready["control_plane"]["applied_version"].as_u64();
+        if let Some(applied) = version.zip(took) {
+            return Ok(applied);
+        }
+        ensure!(begin.elapsed() < PATIENCE, "a data plane does not say what it applied: {ready}");
+        sleep(POLL).await;
+    }
 }

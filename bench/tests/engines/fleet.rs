@@ -111,6 +111,16 @@ impl Play {
         fleet
     }
 
+    /// A control plane that starts tells nobody of an engine that is not ready before it has asked it.
+    fn start_again(&self, fleet: &Fleet, ips: &[IpAddr; 2]) {
+        let (_again, plane) = fleet.serve();
+        let (_, text) = Connection::open(plane.debug()).get("/debug/table");
+        let table: Value = serde_json::from_str(&text).unwrap();
+        let endpoints: Vec<_> = table["endpoints"].as_array().unwrap().iter().map(|e| e["address"].as_str()).collect();
+        let first = SocketAddr::new(ips[0], self.ports[0]).to_string();
+        assert_eq!(endpoints, [Some(&*first)], "the very first table");
+    }
+
     pub(crate) fn perform(&self, fleet: &Fleet, ips: &[IpAddr; 2]) {
         let (control, plane) = fleet.serve();
         let mut connection = Connection::open(plane.listen());
@@ -137,14 +147,11 @@ impl Play {
         for _ in 0..10 {
             assert_eq!(infer(), 200);
         }
+        self.start_again(fleet, ips);
 
         // Not by way of the proxy: only the engine can tell.
         let slow: Vec<TcpStream> = (0..3)
-            .map(|_| {
-                let mut stream = TcpStream::connect(address(0)).unwrap();
-                stream.write_all(request("POST", self.infer, self.slow).as_bytes()).unwrap();
-                stream
-            })
+            .map(|_| send(SocketAddr::new(ips[0], self.ports[0]), &request("POST", self.infer, self.slow)))
             .collect();
         until("what waits there is known", || endpoints()[0].1 >= 2);
         drop(slow);
@@ -156,6 +163,20 @@ impl Play {
         plane.stop();
         drop(control);
     }
+}
+
+/// How many requests run at each endpoint, as a data plane counts.
+pub(crate) fn running(plane: &Plane) -> Vec<u64> {
+    let (_, text) = Connection::open(plane.debug()).get("/debug/table");
+    let table: Value = serde_json::from_str(&text).unwrap();
+    table["endpoints"].as_array().unwrap().iter().map(|endpoint| endpoint["running"].as_u64().unwrap()).collect()
+}
+
+/// A request whose answer nobody waits for; it ends when this is dropped.
+pub(crate) fn send(engine: SocketAddr, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(engine).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
 }
 
 pub(crate) fn request(method: &str, path: &str, body: &str) -> String {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::proto::config_ack::Result as Answer;
@@ -15,9 +16,10 @@ use api::proto::{
 use api::snapshot::Snapshot;
 use api::{delta, hash};
 use controlplane::admin::{self, Admin};
+use controlplane::peer::{Member, Members, Peering};
 use controlplane::run::{Listen, Options, Plane, Source};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Streaming;
 use tonic::transport::Channel;
@@ -36,9 +38,36 @@ pub(crate) struct ControlPlane {
     folder: tempfile::TempDir,
 }
 
+/// Control planes that know each other, by their names.
+pub(crate) struct Replicas {
+    engines: Vec<SocketAddr>,
+    members: Vec<Member>,
+    told: Vec<watch::Sender<Members>>,
+}
+
+impl Replicas {
+    pub(crate) fn of(engines: &[SocketAddr]) -> Self {
+        Self { engines: engines.to_vec(), members: Vec::new(), told: Vec::new() }
+    }
+
+    /// One more, which all others hear of.
+    pub(crate) async fn add(&mut self) -> ControlPlane {
+        let me: Arc<str> = format!("replica-{}", self.members.len()).into();
+        let (tell, members) = watch::channel(Members { me: me.clone(), all: Vec::new() });
+        let control =
+            ControlPlane::of(&self.engines, true, None, |plane| plane.with_peers(Peering::on_loopback(members))).await;
+        self.members.push(Member { name: me, address: control.address });
+        self.told.push(tell);
+        for tell in &self.told {
+            tell.send_modify(|members| members.all.clone_from(&self.members));
+        }
+        control
+    }
+}
+
 impl ControlPlane {
     pub(crate) async fn start(engines: &[SocketAddr]) -> Self {
-        Self::of(engines, true, None).await
+        Self::of(engines, true, None, |plane| plane).await
     }
 
     /// Writes one of its model's files.
@@ -47,15 +76,20 @@ impl ControlPlane {
     }
 
     pub(crate) async fn without_vocabulary(engines: &[SocketAddr]) -> Self {
-        Self::of(engines, false, None).await
+        Self::of(engines, false, None, |plane| plane).await
     }
 
     /// Whose model has this chat template.
     pub(crate) async fn with_template(engines: &[SocketAddr], template: &str) -> Self {
-        Self::of(engines, true, Some(template)).await
+        Self::of(engines, true, Some(template), |plane| plane).await
     }
 
-    async fn of(engines: &[SocketAddr], readable: bool, template: Option<&str>) -> Self {
+    async fn of(
+        engines: &[SocketAddr],
+        readable: bool,
+        template: Option<&str>,
+        join: impl FnOnce(Plane) -> Plane,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (manifests, vocabularies) = (folder.path().join("manifests"), folder.path().join("vocabularies"));
         std::fs::create_dir(&manifests).unwrap();
@@ -67,7 +101,7 @@ impl ControlPlane {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (source, listen) = (Source::Directory(manifests), Listen::Plain(any));
         let plane = Plane::start(Options { source, listen, fleet_seed: FLEET_SEED }).await.unwrap();
-        let plane = plane.with_vocabularies(vocabularies);
+        let plane = join(plane.with_vocabularies(vocabularies));
         let admin = Admin::bind(&admin::Options { metrics: any, debug: Some(any) }, plane.view()).await.unwrap();
         let (address, metrics, debug) = (plane.address(), admin.metrics(), admin.debug().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -82,9 +116,19 @@ impl ControlPlane {
 
     /// What is said of how engines write chats.
     pub(crate) async fn chats(&self) -> Value {
+        self.page().await["endpoints"][0]["chats"].take()
+    }
+
+    async fn page(&self) -> Value {
         let text = client::call(self.debug, "GET", "/debug/kv", &[], "").await.body;
-        let mut page: Value = serde_json::from_str(&text).unwrap();
-        page["endpoints"][0]["chats"].take()
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The engines that it hears itself, by their pods' UIDs.
+    pub(crate) async fn hears(&self) -> BTreeSet<String> {
+        let page = self.page().await;
+        let heard = page["endpoints"].as_array().unwrap().iter().filter(|endpoint| endpoint["state"] == "heard");
+        heard.map(|endpoint| endpoint["uid"].as_str().unwrap().to_owned()).collect()
     }
 
     pub(crate) async fn until(&self, what: &str, done: impl Fn(&str) -> bool) {
@@ -121,7 +165,7 @@ fn write(folder: &Path, engines: &[SocketAddr], template: Option<&str>) {
     std::fs::write(folder.join("all.yaml"), text).unwrap();
 }
 
-/// A data plane of a fleet with one engine.
+/// A data plane.
 pub(crate) struct DataPlane {
     epoch: u64,
     held: Snapshot,
@@ -168,18 +212,21 @@ impl DataPlane {
             joined.hear().await;
         }
         if let Some(before) = before {
-            // The one endpoint has another handle there.
-            let handle = joined.held.backends[0].endpoints[0].handle;
-            joined.holds = BTreeMap::from([(handle, before.holds())]);
+            // Endpoints have other handles there.
+            let uids = joined.uids();
+            let held = |(handle, uid): (&u32, &String)| (*handle, before.holds_of(uid));
+            joined.holds = uids.iter().map(held).collect();
             joined.generation = before.generation;
-            let held = &joined.holds[&handle];
-            let digest =
-                KvDigest { handle, xor: held.iter().fold(0, |xor, hash| xor ^ hash), blocks: held.len() as u64 };
+            let digest = |(handle, held): (&u32, &BTreeSet<u64>)| KvDigest {
+                handle: *handle,
+                xor: held.iter().fold(0, |xor, hash| xor ^ hash),
+                blocks: held.len() as u64,
+            };
             let digests = KvDigests {
                 epoch: joined.epoch,
                 model: MODEL.into(),
                 generation: joined.generation,
-                endpoints: vec![digest],
+                endpoints: joined.holds.iter().map(digest).collect(),
             };
             joined.say(Said::Kv(digests)).await;
         }
@@ -188,6 +235,22 @@ impl DataPlane {
 
     pub(crate) fn holds(&self) -> BTreeSet<u64> {
         self.holds.values().flatten().copied().collect()
+    }
+
+    fn uids(&self) -> BTreeMap<u32, String> {
+        let endpoints = self.held.backends.iter().flat_map(|backend| &backend.endpoints);
+        endpoints.map(|endpoint| (endpoint.handle, endpoint.key.uid.to_string())).collect()
+    }
+
+    /// Of one endpoint.
+    pub(crate) fn holds_of(&self, uid: &str) -> BTreeSet<u64> {
+        let of = |(handle, _): &(&u32, &BTreeSet<u64>)| self.uids().get(*handle).is_some_and(|known| known == uid);
+        self.holds.iter().filter(of).flat_map(|(_, held)| held).copied().collect()
+    }
+
+    /// All endpoints of the config stand so.
+    pub(crate) fn trusts_all(&self) -> bool {
+        self.uids().keys().all(|handle| self.ranks.get(handle) == Some(&KvTrust::Trusted))
     }
 
     pub(crate) fn trust(&self) -> Option<KvTrust> {

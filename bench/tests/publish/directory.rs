@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use bench::engine::{self, Engine};
 use bench::show::client::End;
 use controlplane::run::{Listen, Options, Plane as Control, Source};
+use dataplane::config::ControlPlane;
 
 use crate::http::Connection;
 use crate::stage::{Plane, Stage, until};
@@ -104,4 +105,35 @@ fn an_edited_file_changes_where_requests_go_while_a_stream_runs_on() {
     thread.join().unwrap();
     assert_eq!(connection.chat("n"), 200, "the data plane serves on");
     plane.stop();
+}
+
+#[test]
+fn a_data_plane_that_knows_its_node_alone_is_told_its_zone_and_prefers_what_is_there() {
+    let stage = Stage::start(0);
+    let manifests = Manifests { folder: stage.folder("manifests"), port: 8_000 };
+    manifests.server();
+    let node = |name: &str, zone: &str| {
+        let labels = format!("{{topology.kubernetes.io/zone: {zone}}}");
+        format!("---\n{{apiVersion: v1, kind: Node, metadata: {{name: {name}, labels: {labels}}}}}\n")
+    };
+    manifests.put("nodes.yaml", &(node("n1", "west") + &node("n2", "west") + &node("n3", "east")));
+    let pod = |ip: &str, node: &str| {
+        let metadata = format!("{{name: on-{node}, labels: {{app: sim}}}}");
+        let (spec, status) = (format!("{{nodeName: {node}}}"), format!("{{podIP: {ip}}}"));
+        format!("---\n{{apiVersion: v1, kind: Pod, metadata: {metadata}, spec: {spec}, status: {status}}}\n")
+    };
+    let pods = ["n1", "n2", "n3"].map(|node| pod(&format!("127.0.0.{}", &node[1..]), node));
+    manifests.put("pods.yaml", &pods.concat());
+    let (control, stop, thread) = serve(&manifests.folder);
+    let plane = Plane::of(ControlPlane { node: "n1".into(), ..ControlPlane::at(control) });
+    until("it is ready", || plane.ready());
+    until("it knows how far each is", || {
+        let mut far: Vec<_> = plane.endpoints().iter().map(|e| format!("{} {}", e["name"], e["distance"])).collect();
+        far.sort();
+        far == [r#""default/on-n1" "node""#, r#""default/on-n2" "zone""#, r#""default/on-n3" "far""#]
+    });
+    assert_eq!(plane.readyz()["control_plane"]["zone"], "west");
+    plane.stop();
+    drop(stop);
+    thread.join().unwrap();
 }

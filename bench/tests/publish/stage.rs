@@ -142,7 +142,8 @@ impl Control {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(listen());
         let snapshots = watch::channel(None).0;
-        let inputs = Inputs { snapshots: snapshots.subscribe(), zones: watch::channel(Arc::default()).1 };
+        let (zones, reached) = (watch::channel(Arc::default()).1, watch::channel(Default::default()).1);
+        let inputs = Inputs { snapshots: snapshots.subscribe(), zones, reached };
         let server = Server::new(listener, inputs, options);
         let (address, counts, progress) = (server.address(), server.counts(), server.progress());
         runtime.spawn(server.serve(std::future::pending()));
@@ -235,6 +236,13 @@ impl Plane {
     /// The only endpoint as `/debug/table` shows it.
     pub(crate) fn endpoint(&self) -> Value {
         self.first_of("endpoints")
+    }
+
+    /// All of them.
+    #[allow(dead_code, reason = "not every test looks there")]
+    pub(crate) fn endpoints(&self) -> Vec<Value> {
+        let (_, text) = Connection::open(self.running().debug()).get("/debug/table");
+        serde_json::from_str::<Value>(&text).unwrap()["endpoints"].as_array().unwrap().clone()
     }
 
     /// The only backend, likewise.

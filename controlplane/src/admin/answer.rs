@@ -6,9 +6,11 @@ use http_body_util::Full;
 use prometheus::Registry;
 use serde_json::{Value, json};
 
+use super::dump::{self, Dump};
 use super::pages;
 use super::view::Look;
 use crate::metrics;
+use crate::run::Round;
 
 /// Which listener is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,12 +22,13 @@ pub(super) enum Which {
 }
 
 /// What can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Page {
     Health,
     Ready,
     Metrics,
     ConfigDump,
+    Dump(Dump),
     Objects,
     DataPlanes,
     Kv,
@@ -40,6 +43,8 @@ const PAGES: [(&str, Page); 7] = [
     ("/debug/dataplanes", Page::DataPlanes),
     ("/debug/kv", Page::Kv),
 ];
+/// Kthena's dumps are below it.
+const DUMPS: &str = "/debug/config_dump/";
 /// The first so many are on both listeners.
 const ON_BOTH: usize = 3;
 
@@ -83,8 +88,12 @@ pub(super) fn route(which: Which, method: &Method, path: &str) -> Result<Page, R
         Which::Metrics => &PAGES[..ON_BOTH],
         Which::Debug => &PAGES[..],
     };
-    let Some((_, page)) = pages.iter().find(|(known, _)| *known == path) else {
-        let paths: Vec<&str> = pages.iter().map(|(path, _)| *path).collect();
+    let known = pages.iter().find(|(known, _)| *known == path).map(|(_, page)| page.clone());
+    let dumped = || path.strip_prefix(DUMPS).filter(|_| which == Which::Debug).and_then(Dump::of).map(Page::Dump);
+    let Some(page) = known.or_else(dumped) else {
+        let dumps = if which == Which::Debug { &dump::PATHS[..] } else { &[] };
+        let dumps = dumps.iter().map(|path| format!("{DUMPS}{path}"));
+        let paths: Vec<String> = pages.iter().map(|(path, _)| (*path).to_owned()).chain(dumps).collect();
         let body = json!({"error": format!("nothing is served at {path}"), "paths": paths});
         return Err(Reply::json(StatusCode::NOT_FOUND, &body));
     };
@@ -92,14 +101,15 @@ pub(super) fn route(which: Which, method: &Method, path: &str) -> Result<Page, R
         let body = json!({"error": format!("{path} can only be read: use GET, not {method}")});
         return Err(Reply { read_only: true, ..Reply::json(StatusCode::METHOD_NOT_ALLOWED, &body) });
     }
-    Ok(*page)
+    Ok(page)
 }
 
 /// The page.
 pub(super) fn render(page: Page, look: &Look, registry: &Registry) -> Reply {
     match page {
         Page::Health => Reply::json(StatusCode::OK, &json!({"message": "ok"})),
-        Page::Ready if look.ready() => Reply::json(StatusCode::OK, &json!({"message": "ready"})),
+        // It serves on, and data planes must find it.
+        Page::Ready if look.ready() => Reply::json(StatusCode::OK, &json!({"message": ready(look)})),
         Page::Ready => Reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"message": not_ready(look)})),
         Page::Metrics => match metrics::encode(registry, look) {
             Ok(text) => Reply::new(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
@@ -107,24 +117,44 @@ pub(super) fn render(page: Page, look: &Look, registry: &Registry) -> Reply {
         },
         Page::DataPlanes => Reply::json(StatusCode::OK, &pages::data_planes(look)),
         Page::Kv => Reply::json(StatusCode::OK, &pages::kv(look)),
-        Page::ConfigDump | Page::Objects => {
-            let Some(round) = &look.round else {
-                return Reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": NOT_BUILT}));
-            };
-            if page == Page::Objects {
-                return Reply::json(StatusCode::OK, &pages::objects(round));
-            }
-            Reply::new(StatusCode::OK, "application/json", pages::config_dump(&round.snapshot))
+        Page::ConfigDump | Page::Objects | Page::Dump(_) => match &look.round {
+            Some(round) => built(&page, round, look),
+            None => Reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": NOT_BUILT})),
+        },
+    }
+}
+
+fn built(page: &Page, round: &Round, look: &Look) -> Reply {
+    match page {
+        Page::Objects => Reply::json(StatusCode::OK, &pages::objects(round)),
+        Page::Dump(Dump::All(kind)) => Reply::json(StatusCode::OK, &dump::all(*kind, round, &look.said())),
+        Page::Dump(Dump::One(_, name)) if name.namespace.is_empty() || name.name.is_empty() => {
+            let error = json!({"error": "namespace and name parameters are required"});
+            Reply::json(StatusCode::BAD_REQUEST, &error)
         }
+        Page::Dump(Dump::One(kind, name)) => match dump::one(*kind, name, round, &look.said()) {
+            Some(found) => Reply::json(StatusCode::OK, &found),
+            None => Reply::json(StatusCode::NOT_FOUND, &json!({"error": format!("{} not found", kind.name())})),
+        },
+        _ => Reply::new(StatusCode::OK, "application/json", pages::config_dump(&round.snapshot)),
     }
 }
 
 const NOT_READY: &str = "nothing is published yet: data planes that connect now would get no routes";
 
+fn ready(look: &Look) -> String {
+    match &look.panicked {
+        None => "ready".to_owned(),
+        Some(why) => format!("ready with what was built before: {NOT_BUILDABLE} ({why})"),
+    }
+}
+
 fn not_ready(look: &Look) -> String {
     let unpublished = (!look.published()).then(|| NOT_READY.to_owned());
     let waiting = (!look.waiting.is_empty()).then(|| format!("waiting for {}", look.waiting.join("; ")));
-    unpublished.into_iter().chain(waiting).collect::<Vec<_>>().join("; ")
+    let panicked = look.panicked.as_ref().map(|why| format!("{NOT_BUILDABLE} ({why})"));
+    unpublished.into_iter().chain(waiting).chain(panicked).collect::<Vec<_>>().join("; ")
 }
 
+const NOT_BUILDABLE: &str = "what was read last makes a build panic: undo the last change, and please report it";
 const NOT_BUILT: &str = "nothing is built yet: not every source has said all it has";

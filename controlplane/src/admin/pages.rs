@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::view::Look;
 use crate::kv::supervise::Row;
-use crate::publish::serve::DataPlane;
+use crate::object::Kind;
+use crate::publish::serve::{DataPlane, Outstanding};
 use crate::publish::{Condition, ProviderVerdict, RouteVerdict, SchedulerVerdict, ServerVerdict};
 use crate::run::Round;
 use crate::world::ObjectName;
@@ -23,49 +24,53 @@ pub(super) fn objects(round: &Round) -> Value {
     let routes: Vec<Value> = verdicts.routes.iter().map(|(name, verdict)| route(name, verdict)).collect();
     let servers: Vec<Value> = verdicts.servers.iter().map(|(name, verdict)| server(name, verdict)).collect();
     let providers: Vec<Value> = verdicts.providers.iter().map(|(name, verdict)| provider(name, verdict)).collect();
-    json!({
+    let mut all = json!({
         "version": round.snapshot.version.version,
         "modelroutes": routes,
         "modelservers": servers,
         "externalmodelproviders": providers,
         "scheduler": verdicts.scheduler.as_ref().map(scheduler),
+    });
+    for kind in Kind::ALL.into_iter().filter(|kind| !kind.is_published()) {
+        let of_kind = verdicts.judged.iter().filter(|((of, _), _)| *of == kind);
+        let said = of_kind.map(|((_, name), verdict)| object(name, verdict.generation, &verdict.accepted));
+        all[kind.plural()] = said.collect();
+    }
+    all
+}
+
+/// What is said of an object of any kind.
+fn object(name: &ObjectName, generation: i64, accepted: &Condition) -> Value {
+    json!({
+        "namespace": &*name.namespace,
+        "name": &*name.name,
+        "generation": generation,
+        "accepted": condition(accepted),
     })
 }
 
 fn route(name: &ObjectName, verdict: &RouteVerdict) -> Value {
-    json!({
-        "namespace": &*name.namespace,
-        "name": &*name.name,
-        "generation": verdict.generation,
-        "accepted": condition(&verdict.accepted),
-        "resolved_refs": condition(&verdict.resolved_refs),
-        "published": verdict.published,
-    })
+    let mut route = object(name, verdict.generation, &verdict.accepted);
+    route["resolved_refs"] = condition(&verdict.resolved_refs);
+    route["published"] = verdict.published.into();
+    route
 }
 
 fn server(name: &ObjectName, verdict: &ServerVerdict) -> Value {
     let left_out = verdict.left_out.iter();
     let left_out = left_out.map(|(pod, why)| json!({"pod": pod.to_string(), "reason": why.to_string()}));
-    json!({
-        "namespace": &*name.namespace,
-        "name": &*name.name,
-        "generation": verdict.generation,
-        "accepted": condition(&verdict.accepted),
-        "ready": condition(&verdict.ready),
-        "endpoints": verdict.endpoints,
-        "left_out": left_out.collect::<Vec<_>>(),
-        "notes": verdict.notes,
-    })
+    let mut server = object(name, verdict.generation, &verdict.accepted);
+    server["ready"] = condition(&verdict.ready);
+    server["endpoints"] = json!(verdict.endpoints);
+    server["left_out"] = left_out.collect();
+    server["notes"] = json!(verdict.notes);
+    server
 }
 
 fn provider(name: &ObjectName, verdict: &ProviderVerdict) -> Value {
-    json!({
-        "namespace": &*name.namespace,
-        "name": &*name.name,
-        "generation": verdict.generation,
-        "accepted": condition(&verdict.accepted),
-        "credentials": condition(&verdict.credentials),
-    })
+    let mut provider = object(name, verdict.generation, &verdict.accepted);
+    provider["credentials"] = condition(&verdict.credentials);
+    provider
 }
 
 fn scheduler(verdict: &SchedulerVerdict) -> Value {
@@ -88,7 +93,9 @@ fn condition(condition: &Condition) -> Value {
 /// Who is connected, and what each has.
 pub(super) fn data_planes(look: &Look) -> Value {
     let newest = look.progress.version;
-    let rows: Vec<Value> = look.data_planes.iter().map(|row| data_plane(row, newest)).collect();
+    let loads = look.outstanding();
+    let rows = look.data_planes.iter().map(|row| data_plane(row, newest, loads.get(&row.instance)));
+    let rows: Vec<Value> = rows.collect();
     json!({
         "newest": look.published().then(|| version(newest)),
         "source_version": look.progress.source.version,
@@ -96,7 +103,7 @@ pub(super) fn data_planes(look: &Look) -> Value {
     })
 }
 
-fn data_plane(row: &DataPlane, newest: Version) -> Value {
+fn data_plane(row: &DataPlane, newest: Version, load: Option<&Outstanding>) -> Value {
     let refused = row.refused.iter();
     let refused = refused.map(|(object, reason)| {
         let (kind, name) = named(object);
@@ -108,12 +115,19 @@ fn data_plane(row: &DataPlane, newest: Version) -> Value {
         "pod": row.pod,
         "uid": row.uid,
         "zone": row.zone,
+        "version": row.version,
         "instance": row.instance,
         "applied": row.applied.map(version),
         "newest": row.applied == Some(newest),
         "refused": refused.collect::<Vec<_>>(),
         "stuck": row.stuck,
+        "load": load.map(outstanding),
     })
+}
+
+fn outstanding(load: &Outstanding) -> Value {
+    let Outstanding { endpoints, queued_tokens, running, queue_depth } = load;
+    json!({"endpoints": endpoints, "queued_tokens": queued_tokens, "running": running, "queue_depth": queue_depth})
 }
 
 /// Which engines' caches are heard, how far each may be believed, and why others are not.

@@ -54,6 +54,7 @@ fn look() -> Look {
         pod: "node-a-x7".into(),
         uid: "5e0b".into(),
         zone: "zone-1".into(),
+        version: "0.1.0".into(),
         instance: 7,
         applied: Some(newest),
         refused,
@@ -100,7 +101,16 @@ fn it_is_ready_once_something_is_published() {
             .unwrap()
             .ends_with("; waiting for pods in a: forbidden; nodes")
     );
-    assert_eq!(page(Page::Ready, &look()).status, StatusCode::OK);
+    let ready = page(Page::Ready, &look());
+    assert_eq!((ready.status, &json(&ready)["message"]), (StatusCode::OK, &serde_json::json!("ready")));
+    // It serves on where a build panics, if it has anything to serve.
+    let panicked = Some("of the test".into());
+    let serving = page(Page::Ready, &Look { panicked: panicked.clone(), ..look() });
+    let first = page(Page::Ready, &Look { panicked, ..Look::default() });
+    assert_eq!([serving.status, first.status], [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE]);
+    for reply in [serving, first] {
+        assert!(json(&reply)["message"].as_str().unwrap().contains("makes a build panic"), "{}", reply.body);
+    }
     for unbuilt in [Page::ConfigDump, Page::Objects] {
         assert_eq!(page(unbuilt, &none).status, StatusCode::SERVICE_UNAVAILABLE);
     }
@@ -130,6 +140,48 @@ fn objects_say_what_became_of_each() {
 }
 
 #[test]
+fn kthena_s_dumps_are_answered_in_its_shapes() {
+    let (loads, look) = (Arc::new(crate::publish::serve::Loads::new(1)), look());
+    let handle = look.round.as_ref().unwrap().snapshot.backends[0].endpoints[0].handle;
+    let said = api::proto::EngineLoad { handle, running: 3, waiting: 2, cache_usage: 0.5, ..Default::default() };
+    loads.engine(said, Instant::now());
+    let look = Look { loads: Some(loads), ..look };
+    let get = |path: &str| {
+        let page = route(Which::Debug, &Method::GET, &format!("/debug/config_dump/{path}")).unwrap();
+        let reply = render(page, &look, &Registry::new());
+        (reply.status.as_u16(), json(&reply))
+    };
+    let (_, routes) = get("modelroutes");
+    let names: Vec<&str> =
+        routes["modelroutes"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
+    assert_eq!((names, &routes["modelroutes"][0]["spec"]["modelName"]), (vec!["good", "lost"], &"m".into()));
+    let (_, servers) = get("modelservers");
+    let server = &servers["modelservers"][0];
+    assert_eq!((&server["namespace"], &server["spec"]["inferenceEngine"]), (&"default".into(), &"vLLM".into()));
+    assert_eq!((&server["associatedPods"][0], server.get("prefillPods")), (&"default/p".into(), None));
+    let (_, pods) = get("pods");
+    assert_eq!(pods["pods"].as_array().unwrap().len(), 1, "what is no endpoint is not there: {pods}");
+    let pod = &pods["pods"][0];
+    assert_eq!(
+        (&pod["name"], &pod["engine"], &pod["modelServers"][0]),
+        (&"p".into(), &"vLLM".into(), &"default/s".into())
+    );
+    let metrics = &pod["metrics"];
+    assert_eq!((&metrics["requestRunningNum"], &metrics["requestWaitingNum"]), (&3.into(), &2.into()));
+    assert_eq!(metrics["gpuCacheUsage"], 0.5);
+    assert_eq!(get("namespaces/default/modelroutes/good"), (200, routes["modelroutes"][0].clone()));
+    assert_eq!(get("namespaces/default/modelservers/s"), (200, server.clone()));
+    assert_eq!(get("namespaces/default/pods/p").1["podInfo"]["podIP"], "10.0.0.1");
+    let missing = (404, serde_json::json!({"error": "ModelServer not found"}));
+    assert_eq!(get("namespaces/default/modelservers/t"), missing);
+    assert_eq!(get("namespaces//pods/p").0, 400);
+    let elsewhere = route(Which::Metrics, &Method::GET, "/debug/config_dump/pods").unwrap_err();
+    assert_eq!(elsewhere.status, StatusCode::NOT_FOUND);
+    let unknown = json(&route(Which::Debug, &Method::GET, "/debug/config_dump/gateways").unwrap_err());
+    assert!(unknown["paths"].as_array().unwrap().contains(&"/debug/config_dump/pods".into()), "{unknown}");
+}
+
+#[test]
 fn data_planes_say_what_each_has_and_refuses() {
     let told = json(&page(Page::DataPlanes, &look()));
     let row = &told["data_planes"][0];
@@ -147,6 +199,7 @@ fn a_scrape_has_the_builds_the_snapshot_and_the_stream() {
     let builds = Builds::new(&registry);
     builds.built(Duration::from_millis(3));
     look.counts.cut_off.store(5, std::sync::atomic::Ordering::Relaxed);
+    look.counts.behind.store(3, std::sync::atomic::Ordering::Relaxed);
     let text = render(Page::Metrics, &look, &registry).body;
     for line in [
         "kthena_controlplane_builds_total 1",
@@ -157,11 +210,18 @@ fn a_scrape_has_the_builds_the_snapshot_and_the_stream() {
         "kthena_controlplane_snapshot_endpoints 1",
         "kthena_controlplane_source_version 3",
         "kthena_controlplane_subscribers_connected 1",
+        "kthena_controlplane_subscribers{version=\"0.1.0\"} 1",
+        "kthena_controlplane_load_queue_depth 0",
         "kthena_controlplane_subscribers_refused 1",
         "kthena_controlplane_streams_cut_off_total 5",
+        "kthena_controlplane_streams_behind_total 3",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+    // Of what nobody is there to have nothing is said, and the rest all the same.
+    let alone = render(Page::Metrics, &Look { data_planes: Vec::new(), ..look }, &registry).body;
+    assert!(alone.contains("kthena_controlplane_snapshot_endpoints 1\n"), "{alone}");
+    assert!(!alone.contains("kthena_controlplane_subscribers{"), "{alone}");
 }
 
 /// Everything that comes back for these bytes.

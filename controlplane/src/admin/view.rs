@@ -1,14 +1,17 @@
 //! The running process, as far as it is shown.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
+use api::proto::EngineLoad;
 use api::snapshot::Version;
 use prometheus::Registry;
 use tokio::sync::watch;
 
 use crate::kv::supervise::{Board, Row, Sums};
-use crate::publish::serve::{Counts, DataPlane, Lane, Progress};
+use crate::publish::serve::{Counts, DataPlane, Lane, Loads, Outstanding, Progress};
 use crate::run::Round;
 use crate::webhook;
 
@@ -26,12 +29,16 @@ pub struct View {
     pub registry: Registry,
     /// What has to come before this process is ready, said by whoever waits for it.
     pub waiting: Vec<Box<dyn Fn() -> Vec<String> + Send + Sync>>,
+    /// Why what was read last cannot be built.
+    pub panicked: watch::Receiver<Option<Arc<str>>>,
     /// What the webhook was asked, where there is one.
     pub reviews: Option<Arc<webhook::Counts>>,
     /// How the hearing of engines' caches fares.
     pub board: Arc<Board>,
     /// What is told of them.
     pub lane: Arc<Lane>,
+    /// What engines say of their load.
+    pub loads: Arc<Loads>,
 }
 
 impl View {
@@ -46,10 +53,12 @@ impl View {
             data_planes: (self.data_planes)(),
             counts: self.counts.clone(),
             waiting: self.waiting.iter().flat_map(|ask| ask()).collect(),
+            panicked: self.panicked.borrow().clone(),
             reviews: self.reviews.clone(),
             heard: self.board.rows(),
             sums: self.board.sums(),
             lane: Some(self.lane.clone()),
+            loads: Some(self.loads.clone()),
         }
     }
 }
@@ -73,6 +82,8 @@ pub struct Look {
     pub counts: Arc<Counts>,
     /// What has to come before this process is ready.
     pub waiting: Vec<String>,
+    /// The text of the panic by which the newest build ended: what is shown is of the one before.
+    pub panicked: Option<Arc<str>>,
     /// What the webhook was asked, where there is one.
     pub reviews: Option<Arc<webhook::Counts>>,
     /// Endpoints whose caches are heard, or why not.
@@ -81,6 +92,8 @@ pub struct Look {
     pub sums: Sums,
     /// What is told of them.
     pub lane: Option<Arc<Lane>>,
+    /// What engines say of their load.
+    pub loads: Option<Arc<Loads>>,
 }
 
 impl Look {
@@ -92,6 +105,16 @@ impl Look {
     /// Something is published, and nothing is waited for.
     pub fn ready(&self) -> bool {
         self.published() && self.waiting.is_empty()
+    }
+
+    /// What data planes have outstanding, by their processes' random numbers.
+    pub fn outstanding(&self) -> HashMap<u64, Outstanding> {
+        self.loads.as_ref().map(|loads| loads.outstanding()).unwrap_or_default()
+    }
+
+    /// What engines said of their load lately, by handle.
+    pub fn said(&self) -> BTreeMap<u32, EngineLoad> {
+        self.loads.as_ref().map(|loads| loads.said(Instant::now())).unwrap_or_default()
     }
 }
 
@@ -120,9 +143,11 @@ mod tests {
             counts: Arc::default(),
             registry: Registry::new(),
             waiting: Vec::new(),
+            panicked: watch::channel(None).1,
             reviews: None,
             board: Arc::default(),
             lane: Arc::new(Lane::new(1)),
+            loads: Arc::new(Loads::new(1)),
         };
         assert!(view.look().data_planes.is_empty());
     }

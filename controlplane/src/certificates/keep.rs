@@ -18,14 +18,16 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::held::Held;
 use super::issue::{IssueError, issue};
-use super::plan::{Step, Stood, due};
+use super::plan::{Step, Stood, Wanted, due};
 use super::publish::{MANAGER, Places};
 use super::tls::{certified, server_config};
+use super::trust::verified;
 use super::{Contents, Issuer, Options};
 use crate::refusal::sentence;
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_secs(30);
+/// Between two looks at what somebody else fills; at our own see [`super::Times`]. Who replaces a CA there does it at once, and API servers may be told of it at once, too: until
+/// we have looked, they trust nothing that we serve.
+const LOOK_AT_OTHERS: Duration = Duration::from_secs(5);
 /// The first after something changed or failed; it doubles until all is settled.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// For all that one look asks of the API server.
@@ -83,6 +85,12 @@ fn canonical(host: &str) -> String {
 enum LookError {
     #[error("Secret {0} is not there: create it, empty, as the chart does")]
     NoSecret(String),
+    #[error(
+        "Secret {0} is not there: whoever makes its certificates has not done so yet; look at the Certificate, where it is cert-manager"
+    )]
+    NotMade(String),
+    #[error("Secret {0} has no ca.crt: it is served, but nobody is told whom to trust")]
+    NoAuthority(String),
     #[error("Secret {0}: {1}")]
     Secret(String, String),
     #[error("Secret {0} cannot be served: {1}")]
@@ -126,7 +134,7 @@ impl Keeper {
             match looked {
                 Ok(Looked::Settled) => {
                     (pause, told) = (FIRST_PAUSE, String::new());
-                    sleep(LOOK).await;
+                    sleep(self.rest()).await;
                     continue;
                 }
                 // What was written shows at the next look, and so does what another wrote.
@@ -140,7 +148,15 @@ impl Keeper {
                 }
             }
             sleep(pause).await;
-            pause = (pause * 2).min(LOOK);
+            pause = (pause * 2).min(self.rest());
+        }
+    }
+
+    /// Between two looks where nothing is to be done.
+    fn rest(&self) -> Duration {
+        match self.options.issuer {
+            Issuer::Own(times) => times.look(),
+            Issuer::Other => LOOK_AT_OTHERS,
         }
     }
 
@@ -148,8 +164,17 @@ impl Keeper {
         let name = self.options.secret.clone();
         let found =
             self.secrets.get_opt(&name).await.map_err(|error| LookError::Secret(name.clone(), sentence(&error)))?;
-        let secret = found.ok_or_else(|| LookError::NoSecret(name.clone()))?;
+        let Some(secret) = found else {
+            return Err(match self.options.issuer {
+                Issuer::Own(_) => LookError::NoSecret(name),
+                Issuer::Other => LookError::NotMade(name),
+            });
+        };
         let contents = Contents::of(&secret);
+        if self.options.issuer == Issuer::Other && !contents.bundle.trim().is_empty() {
+            // Before it is served or told to anybody: what was good before goes on.
+            verified(&contents).map_err(|sentence| LookError::Unusable(name.clone(), sentence))?;
+        }
         if self.bundle != contents.bundle {
             (self.bundle, self.published) = (contents.bundle.clone(), None);
             self.trusted.send_replace(contents.bundle.as_str().into());
@@ -158,17 +183,26 @@ impl Keeper {
             self.leaf = (contents.chain.clone(), Instant::now());
         }
         let served = self.serve(&contents);
-        if self.options.issuer == Issuer::Other {
-            return served.map(|()| Looked::Settled).map_err(|sentence| LookError::Unusable(name, sentence));
-        }
+        let Issuer::Own(times) = self.options.issuer else {
+            served.map_err(|sentence| LookError::Unusable(name.clone(), sentence))?;
+            if contents.bundle.trim().is_empty() {
+                return Err(LookError::NoAuthority(name));
+            }
+            return self.publish(&contents).await;
+        };
         let held = Held::read(&contents);
         let now = Timestamp::now();
         let stood = Stood { bundle: self.published.map(|since| since.elapsed()), leaf: self.leaf.1.elapsed() };
-        if let Some(step) = due(&held, stood, &self.options.hosts, now) {
-            let next = issue(step, &contents, &held, &self.options.hosts, now)?;
+        let wanted = Wanted { hosts: &self.options.hosts, times };
+        if let Some(step) = due(&held, stood, wanted, now) {
+            let next = issue(step, &contents, &held, wanted, now)?;
             return self.write(&secret, step, next).await;
         }
-        // Everyone else gets to know of a bundle only once it is in the Secret.
+        self.publish(&contents).await
+    }
+
+    /// Everyone else gets to know of a bundle only once it is in the Secret.
+    async fn publish(&mut self, contents: &Contents) -> Result<Looked, LookError> {
         let lacked = self.places.bring(&contents.bundle).await;
         if lacked.map_err(|(place, error)| LookError::Publish(place, sentence(&error)))? || self.published.is_none() {
             self.published = Some(Instant::now());

@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use super::Times;
 use super::held::{Held, Leaf, Life};
 
-/// What follows a change gets this long before the next one relies on it: replicas look at the Secret every half minute, and a kubelet
-/// brings a ConfigMap to its pods within two.
-pub(super) const SETTLE: Duration = Duration::from_secs(600);
-
-/// Certificates begin so long before they are made: the clocks of others may be slow.
-pub(super) const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
+/// What there is to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// Names and addresses that the leaf is for.
+    pub(super) hosts: &'a BTreeSet<String>,
+    pub(super) times: Times,
+}
 
 /// One write of the Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +40,8 @@ pub(super) struct Stood {
 }
 
 /// What is to be done about what is held. None where nothing is due: look again later.
-pub(super) fn due(held: &Held, stood: Stood, hosts: &BTreeSet<String>, now: Timestamp) -> Option<Step> {
+pub(super) fn due(held: &Held, stood: Stood, wanted: Wanted<'_>, now: Timestamp) -> Option<Step> {
+    let Wanted { hosts, times } = wanted;
     let leaf = held.leaf.as_ref().filter(|leaf| now < leaf.life.until);
     let signer = held.signer.filter(|signer| !is_old(held.cas[*signer].life, now));
     let (leaf, signer) = match (leaf, signer) {
@@ -50,14 +53,14 @@ pub(super) fn due(held: &Held, stood: Stood, hosts: &BTreeSet<String>, now: Time
     };
     if leaf.issuer != signer {
         // Clients that do not know the new CA yet would refuse the leaf.
-        let known = stood.bundle.is_some_and(|time| time >= SETTLE);
+        let known = stood.bundle.is_some_and(|time| time >= times.settle);
         return known.then_some(Step::MakeLeaf);
     }
     if is_old(leaf.life, now) || !leaf.hosts.is_superset(hosts) {
         return Some(Step::MakeLeaf);
     }
     // A replica that has not seen the new leaf yet serves the old one.
-    (held.cas.len() > 1 && stood.leaf >= SETTLE).then_some(Step::DropOldCa)
+    (held.cas.len() > 1 && stood.leaf >= times.settle).then_some(Step::DropOldCa)
 }
 
 /// The names of the next leaf. Between renewals it keeps those of the last one: two replicas that differ about the names, as

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
-use super::Contents;
 use super::held::Held;
 use super::issue::issue;
-use super::plan::Step;
+use super::plan::{Step, Wanted};
 use super::tls::certified;
+use super::{Contents, Times};
 
 /// A leaf, and what its clients trust.
 #[derive(Debug)]
@@ -76,7 +76,8 @@ impl Rotation {
 }
 
 fn next(step: Step, contents: &Contents, hosts: &BTreeSet<String>) -> Contents {
-    issue(step, contents, &Held::read(contents), hosts, Timestamp::now()).expect("the hosts are names")
+    let wanted = Wanted { hosts, times: Times::DEFAULT };
+    issue(step, contents, &Held::read(contents), wanted, Timestamp::now()).expect("the hosts are names")
 }
 
 fn served(contents: &Contents) -> CertifiedKey {

@@ -8,13 +8,28 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::held::Held;
-use super::issue::issue;
-use super::plan::{SETTLE, Step, Stood, due};
+use super::issue::IssueError;
+use super::plan::{Step, Stood, Wanted};
 use super::*;
 use fleet::{Event, Fleet};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 const MINUTE: Duration = Duration::from_secs(60);
+const SETTLE: Duration = Times::DEFAULT.settle;
+
+fn due(held: &Held, stood: Stood, hosts: &BTreeSet<String>, now: Timestamp) -> Option<Step> {
+    super::plan::due(held, stood, Wanted { hosts, times: Times::DEFAULT }, now)
+}
+
+fn issue(
+    step: Step,
+    contents: &Contents,
+    held: &Held,
+    hosts: &BTreeSet<String>,
+    now: Timestamp,
+) -> Result<Contents, IssueError> {
+    super::issue::issue(step, contents, held, Wanted { hosts, times: Times::DEFAULT }, now)
+}
 
 fn start() -> Timestamp {
     "2026-11-26T12:00:00Z".parse().unwrap()
@@ -122,6 +137,34 @@ fn a_bundle_never_grows_beyond_two() {
         let held = Held::read(&contents);
         assert_eq!((held.cas.len(), held.signer, held.leaf.map(|leaf| leaf.issuer)), (2, Some(1), Some(0)));
     }
+}
+
+#[test]
+fn lives_and_the_time_to_settle_are_whatever_they_are_set_to() {
+    let seconds = Duration::from_secs;
+    let times = Times { ca_life: seconds(300), leaf_life: seconds(60), settle: seconds(5) };
+    let (names, now) = (hosts(), start());
+    let wanted = Wanted { hosts: &names, times };
+    let next = |step, contents: &Contents, now| {
+        super::issue::issue(step, contents, &Held::read(contents), wanted, now).unwrap()
+    };
+    let due = |contents: &Contents, stood, now| super::plan::due(&Held::read(contents), stood, wanted, now);
+    let made = next(Step::BeginAnew, &Contents::default(), now);
+    let life = Held::read(&made).leaf.unwrap().life;
+    assert_eq!((life.from, life.until), (now - seconds(6), now + seconds(60)));
+    // Two thirds of 66 s from 6 s before, and of 330 s from 30 s before.
+    assert_eq!(due(&made, Stood::default(), now + seconds(37)), None);
+    assert_eq!(due(&made, Stood::default(), now + seconds(38)), Some(Step::MakeLeaf));
+    let later = now + seconds(190);
+    let renewed = next(Step::MakeLeaf, &made, later - seconds(1));
+    assert_eq!(due(&renewed, Stood::default(), later - seconds(1)), None);
+    assert_eq!(due(&renewed, Stood::default(), later), Some(Step::AddCa));
+    let both = next(Step::AddCa, &renewed, later);
+    assert_eq!(due(&both, stood(seconds(4)), later), None);
+    assert_eq!(due(&both, stood(seconds(5)), later), Some(Step::MakeLeaf));
+    let switched = next(Step::MakeLeaf, &both, later);
+    assert_eq!(due(&switched, stood(seconds(4)), later), None);
+    assert_eq!(due(&switched, stood(seconds(5)), later), Some(Step::DropOldCa));
 }
 
 #[test]

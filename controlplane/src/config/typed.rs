@@ -3,11 +3,16 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Certificates, Cluster, Config, LogFormat, Source, Stream, Webhook};
-use crate::admin;
+use super::{Certificates, CertificatesIssuer, Cluster, Config, LogFormat, Source, Stream, Webhook};
+use crate::crd::duration;
+use crate::{admin, engine};
+
+/// Engines are asked no more often, and no less, whatever was typed: what they say counts for 10 s.
+const SCRAPE_INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Each value as far as it was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
@@ -43,24 +48,42 @@ pub struct Typed {
     /// none (MODEL/chat_template.jinja, MODEL/tokenizer_config.json).
     #[arg(long, value_name = "FOLDER")]
     pub vocabularies: Option<PathBuf>,
+    /// How often engines are asked for their metrics [default: 1s]. Below 100ms and above 5s it counts as those.
+    #[arg(long, value_name = "DURATION", env = "METRICS_SCRAPE_INTERVAL")]
+    pub metrics_scrape_interval: Option<String>,
     /// Where `/healthz`, `/readyz` and `/metrics` are [default: 127.0.0.1:9091].
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_address: Option<SocketAddr>,
+    /// The same by the port alone, at all addresses, as Kthena's programs take it.
+    #[arg(long, value_name = "PORT")]
+    pub metrics_port: Option<u16>,
     /// The loopback port of `/debug`; 0 for none [default: 15000]. A data plane on the same machine has one, too.
     #[arg(long, value_name = "PORT")]
     pub debug_port: Option<u16>,
     /// Where the admission webhook listens; none is served where it is left out.
     #[arg(long, value_name = "ADDRESS")]
     pub webhook_address: Option<SocketAddr>,
+    /// The same by the port alone, at all addresses, as Kthena's programs take it.
+    #[arg(long, value_name = "PORT")]
+    pub webhook_port: Option<u16>,
+    /// Serves the admission webhook, at 0.0.0.0:8443 where no other place is named; with false none is served.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub enable_webhook: Option<bool>,
     /// The Service of the webhook [default: kthena-controlplane-webhook].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", visible_alias = "webhook-service-name")]
+    #[serde(alias = "webhook_service_name")]
     pub webhook_service: Option<String>,
     /// The ValidatingWebhookConfiguration that is given our CA [default: kthena-controlplane].
     #[arg(long, value_name = "NAME")]
     pub webhook_configuration: Option<String>,
     /// The Secret that our certificates are kept in [default: kthena-controlplane-certificates].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", visible_alias = "cert-secret-name")]
+    #[serde(alias = "cert_secret_name")]
     pub certificates_secret: Option<String>,
+    /// Who makes our certificates [default: own]. Where it is not we, the Secret is followed and never written, and what it
+    /// holds is served as soon as it changes.
+    #[arg(long, value_name = "ISSUER")]
+    pub certificates_issuer: Option<CertificatesIssuer>,
     /// Further names and addresses by which our certificate is known, besides those of our Services.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub certificate_hosts: Option<Vec<String>>,
@@ -107,12 +130,17 @@ impl Typed {
             listen: self.listen.or(other.listen),
             fleet_seed: self.fleet_seed.or(other.fleet_seed),
             vocabularies: self.vocabularies.or(other.vocabularies),
+            metrics_scrape_interval: self.metrics_scrape_interval.or(other.metrics_scrape_interval),
             metrics_address: self.metrics_address.or(other.metrics_address),
+            metrics_port: self.metrics_port.or(other.metrics_port),
             debug_port: self.debug_port.or(other.debug_port),
             webhook_address: self.webhook_address.or(other.webhook_address),
+            webhook_port: self.webhook_port.or(other.webhook_port),
+            enable_webhook: self.enable_webhook.or(other.enable_webhook),
             webhook_service: self.webhook_service.or(other.webhook_service),
             webhook_configuration: self.webhook_configuration.or(other.webhook_configuration),
             certificates_secret: self.certificates_secret.or(other.certificates_secret),
+            certificates_issuer: self.certificates_issuer.or(other.certificates_issuer),
             certificate_hosts: self.certificate_hosts.or(other.certificate_hosts),
             always_tls: self.always_tls.or(other.always_tls),
             service: self.service.or(other.service),
@@ -141,7 +169,10 @@ pub fn resolve(typed: Typed) -> Result<Config, Problems> {
     let listen = typed.listen.unwrap_or_else(|| loopback(15010));
     let (fleet_seed, log) = (typed.fleet_seed, typed.log_format.unwrap_or_default());
     let (vocabularies, state_dir) = (typed.vocabularies.clone(), typed.state_dir.clone());
-    let metrics = typed.metrics_address.unwrap_or_else(|| loopback(9091));
+    let scrape_interval = scrape_interval(typed.metrics_scrape_interval.as_deref(), &mut problems);
+    let metrics =
+        one_of(("--metrics-address", typed.metrics_address), ("--metrics-port", typed.metrics_port), &mut problems);
+    let metrics = metrics.unwrap_or_else(|| loopback(9091));
     let admin = admin::Options::new(metrics, typed.debug_port.unwrap_or(15000));
     let source = source(typed, &mut problems);
     if let Some(Source::Directory(_)) = source
@@ -154,10 +185,53 @@ pub fn resolve(typed: Typed) -> Result<Config, Problems> {
     }
     match source {
         Some(source) if problems.is_empty() => {
-            Ok(Config { source, state_dir, listen, fleet_seed, vocabularies, admin, log })
+            Ok(Config { source, state_dir, listen, fleet_seed, vocabularies, scrape_interval, admin, log })
         }
         _ => Err(Problems(problems)),
     }
+}
+
+fn scrape_interval(typed: Option<&str>, problems: &mut Vec<String>) -> Duration {
+    let Some(text) = typed else { return engine::PERIOD };
+    let (least, most) = SCRAPE_INTERVALS;
+    let Some(interval) = duration::parse(text).filter(|interval| !interval.is_zero()) else {
+        problems.push(format!("--metrics-scrape-interval {text:?}: must be a duration above 0, such as 1s or 500ms"));
+        return engine::PERIOD;
+    };
+    interval.clamp(least, most)
+}
+
+/// Where to listen: at an address, or at a port of all addresses.
+fn one_of(
+    address: (&str, Option<SocketAddr>),
+    port: (&str, Option<u16>),
+    problems: &mut Vec<String>,
+) -> Option<SocketAddr> {
+    if address.1.is_some() && port.1.is_some() {
+        problems.push(format!("{} and {} say the same: leave out one of them", address.0, port.0));
+    }
+    address.1.or_else(|| port.1.map(everywhere))
+}
+
+fn everywhere(port: u16) -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, port).into()
+}
+
+/// None where no webhook is served.
+fn webhook(typed: &Typed, problems: &mut Vec<String>) -> Option<Webhook> {
+    let (address, port) = (("--webhook-address", typed.webhook_address), ("--webhook-port", typed.webhook_port));
+    let named = one_of(address, port, problems);
+    let address = match typed.enable_webhook {
+        Some(false) => None,
+        Some(true) => named.or_else(|| Some(everywhere(8443))),
+        None => named,
+    };
+    let or = |name: &Option<String>, otherwise: &str| name.clone().unwrap_or_else(|| otherwise.to_owned());
+    address.map(|address| Webhook {
+        address,
+        service: or(&typed.webhook_service, "kthena-controlplane-webhook"),
+        configuration: or(&typed.webhook_configuration, "kthena-controlplane"),
+    })
 }
 
 fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
@@ -165,9 +239,12 @@ fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
     let for_clusters = [
         ("--namespaces", typed.namespaces.is_some()),
         ("--webhook-address", typed.webhook_address.is_some()),
+        ("--webhook-port", typed.webhook_port.is_some()),
+        ("--enable-webhook", typed.enable_webhook == Some(true)),
         ("--webhook-service", typed.webhook_service.is_some()),
         ("--webhook-configuration", typed.webhook_configuration.is_some()),
         ("--certificates-secret", typed.certificates_secret.is_some()),
+        ("--certificates-issuer", typed.certificates_issuer.is_some()),
         ("--certificate-hosts", typed.certificate_hosts.is_some()),
         ("--always-tls", typed.always_tls == Some(true)),
         ("--service", typed.service.is_some()),
@@ -175,6 +252,7 @@ fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
         ("--data-plane-accounts", typed.data_plane_accounts.is_some()),
         ("--peer-token", typed.peer_token.is_some()),
     ];
+    let webhook = webhook(&typed, problems);
     match (typed.manifests, of_cluster) {
         (Some(manifests), false) => {
             let unused = for_clusters.iter().filter(|(_, given)| *given);
@@ -198,13 +276,15 @@ fn source(typed: Typed, problems: &mut Vec<String>) -> Option<Source> {
     if namespaces.iter().any(String::is_empty) {
         problems.push("--namespaces: names a namespace without a name; leave the flag out for all".to_owned());
     }
-    let webhook = typed.webhook_address.map(|address| Webhook {
-        address,
-        service: typed.webhook_service.unwrap_or_else(|| "kthena-controlplane-webhook".to_owned()),
-        configuration: typed.webhook_configuration.unwrap_or_else(|| "kthena-controlplane".to_owned()),
-    });
     let secret = typed.certificates_secret.unwrap_or_else(|| "kthena-controlplane-certificates".to_owned());
-    let certificates = Certificates { secret, hosts: typed.certificate_hosts.unwrap_or_default() };
+    let issuer = typed.certificates_issuer.unwrap_or_default();
+    if issuer != CertificatesIssuer::Own && typed.certificate_hosts.is_some() {
+        problems.push(
+            "--certificate-hosts: means nothing where somebody else makes the certificates (--certificates-issuer)"
+                .to_owned(),
+        );
+    }
+    let certificates = Certificates { secret, hosts: typed.certificate_hosts.unwrap_or_default(), issuer };
     let stream = Stream {
         always_tls: typed.always_tls == Some(true),
         service: typed.service.unwrap_or_else(|| "kthena-controlplane".to_owned()),

@@ -22,9 +22,12 @@ use super::pod::{Affinity, Env, EnvFrom, Resources, Tolerations, any, any_list, 
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.backends)").message(
-    "backends was replaced by backend: write its one entry as spec.backend, and a ModelBooster for each further one"
-))]
+#[x_kube(
+    validation = Rule::new("!has(self.backends)").message(
+        "backends was replaced by backend: write its one entry as spec.backend, and a ModelBooster for each further one"
+    ),
+    validation = Rule::new("has(self.backend) || has(self.backends)").message("backend is missing: this field is required")
+)]
 pub struct ModelBoosterSpec {
     /// The name that clients ask for; metadata.name where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,8 +36,10 @@ pub struct ModelBoosterSpec {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// What runs the model.
-    pub backend: BoosterBackend,
+    /// What runs the model. Required: by a rule, for without a required field API servers ask no rule, and whoever writes
+    /// `backends` would not be told what took its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<BoosterBackend>,
     /// Conditions of the rule of the ModelRoute that is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_match: Option<ModelMatch>,

@@ -308,13 +308,17 @@ pub struct ModelServingStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Groups that exist.
-    pub replicas: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
     /// Groups of the old revision.
-    pub current_replicas: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_replicas: Option<i32>,
     /// Groups of the new revision.
-    pub updated_replicas: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated_replicas: Option<i32>,
     /// Groups that run.
-    pub available_replicas: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available_replicas: Option<i32>,
     /// The old revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_revision: Option<String>,

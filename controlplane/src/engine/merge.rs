@@ -26,7 +26,7 @@ pub(super) fn merge(handle: u32, said: Said, fleet: Load) -> EngineLoad {
 mod tests {
     use super::*;
 
-    const FLEET: Load = Load { queued_tokens: 500, running: 9, ttft: 0.5 };
+    const FLEET: Load = Load { queued_tokens: 500, running: 9, ttft: 0.5, queue_depth: 4 };
 
     #[test]
     fn what_an_engine_does_not_tell_is_what_the_fleet_counts() {

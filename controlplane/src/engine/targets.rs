@@ -45,6 +45,8 @@ pub(super) struct Ask {
 pub(super) struct Target {
     pub(super) ask: Ask,
     pub(super) members: Vec<Member>,
+    /// Of the place of an engine's metrics: where it says whether it pushes its load; none where its kind never does.
+    pub(super) pushes: Option<SocketAddr>,
 }
 
 /// An endpoint, or a pod that is none because its engine says that it is not ready.
@@ -95,7 +97,13 @@ impl Servers {
                 let metrics = server.metrics_at(ip);
                 match server.engine {
                     Engine::Torchserve => target.ask.otherwise = Some(metrics),
-                    _ => targets.entry(metrics).or_default().members.push(member),
+                    engine => {
+                        let target = targets.entry(metrics).or_default();
+                        target.members.push(member);
+                        if engine == Engine::Sglang {
+                            target.pushes.get_or_insert(SocketAddr::new(ip, server.port));
+                        }
+                    }
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! Asks all places of the newest build, again and again, and tells the load lane and the next build what they say.
+//! Asks all places of the newest build, again and again, hears what engines push, and tells the load lane and the next build
+//! what they say.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,9 +9,12 @@ use api::snapshot::Engine;
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::watch::{Receiver, Sender};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::merge::merge;
+use super::push::{Listening, Push};
+use super::pushed::{Pushed, Pushes};
 use super::question::{Answer, AskError, ask};
 use super::reading::{Before, Reading, Said};
 use super::shard::Shard;
@@ -19,7 +23,8 @@ use crate::publish::serve::Loads;
 use crate::run::Round;
 use crate::world::{Engines, Facts};
 
-const PERIOD: Duration = Duration::from_secs(1);
+/// How often engines are asked where nobody says otherwise.
+pub const PERIOD: Duration = Duration::from_secs(1);
 /// Added to the period where only facts are asked for: they change less often than load does.
 const BETWEEN_FACTS: Duration = Duration::from_secs(1);
 /// For one answer, from connecting to the last byte.
@@ -30,20 +35,47 @@ const AT_ONCE: usize = 64;
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// What a place said counts for so long after it has fallen silent. Load is forgotten earlier, by who is told of it.
 const FACTS_KEPT: Duration = Duration::from_secs(30);
+/// What was scraped completes what is pushed for so long.
+const SCRAPE_KEPT: Duration = Duration::from_secs(10);
+/// Pushes that wait to be taken in.
+const QUEUE: usize = 1_024;
+
+/// Who is told what engines say.
+#[derive(Debug)]
+pub struct Told {
+    /// Of their load.
+    pub loads: Arc<Loads>,
+    /// Of what they are.
+    pub engines: Sender<Engines>,
+    /// That those of the first build have been asked.
+    pub first: oneshot::Sender<()>,
+}
 
 /// Watches the engines of the newest build, as far as they are this replica's, until there will be no other build.
 pub async fn watch(
     mut rounds: Receiver<Option<Arc<Round>>>,
     mut shard: Receiver<Shard>,
-    loads: Arc<Loads>,
-    engines: Sender<Engines>,
+    Told { loads, engines, first }: Told,
+    period: Duration,
 ) {
-    let mut ticks = interval(PERIOD);
+    let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut servers, mut watched) = (Servers::default(), Watched::new());
-    let mut known: Option<Arc<Round>> = None;
+    let (mut known, mut first) = (None::<Arc<Round>>, Some(first));
+    let (out, mut pushes) = mpsc::channel(QUEUE);
+    // Before the first build there is nobody to ask, and that nobody answered would be said too early.
+    if rounds.wait_for(Option::is_some).await.is_err() {
+        return;
+    }
     while rounds.has_changed().is_ok() {
-        ticks.tick().await;
+        tokio::select! {
+            biased;
+            _ = ticks.tick() => {}
+            Some(push) = pushes.recv() => {
+                take(push, &mut watched, &loads);
+                continue;
+            }
+        }
         let newest = rounds.borrow_and_update().clone();
         let built = newest.as_ref().map(Arc::as_ptr) != known.as_ref().map(Arc::as_ptr);
         // Without its sender nobody will join any more.
@@ -54,9 +86,9 @@ pub async fn watch(
             loads.keep_engines(&members.filter_map(|member| member.handle).collect());
             let shard = shard.borrow_and_update().clone();
             targets.retain(|_, target| target.members.first().is_some_and(|first| shard.owns(&first.key.uid)));
-            watched = follow(watched, targets);
+            watched = follow(watched, targets, &out);
         }
-        sweep(&mut watched, &loads).await;
+        sweep(&mut watched, &mut pushes, &loads).await;
         let said = facts(&watched, Instant::now());
         engines.send_if_modified(|known| {
             *known != said && {
@@ -64,6 +96,8 @@ pub async fn watch(
                 true
             }
         });
+        // Who waited for that may have given up.
+        let _ = first.take().map(|first| first.send(()));
     }
 }
 
@@ -80,21 +114,43 @@ struct Watch {
     /// Whether the last answer lacked something.
     faulty: bool,
     due: Instant,
+    pushes: Pushes,
+    /// None where it never pushes.
+    listening: Option<Listening>,
 }
 
 impl Watch {
     fn new(target: Target) -> Self {
-        Self { target, load: None, facts: None, failures: 0, faulty: false, due: Instant::now() }
+        Self {
+            target,
+            load: None,
+            facts: None,
+            failures: 0,
+            faulty: false,
+            due: Instant::now(),
+            pushes: Pushes::default(),
+            listening: None,
+        }
+    }
+
+    /// It is listened to where it is said that it may push.
+    fn listen(&mut self, place: &Place, out: &mpsc::Sender<Push>) {
+        if self.target.pushes == self.listening.as_ref().map(|listening| listening.api) {
+            return;
+        }
+        let start = |api| Listening::start(place.clone(), api, out.clone());
+        (self.pushes, self.listening) = (Pushes::default(), self.target.pushes.map(start));
     }
 }
 
 /// What is known of a place stays while it is asked.
-fn follow(mut before: Watched, targets: BTreeMap<Place, Target>) -> Watched {
+fn follow(mut before: Watched, targets: BTreeMap<Place, Target>, out: &mpsc::Sender<Push>) -> Watched {
     let watch = |(place, target): (Place, Target)| {
-        let watch = match before.remove(&place) {
+        let mut watch = match before.remove(&place) {
             Some(known) => Watch { target, ..known },
             None => Watch::new(target),
         };
+        watch.listen(&place, out);
         (place, watch)
     };
     targets.into_iter().map(watch).collect()
@@ -110,7 +166,15 @@ fn facts(watched: &Watched, now: Instant) -> Engines {
     each.collect()
 }
 
-async fn sweep(watched: &mut Watched, loads: &Loads) {
+/// One that is no longer watched is not heard.
+fn take(Push { place, pushed }: Push, watched: &mut Watched, loads: &Loads) {
+    if let Some(watch) = watched.get_mut(&place) {
+        watch.push(pushed, loads, Instant::now());
+    }
+}
+
+/// Asks those whose time has come. What is pushed meanwhile does not wait for the slowest of them.
+async fn sweep(watched: &mut Watched, pushes: &mut mpsc::Receiver<Push>, loads: &Loads) {
     let begun = Instant::now();
     let due = watched.iter().filter(|(_, watch)| watch.due <= begun);
     let due: Vec<(Place, Ask)> = due.map(|(place, watch)| (place.clone(), watch.target.ask.clone())).collect();
@@ -119,7 +183,17 @@ async fn sweep(watched: &mut Watched, loads: &Loads) {
         (place, answer)
     });
     let mut answers = stream::iter(asking).buffer_unordered(AT_ONCE);
-    while let Some((place, answer)) = answers.next().await {
+    loop {
+        let (place, answer) = tokio::select! {
+            answer = answers.next() => match answer {
+                Some(answer) => answer,
+                None => return,
+            },
+            Some(push) = pushes.recv() => {
+                take(push, watched, loads);
+                continue;
+            }
+        };
         let Some(watch) = watched.get_mut(&place) else { continue };
         let now = Instant::now();
         match answer {
@@ -157,6 +231,19 @@ impl Watch {
             self.load.map(|(reading, said, at)| Before { reading, said, ago: now.saturating_duration_since(at) });
         let said = reading.said(before.as_ref());
         self.load = Some((reading, said, now));
+        self.say(self.pushes.over(said, now).unwrap_or(said), loads, now);
+    }
+
+    fn push(&mut self, pushed: Pushed, loads: &Loads, now: Instant) {
+        self.pushes.hear(pushed, now);
+        let fresh = self.load.filter(|(_, _, at)| now.saturating_duration_since(*at) < SCRAPE_KEPT);
+        let scraped = fresh.map(|(_, said, _)| said).unwrap_or_default();
+        if let Some(said) = self.pushes.over(scraped, now) {
+            self.say(said, loads, now);
+        }
+    }
+
+    fn say(&self, said: Said, loads: &Loads, now: Instant) {
         for handle in self.target.members.iter().filter_map(|member| member.handle) {
             loads.engine(merge(handle, said, loads.at(handle)), now);
         }

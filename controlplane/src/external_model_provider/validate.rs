@@ -59,8 +59,9 @@ fn base_url(problems: &mut Problems, at: &At<'_>, url: &str) {
     );
     let uri = url.parse::<http::Uri>();
     let host = uri.as_ref().ok().and_then(|uri| uri.host()).unwrap_or_default();
-    // `http` takes any digits after the colon as a port.
+    // `http` takes anything after the colon as a port, and `parse` a sign.
     let port = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map(|(_, port)| port);
-    let fits = !host.is_empty() && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
+    let is_port = |text: &str| !text.starts_with('+') && text.parse::<u16>().is_ok_and(|port| port != 0);
+    let fits = !host.is_empty() && port.is_none_or(is_port);
     problems.require(fits, at, "baseURL must name a host: write https://host[:port][/path]");
 }

@@ -195,6 +195,34 @@ fn what_was_kept_is_never_later_than_what_is_remembered_whatever_generation_it_n
 }
 
 #[test]
+fn the_schedulers_configuration_is_kept_as_any_object() {
+    let config = |data: &str| {
+        format!(
+            "---\n{{apiVersion: v1, kind: ConfigMap, metadata: {{name: kthena-router-config}}, data: {{{data}}}}}\n"
+        )
+    };
+    let says = |text: &str| config(&format!("routerConfiguration: '{text}'"));
+    let good = says("scheduler: {plugins: {Score: {enabled: [{name: least-request, weight: 1}]}}}");
+    for bad in [says("scheduler: 7"), config("other: text")] {
+        let bench = Bench::of(&[("c.yaml", &good)]);
+        let mut first = bench.start();
+        let profiles = |life: &mut Life| life.round().snapshot.profiles.clone();
+        let before = profiles(&mut first);
+        assert_eq!((before.len(), bench.entries().len()), (1, 0));
+        bench.write("c.yaml", &bad);
+        first.look();
+        assert_eq!((profiles(&mut first), bench.entries().len()), (before.clone(), 1), "{bad}");
+        let mut second = bench.start();
+        assert_eq!(profiles(&mut second), before, "{bad}");
+        assert!(!second.round().verdicts.scheduler.unwrap().accepted.holds);
+        bench.write("c.yaml", &says("scheduler: {}"));
+        second.look();
+        assert_eq!(bench.entries().len(), 0);
+        assert_ne!(profiles(&mut second), before);
+    }
+}
+
+#[test]
 fn what_is_too_large_is_in_force_and_not_kept_which_is_said() {
     // As many rules, with as long a path, as a route may have.
     let large = |bytes: usize| {

@@ -28,8 +28,8 @@ pub struct Publisher {
     pub events: Endpoint,
     /// What was lost.
     pub replay: Option<Endpoint>,
-    /// Load events, on their own place.
-    pub load: Option<Endpoint>,
+    /// Load events, on their own place and with their own topic.
+    pub load: Option<(Endpoint, String)>,
     /// Messages' topic.
     pub topic: String,
 }

@@ -48,6 +48,13 @@ pub struct TextBlock {
     pub held: bool,
 }
 
+impl TextBlock {
+    /// Whether it is told at a sampling level.
+    pub fn is_at(&self, level: u8) -> bool {
+        self.position & ((1 << level.min(15)) - 1) == 0
+    }
+}
+
 /// What became of a rank's text since it was last asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct News {
@@ -116,13 +123,6 @@ impl Store {
     pub fn settle(&mut self, rank: RankId) {
         if let Some(rank) = self.ranks.get_mut(&rank) {
             rank.settle();
-        }
-    }
-
-    /// See [`Rank::resample`].
-    pub fn resample(&mut self, rank: RankId, level: u8) {
-        if let Some(rank) = self.ranks.get_mut(&rank) {
-            rank.resample(level);
         }
     }
 

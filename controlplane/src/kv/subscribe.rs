@@ -20,6 +20,7 @@ use super::trust::{Act, Clears, Counts, Message, Replayable, Stream, Trust};
 use super::zmtp::{Connection, Frames, ZmtpError};
 use ask::{Answered, Question};
 use reach::Reach;
+pub(crate) use reach::dial;
 
 /// The first pause after a connection that failed, and the longest. Each is drawn from its upper half.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

@@ -14,7 +14,7 @@ use crate::kv::supervise::{Row, Sums};
 use crate::kv::trust::Counts;
 
 /// What becomes of an endpoint's events, see [`crate::kv::supervise::State::word`].
-const STATES: &[&str] = &["begun", "unread", "silent", "differs", "fault", "heard"];
+const STATES: &[&str] = &["begun", "unread", "silent", "differs", "fault", "heard", "elsewhere"];
 /// Whether an engine writes chats as data planes do, see [`crate::kv::agree::Agreement::word`].
 const CHATS: &[&str] = &["unasked", "same", "unanswered", "unchecked", "differs"];
 /// How far a rank can be relied on.
@@ -63,7 +63,7 @@ fn by_word(
 }
 
 fn of_sums(sums: &Sums) -> Vec<MetricFamily> {
-    let Sums { streams, connections, tally, unread } = *sums;
+    let Sums { streams, connections, tally, unread, peer_faults } = *sums;
     let Counts {
         applied,
         repeated,
@@ -88,6 +88,7 @@ fn of_sums(sums: &Sums) -> Vec<MetricFamily> {
         ("kthena_controlplane_kv_replays_overrun_total", "Of these, that came too late.", overruns),
         ("kthena_controlplane_kv_forgotten_total", "Times that all of a rank was forgotten.", forgotten),
         ("kthena_controlplane_kv_unparked_total", "Messages during a replay that found no room.", unparked),
+        ("kthena_controlplane_kv_peer_faults_total", "Messages of other replicas that could not be read.", peer_faults),
     ];
     let mut families: Vec<MetricFamily> =
         rows.into_iter().flat_map(|(name, help, value)| total(name, help, value)).collect();

@@ -11,28 +11,40 @@ use crate::valid::Valid;
 
 /// Where an engine listens unless its `config.port` says otherwise.
 const ENGINE_PORT: u16 = 8000;
+/// What took the place of release 0.1's list.
+const BACKENDS: &str =
+    "backends was replaced by backend: write its one entry as spec.backend, and a ModelBooster for each further one";
 
 /// Checks all of a ModelBooster of this name.
 pub fn validate(name: &str, spec: &ModelBoosterSpec) -> Result<Valid<ModelBoosterSpec>, Vec<Problem>> {
     let mut problems = Problems::default();
-    let at = SPEC.field("backend");
-    former_fields(&mut problems, &at, spec);
-    child_names(&mut problems, &at, name, &spec.backend);
-    worker_types(&mut problems, &at, &spec.backend);
-    workers(&mut problems, &at.field("workers"), &spec.backend.workers);
-    volumes(&mut problems, &at, &spec.backend);
-    transfers(&mut problems, &at.field("workers"), &spec.backend);
+    match (&spec.backend, &spec.backends) {
+        (_, Some(_)) => problems.add(&SPEC.field("backends"), BACKENDS),
+        (None, None) => problems.add(&SPEC.field("backend"), "is missing: this field is required"),
+        (Some(_), None) => {}
+    }
+    if let Some(wanted) = &spec.backend {
+        backend(&mut problems, name, wanted);
+    }
     if let Some(wanted) = &spec.model_match {
         model_route::check_match(&mut problems, &SPEC.field("modelMatch"), wanted);
     }
     problems.or(Valid::new(spec.clone()))
 }
 
+fn backend(problems: &mut Problems, name: &str, backend: &BoosterBackend) {
+    let at = SPEC.field("backend");
+    former_fields(problems, &at, backend);
+    child_names(problems, &at, name, backend);
+    worker_types(problems, &at, backend);
+    workers(problems, &at.field("workers"), &backend.workers);
+    volumes(problems, &at, backend);
+    transfers(problems, &at.field("workers"), backend);
+}
+
 /// Of release 0.1: dropped without a word they would be missed.
-fn former_fields(problems: &mut Problems, at: &At<'_>, spec: &ModelBoosterSpec) {
-    let BoosterBackend { min_replicas, max_replicas, route_weight, autoscaling_policy, .. } = &spec.backend;
-    let backends = "backends was replaced by backend: write its one entry as spec.backend, and a ModelBooster for each further one";
-    problems.require(spec.backends.is_none(), &SPEC.field("backends"), backends);
+fn former_fields(problems: &mut Problems, at: &At<'_>, backend: &BoosterBackend) {
+    let BoosterBackend { min_replicas, max_replicas, route_weight, autoscaling_policy, .. } = backend;
     let range = "was replaced: set replicas, and for a range an AutoscalingPolicy whose homogeneousTarget names the ModelServing";
     problems.require(min_replicas.is_none(), &at.field("minReplicas"), range);
     problems.require(max_replicas.is_none(), &at.field("maxReplicas"), range);

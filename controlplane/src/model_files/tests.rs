@@ -1,7 +1,8 @@
 //! Which of a model's files is its template, and what of them its variables.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::files::Files;
 use super::*;
 use crate::engine::tests::world;
 use crate::world::ObjectName;
@@ -21,20 +22,34 @@ impl Folder {
         std::fs::write(path, text).unwrap();
     }
 
-    fn templates(&self) -> Templates {
-        Templates::new(Some(self.0.path().to_owned()))
+    fn path(&self) -> Option<PathBuf> {
+        Some(self.0.path().to_owned())
     }
 }
 
+/// With what is found when it is looked for.
+fn looked(files: &mut Files, folder: Option<PathBuf>, world: World) -> World {
+    let wanted = Wanted::of(&world, folder);
+    completed(world, &files.look(&wanted), &wanted)
+}
+
 /// What a server of this model has after that.
-fn found(templates: &mut Templates, spec: Value) -> Option<ChatTemplate> {
+fn found(files: &mut Files, folder: Option<PathBuf>, spec: Value) -> Option<ChatTemplate> {
+    template(looked(files, folder, server(spec)))
+}
+
+fn server(spec: Value) -> World {
     let mut server = json!({"inferenceEngine": "vLLM", "workloadSelector": {"matchLabels": {"app": "x"}}, "workloadPort": {"port": 1}});
     server.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-    let name = ObjectName::new("default", "s");
     let mut world = world(&[("s".to_owned(), server)], &[]);
-    let held = world.servers.get_mut(&name).unwrap();
+    let held = world.servers.get_mut(&ObjectName::new("default", "s")).unwrap();
     held.last_good = Some(Arc::new(LastGood { generation: 1, spec: held.spec.clone().unwrap() }));
-    let completed = templates.complete(world).servers.remove(&name).unwrap();
+    world
+}
+
+/// Of that server.
+fn template(mut world: World) -> Option<ChatTemplate> {
+    let completed = world.servers.remove(&ObjectName::new("default", "s")).unwrap();
     let spec = completed.spec.unwrap();
     assert_eq!(completed.last_good.unwrap().spec, spec, "a form that is kept finds it, too");
     if let Some(found) = &spec.found_template {
@@ -52,14 +67,14 @@ fn models_beyond_the_bound_have_no_template_until_others_are_gone() {
     let models: Vec<String> = (0..=MOST_MODELS).map(|n| format!("m{n:05}/x")).collect();
     let folder = Folder::with(&[]);
     models.iter().for_each(|model| folder.write(&format!("{model}/chat_template.jinja"), "J"));
-    let mut templates = folder.templates();
+    let mut files = Files::default();
     let mut count = |models: &[String]| {
         let spec = |model: &String| {
             json!({"inferenceEngine": "vLLM", "workloadSelector": {"matchLabels": {"app": "x"}}, "workloadPort": {"port": 1},
                 "model": model})
         };
         let servers: Vec<_> = models.iter().map(|model| (model.replace('/', "-"), spec(model))).collect();
-        let found = templates.complete(world(&servers, &[])).servers;
+        let found = looked(&mut files, folder.path(), world(&servers, &[])).servers;
         found.values().filter(|held| held.spec.as_ref().unwrap().found_template.is_some()).count()
     };
     assert_eq!(count(&models), MOST_MODELS);
@@ -72,7 +87,7 @@ type Expected<'e> = (&'e str, &'e [(&'e str, &'e str)], &'e str);
 
 #[track_caller]
 fn check(files: &[(&str, &str)], expected: Option<Expected<'_>>) {
-    let found = found(&mut Folder::with(files).templates(), json!({"model": "org/name"}));
+    let found = found(&mut Files::default(), Folder::with(files).path(), json!({"model": "org/name"}));
     let expected = expected.map(|(template, tokens, prefix)| ChatTemplate {
         template: template.to_owned(),
         tokens: tokens.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
@@ -114,23 +129,58 @@ fn files_without_a_template_or_that_cannot_be_read_give_none() {
 fn a_servers_own_template_and_one_that_is_of_no_use_stay_as_they_are() {
     let folder = Folder::with(&[("org/name/chat_template.jinja", "J"), ("outside.chat_template.jinja", "O")]);
     let own = json!({"model": "org/name", "chatTemplate": {"template": "own"}});
-    assert_eq!(found(&mut folder.templates(), own).unwrap().template, "own");
-    assert_eq!(found(&mut folder.templates(), json!({"model": "org/name", "inferenceEngine": "Triton"})), None);
-    assert_eq!(found(&mut folder.templates(), json!({})), None, "no model is named");
+    assert_eq!(found(&mut Files::default(), folder.path(), own).unwrap().template, "own");
+    assert_eq!(
+        found(&mut Files::default(), folder.path(), json!({"model": "org/name", "inferenceEngine": "Triton"})),
+        None
+    );
+    assert_eq!(found(&mut Files::default(), folder.path(), json!({})), None, "no model is named");
     let inside = Folder::with(&[("inside/x/chat_template.jinja", "J"), ("secret/chat_template.jinja", "S")]);
-    let mut templates = Templates::new(Some(inside.0.path().join("inside")));
-    assert_eq!(found(&mut templates, json!({"model": "../secret"})), None, "it leads out of the folder");
-    assert_eq!(found(&mut Templates::default(), json!({"model": "org/name"})), None, "there is no folder");
+    let inside = Some(inside.0.path().join("inside"));
+    assert_eq!(found(&mut Files::default(), inside, json!({"model": "../secret"})), None, "it leads out of the folder");
+    assert_eq!(found(&mut Files::default(), None, json!({"model": "org/name"})), None, "there is no folder");
 }
 
 #[test]
 fn a_file_that_is_edited_is_read_again_once_it_is_looked_at() {
     let folder = Folder::with(&[("org/name/chat_template.jinja", "J")]);
-    let (mut templates, spec) = (folder.templates(), json!({"model": "org/name"}));
-    assert_eq!(found(&mut templates, spec.clone()).unwrap().template, "J");
-    assert!(!templates.look_again(), "nothing has changed");
+    let (mut files, wanted) = (Files::default(), Wanted::of(&server(json!({"model": "org/name"})), folder.path()));
+    let first = files.look(&wanted);
+    assert_eq!(first.template("org/name").unwrap().template, "J");
+    assert_eq!(files.look(&wanted), first, "nothing has changed");
     folder.write("org/name/chat_template.jinja", "K+");
-    assert_eq!(found(&mut templates, spec.clone()).unwrap().template, "J", "nobody has looked");
-    assert!(templates.look_again());
-    assert_eq!(found(&mut templates, spec).unwrap().template, "K+");
+    assert_eq!(files.look(&wanted).template("org/name").unwrap().template, "K+");
+}
+
+#[tokio::test]
+async fn the_first_tables_have_the_templates() {
+    let folder = Folder::with(&[("org/name/chat_template.jinja", "J")]);
+    let mut templates = Templates::start().unwrap();
+    let world = templates.complete(server(json!({"model": "org/name"})), folder.path()).await;
+    assert_eq!(template(world).unwrap().template, "J");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_does_not_answer_is_waited_for_once() {
+    let folder = Folder::with(&[("org/name/chat_template.jinja", "J")]);
+    let (answer, hangs) = std::sync::mpsc::channel::<()>();
+    let mut files = Files::default();
+    let slow = move |wanted: &Wanted| {
+        // Ends with the test where nothing comes.
+        let _ = hangs.recv();
+        files.look(wanted)
+    };
+    let mut templates = Templates::looked_for_by(slow).unwrap();
+    let world = || server(json!({"model": "org/name"}));
+    let begun = tokio::time::Instant::now();
+    for _ in 0..3 {
+        assert_eq!(template(templates.complete(world(), folder.path()).await), None);
+    }
+    assert_eq!(begun.elapsed(), PATIENCE, "the second build and the third did not wait");
+
+    answer.send(()).unwrap();
+    tokio::time::resume();
+    timeout(Duration::from_secs(30), templates.changed()).await.expect("it is said that there is an answer");
+    assert_eq!(template(templates.complete(world(), folder.path()).await).unwrap().template, "J");
+    assert!(!templates.late, "the next one is waited for again");
 }

@@ -166,9 +166,11 @@ fn limit(problems: &mut Problems, at: &At<'_>, wanted: &crd::RateLimit) -> Valid
 
 fn host_and_port(address: &str) -> Option<(Arc<str>, u16)> {
     let (host, port) = address.rsplit_once(':')?;
-    let clean = !host.is_empty() && !host.contains(|c: char| c == '/' || c == '@' || c.is_whitespace());
+    let clean = !host.is_empty() && !host.contains(|c: char| c == '/' || c == '@' || c.is_ascii_whitespace());
+    // The rule allows as many digits. `parse` takes a sign, too.
+    let digits = port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
     let port = port.parse().ok().filter(|port| *port != 0)?;
-    clean.then(|| (host.into(), port))
+    (clean && digits).then(|| (host.into(), port))
 }
 
 #[cfg(test)]

@@ -32,6 +32,11 @@ impl Kind {
         Self::AutoscalingPolicyBinding,
     ];
 
+    /// Whether what it says is told to data planes, or decides what they are told. Of the others it is known whether they are valid.
+    pub fn is_published(self) -> bool {
+        self.group() == crd::NETWORKING
+    }
+
     /// The kind of an object by its apiVersion and kind; none where it is not ours.
     pub fn of(object: &Value) -> Option<Self> {
         let (group, version) = object["apiVersion"].as_str()?.split_once('/')?;

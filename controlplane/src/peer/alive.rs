@@ -11,12 +11,14 @@ use super::Members;
 use super::hear::Heard;
 use crate::engine::Shard;
 
-/// The engines that are ours, as that changes; until there is nobody to tell any more.
+/// The engines that are ours where these of whom is heard share them with us, as that changes; until there is nobody to tell
+/// any more.
 pub(super) fn watch(
     mut members: watch::Receiver<Members>,
     mut heard: watch::Receiver<Heard>,
+    which: fn(&Heard) -> BTreeSet<Arc<str>>,
 ) -> (watch::Receiver<Shard>, impl Future<Output = ()> + Send) {
-    let (told, shards) = watch::channel(shard(&members.borrow(), &heard.borrow().names()));
+    let (told, shards) = watch::channel(shard(&members.borrow(), &which(&heard.borrow())));
     let following = async move {
         loop {
             tokio::select! {
@@ -25,7 +27,7 @@ pub(super) fn watch(
                 // Without either nothing changes any more.
                 else => return,
             }
-            let now = shard(&members.borrow_and_update(), &heard.borrow_and_update().names());
+            let now = shard(&members.borrow_and_update(), &which(&heard.borrow_and_update()));
             told.send_if_modified(|known| {
                 let news = *known != now;
                 if news {

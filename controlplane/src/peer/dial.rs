@@ -19,9 +19,9 @@ use super::names::Index;
 use super::tell::tell;
 use super::{MOST, Member, Members, Way};
 use crate::chance::{jittered, random};
-use crate::publish::serve::{Loads, Predictions, Progress};
+use crate::publish::serve::{Lane, Loads, Predictions, Progress};
 use crate::status::Standings;
-use crate::world::Engines;
+use crate::world::{Differing, Engines};
 
 /// To connect, the handshake included.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -50,6 +50,10 @@ pub(super) struct Voice {
     pub(super) standings: watch::Receiver<Arc<Standings>>,
     /// What they have of it.
     pub(super) progress: watch::Receiver<Arc<Progress>>,
+    /// What the engines that we hear have cached.
+    pub(super) caches: Arc<Lane>,
+    /// Which of them write chats otherwise than data planes do.
+    pub(super) differing: watch::Receiver<Differing>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -8,16 +8,19 @@ use std::time::{Duration, Instant};
 
 use api::id::EndpointKey;
 use api::limits::{MAX_ENDPOINTS, MAX_NAME_BYTES};
-use api::proto::{PeerEngine, PeerFacts, PeerLoad, PeerObject, PeerProgress, PeerRefusal, PeerReport};
+use api::proto::{KvUpdate, PeerDiffering, PeerEngine, PeerFacts, PeerLoad, PeerName, PeerObject};
+use api::proto::{PeerProgress, PeerRefusal, PeerReport};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
-use super::MOST;
+use super::caches::{self, differing_in};
 use super::names::{Index, Names};
 use super::others::{self, Parts};
 use super::reach::Part;
 use super::wire::{WireError, engine_in, facts_in, key_in, load_in, predictions_in};
+use super::{Caches, MOST};
+use crate::kv::supervise::PeerNews;
 use crate::publish::serve::{Identify, Load, Loads, Owner, Predictions};
 use crate::world::Facts;
 
@@ -32,6 +35,8 @@ pub(super) struct Heard(BTreeMap<u64, Peer>);
 struct Peer {
     stream: u64,
     member: Arc<str>,
+    /// It tells what engines have cached that it hears.
+    tells_caches: bool,
     facts: BTreeMap<EndpointKey, Arc<Facts>>,
 }
 
@@ -40,13 +45,18 @@ impl Heard {
         self.0.values().map(|peer| peer.member.clone()).collect()
     }
 
+    /// Of those that tell what engines have cached.
+    pub(super) fn tellers(&self) -> BTreeSet<Arc<str>> {
+        self.0.values().filter(|peer| peer.tells_caches).map(|peer| peer.member.clone()).collect()
+    }
+
     pub(super) fn facts(&self) -> impl Iterator<Item = (&EndpointKey, &Arc<Facts>)> {
         self.0.values().flat_map(|peer| &peer.facts)
     }
 
     #[cfg(test)]
     pub(super) fn of<const N: usize>(peers: [BTreeMap<EndpointKey, Arc<Facts>>; N]) -> Self {
-        let peer = |facts| Peer { stream: 0, member: "".into(), facts };
+        let peer = |facts| Peer { stream: 0, member: "".into(), tells_caches: true, facts };
         Self((1..).zip(peers.into_iter().map(peer)).collect())
     }
 }
@@ -65,6 +75,7 @@ pub(super) struct Shared {
     pub(super) loads: Arc<Loads>,
     pub(super) predictions: Arc<Predictions>,
     pub(super) index: Arc<Index>,
+    pub(super) caches: Caches,
 }
 
 /// Where all peers are heard.
@@ -74,15 +85,16 @@ pub(crate) struct Ear {
     loads: Arc<Loads>,
     predictions: Arc<Predictions>,
     index: Arc<Index>,
+    caches: Caches,
     heard: watch::Sender<Heard>,
     parts: watch::Sender<Parts>,
     streams: AtomicU64,
 }
 
 impl Ear {
-    pub(super) fn new(options: Options, Shared { loads, predictions, index }: Shared) -> Self {
+    pub(super) fn new(options: Options, Shared { loads, predictions, index, caches }: Shared) -> Self {
         let (heard, parts) = (watch::channel(Heard::default()).0, watch::channel(Parts::default()).0);
-        Self { options, loads, predictions, index, heard, parts, streams: AtomicU64::new(0) }
+        Self { options, loads, predictions, index, caches, heard, parts, streams: AtomicU64::new(0) }
     }
 
     pub(super) fn heard(&self) -> watch::Receiver<Heard> {
@@ -111,7 +123,7 @@ impl Ear {
     }
 
     fn sit(self: &Arc<Self>, uid: &str, first: &PeerReport) -> Result<Seat, Status> {
-        let PeerReport { epoch, member, .. } = first;
+        let PeerReport { epoch, member, tells_caches, .. } = first;
         if *epoch == self.options.epoch {
             return Err(Status::failed_precondition("a replica does not talk to itself"));
         }
@@ -124,13 +136,14 @@ impl Ear {
         }
         let stream = self.next();
         let (ear, epoch, name) = (self.clone(), *epoch, Arc::<str>::from(member.as_str()));
-        let peer = Peer { stream, member: name.clone(), facts: BTreeMap::new() };
+        let peer = Peer { stream, member: name.clone(), tells_caches: *tells_caches, facts: BTreeMap::new() };
         self.heard.send_modify(|heard| drop(heard.0.insert(epoch, peer)));
         let part = first.progress.is_some().then(Part::default);
         let heard = others::Heard { member: name, stream, part: part.clone().map(Arc::new) };
         self.parts.send_modify(|parts| drop(parts.insert(epoch, heard)));
         tracing::info!(peer = member, "a replica is heard");
-        Ok(Seat { ear, epoch, stream, names: Arc::default(), loads_as: 0, told: HashMap::new(), part })
+        let caches = caches::Heard::default();
+        Ok(Seat { ear, epoch, stream, names: Arc::default(), loads_as: 0, told: HashMap::new(), part, caches })
     }
 
     fn next(&self) -> u64 {
@@ -158,6 +171,8 @@ struct Seat {
     told: HashMap<EndpointKey, Load>,
     /// What its data planes have; none where it does not say.
     part: Option<Part>,
+    /// What engines have cached that it hears.
+    caches: caches::Heard,
 }
 
 impl Seat {
@@ -174,6 +189,10 @@ impl Seat {
             shares,
             uses,
             predictions,
+            names,
+            kv,
+            differing,
+            tells_caches: _,
         } = report;
         if epoch != self.epoch {
             return Err(Status::invalid_argument("a stream is of one process"));
@@ -190,9 +209,38 @@ impl Seat {
         }
         if let Some(said) = predictions {
             let marks = predictions_in(&said, &self.names.handles).map_err(nonsense)?;
-            self.ear.predictions.take(Owner::Peer(self.epoch), marks.into_iter());
+            let (owner, marks) = (Owner::Peer(self.epoch), marks.into_iter());
+            match said.warming {
+                true => self.ear.predictions.learn(owner, marks),
+                false => self.ear.predictions.take(owner, marks),
+            }
         }
-        self.facts(&facts).map_err(nonsense)
+        self.facts(&facts).map_err(nonsense)?;
+        self.caches(&names, kv, differing.as_ref()).map_err(nonsense)
+    }
+
+    fn caches(
+        &mut self,
+        names: &[PeerName],
+        kv: Vec<KvUpdate>,
+        differing: Option<&PeerDiffering>,
+    ) -> Result<(), WireError> {
+        let Caches { ears, board, told: _ } = &self.ear.caches;
+        self.caches.name(names)?;
+        for update in kv {
+            let model: Arc<str> = update.model.as_str().into();
+            let news = self.caches.news(self.stream, update).unwrap_or_else(|error| {
+                // What cannot be read may have been a removal. The rest of what the peer says is as good as before.
+                tracing::warn!(%model, %error, "what a replica tells of a model's caches cannot be read, and counts no longer");
+                board.peer_fault();
+                PeerNews { stream: self.stream, model, reset: true, ..PeerNews::default() }
+            });
+            ears.of_peer(news, Instant::now());
+        }
+        if let Some(said) = differing {
+            board.peer_differs(self.stream, Some(differing_in(said)?));
+        }
+        Ok(())
     }
 
     fn reach(
@@ -281,6 +329,8 @@ impl Drop for Seat {
     /// What its proxies have counts on for a moment: they look for another replica, and tell that.
     fn drop(&mut self) {
         let (ear, epoch, loads_as) = (self.ear.clone(), self.epoch, self.loads_as);
+        ear.caches.ears.peer_is_gone(self.stream, Instant::now());
+        ear.caches.board.peer_differs(self.stream, None);
         ear.heard.send_if_modified(|heard| {
             let ours = heard.0.get(&epoch).is_some_and(|peer| peer.stream == self.stream);
             if ours && let Some(peer) = heard.0.remove(&epoch) {
@@ -301,3 +351,6 @@ impl Drop for Seat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

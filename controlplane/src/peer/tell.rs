@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::id::EndpointKey;
-use api::proto::{PeerFacts, PeerReport};
+use api::proto::{PeerFacts, PeerPredictions, PeerReport};
 use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
+use super::caches::Told;
 use super::dial::Voice;
 use super::names::Names;
-use super::reach::Told;
+use super::reach;
 use super::wire::{engine_out, facts_out, load_out, predictions_out};
 use crate::publish::serve::{Feed, Hearer};
 use crate::world::{Engines, Facts};
@@ -32,18 +33,25 @@ const TAKEN: Duration = Duration::from_secs(2);
 pub(super) async fn tell(voice: &Voice, me: &str, out: mpsc::Sender<PeerReport>) {
     let (mut changed, mut facts) = (voice.loads.watch(), voice.facts.clone());
     let (mut standings, mut progress) = (voice.standings.clone(), voice.progress.clone());
-    let mut predicted = voice.predictions.watch();
-    let (mut telling, mut said) = (Telling::new(), None::<Instant>);
+    let (mut predicted, mut differing) = (voice.predictions.watch(), voice.differing.clone());
+    let mut cached = voice.caches.watch();
+    let (mut telling, mut said) = (Telling::new(voice), None::<Instant>);
     loop {
         let up_to = *changed.borrow_and_update();
         let (numbers, reach) = telling.reach.news(&standings.borrow_and_update(), &progress.borrow_and_update());
+        let differs = telling.caches.differing(&differing.borrow_and_update());
+        cached.borrow_and_update();
         // The first of a stream replaces what an older one said, so it has the loads, and the numbers, which say that they are said.
-        let first = PeerReport { progress: numbers, ..telling.loads(voice, Instant::now()) };
+        let tells_caches = said.is_none();
+        let loads = telling.loads(voice, Instant::now());
+        let first = PeerReport { progress: numbers, differing: differs, tells_caches, ..loads };
         let more = telling.facts(&facts.borrow_and_update().clone());
         // What came from a peer is a change, too, and none for another.
         let due = said.is_none_or(|said| said.elapsed() >= SIGN_OF_LIFE) || first != PeerReport::default();
         let predictions = telling.predictions(voice, Instant::now());
-        let reports = due.then_some(first).into_iter().chain(reach).chain(more).chain(predictions);
+        let caches = telling.caches.next(&voice.index.newest(), Instant::now());
+        let cut = Told::is_cut(&caches);
+        let reports = due.then_some(first).into_iter().chain(reach).chain(more).chain(predictions).chain(caches);
         for report in reports {
             said = Some(Instant::now());
             let report = PeerReport { epoch: voice.epoch, member: me.to_owned(), ..report };
@@ -55,12 +63,17 @@ pub(super) async fn tell(voice: &Voice, me: &str, out: mpsc::Sender<PeerReport>)
             continue;
         }
         sleep(voice.load_interval).await;
+        if cut {
+            continue;
+        }
         let quiet = said.map_or(Duration::ZERO, |said| SIGN_OF_LIFE.saturating_sub(said.elapsed()));
         tokio::select! {
             Ok(()) = changed.changed() => {}
             Ok(()) = facts.changed() => {}
             Ok(()) = standings.changed() => {}
             Ok(()) = progress.changed() => {}
+            Ok(()) = differing.changed() => {}
+            Ok(()) = cached.changed() => {}
             () = telling.predicted(&mut predicted) => {}
             () = sleep(quiet) => {}
         }
@@ -70,7 +83,8 @@ pub(super) async fn tell(voice: &Voice, me: &str, out: mpsc::Sender<PeerReport>)
 /// What one has been told.
 #[derive(Debug)]
 struct Telling {
-    reach: Told,
+    reach: reach::Told,
+    caches: Told,
     /// Up to which change.
     seen: u64,
     /// Where our proxies had something. An endpoint may go while requests run there, and that these end is told, too.
@@ -80,9 +94,10 @@ struct Telling {
 }
 
 impl Telling {
-    fn new() -> Self {
+    fn new(voice: &Voice) -> Self {
+        let caches = Told::new(voice.caches.clone());
         let feed = Feed::new(Hearer::Peer, PREDICTED_BYTES, Instant::now());
-        Self { reach: Told::default(), seen: 0, busy: HashMap::new(), facts: BTreeMap::new(), feed }
+        Self { reach: reach::Told::default(), caches, seen: 0, busy: HashMap::new(), facts: BTreeMap::new(), feed }
     }
 
     /// Until there is something to tell of predictions, and the time for it has come.
@@ -96,8 +111,9 @@ impl Telling {
         if now < self.feed.due() || !self.feed.is_behind(*voice.predictions.watch().borrow()) {
             return None;
         }
+        let warming = self.feed.is_warming();
         let marks = self.feed.next(&voice.predictions, now);
-        let told = predictions_out(&marks, &voice.index.newest().keys);
+        let told = PeerPredictions { warming, ..predictions_out(&marks, &voice.index.newest().keys) };
         (!told.entries.is_empty()).then(|| PeerReport { predictions: Some(told), ..PeerReport::default() })
     }
 

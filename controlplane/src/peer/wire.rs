@@ -12,7 +12,7 @@ use crate::publish::serve::Load;
 use crate::world::{Facts, Unready};
 
 /// A peer says what cannot be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum WireError {
     #[error("something is said of no endpoint")]
     NoKey,
@@ -26,6 +26,8 @@ pub(super) enum WireError {
     LongName,
     #[error(transparent)]
     Predictions(#[from] predictions::NotWhole),
+    #[error(transparent)]
+    Caches(#[from] api::kv::Fault),
 }
 
 pub(super) fn key_in(key: Option<&PeerKey>) -> Result<EndpointKey, WireError> {
@@ -37,17 +39,18 @@ pub(super) fn key_in(key: Option<&PeerKey>) -> Result<EndpointKey, WireError> {
     Ok(EndpointKey { uid: uid.as_str().into(), port: number(*port)?, rank: number(*rank)? })
 }
 
-fn key_out(EndpointKey { uid, port, rank }: &EndpointKey) -> Option<PeerKey> {
+pub(super) fn key_out(EndpointKey { uid, port, rank }: &EndpointKey) -> Option<PeerKey> {
     Some(PeerKey { uid: uid.to_string(), port: u32::from(*port), rank: u32::from(*rank) })
 }
 
 pub(super) fn load_in(load: &PeerLoad) -> Load {
-    let PeerLoad { key: _, queued_tokens, running, ttft } = *load;
-    Load { queued_tokens, running, ttft }
+    let PeerLoad { key: _, queued_tokens, running, ttft, queue_depth } = *load;
+    Load { queued_tokens, running, ttft, queue_depth }
 }
 
-pub(super) fn load_out(key: &EndpointKey, Load { queued_tokens, running, ttft }: Load) -> PeerLoad {
-    PeerLoad { key: key_out(key), queued_tokens, running, ttft }
+pub(super) fn load_out(key: &EndpointKey, load: Load) -> PeerLoad {
+    let Load { queued_tokens, running, ttft, queue_depth } = load;
+    PeerLoad { key: key_out(key), queued_tokens, running, ttft, queue_depth }
 }
 
 /// As of when it was read, which its age tells.
@@ -100,7 +103,7 @@ pub(super) fn predictions_in(
     said: &PeerPredictions,
     handles: &HashMap<EndpointKey, u32>,
 ) -> Result<Vec<Mark>, WireError> {
-    let PeerPredictions { keys, entries } = said;
+    let PeerPredictions { keys, entries, warming: _ } = said;
     let handle = |key| Ok(handles.get(&key_in(Some(key))?).copied());
     let known = keys.iter().map(handle).collect::<Result<Vec<Option<u32>>, WireError>>()?;
     let of = |mark: Mark| {
@@ -124,7 +127,7 @@ pub(super) fn predictions_out(marks: &[Mark], keys: &HashMap<u32, EndpointKey>) 
     };
     let of = |mark: &Mark| Some(Mark { handle: place(mark.handle)?, ..*mark });
     let entries = predictions::pack(marks.iter().filter_map(of));
-    PeerPredictions { keys: named, entries }
+    PeerPredictions { keys: named, entries, warming: false }
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -11,8 +10,8 @@ use tokio::task::JoinSet;
 use super::parts::Parts;
 use crate::admin::View;
 use crate::api_server;
-use crate::certificates::{self, Certificates, Issuer};
-use crate::config;
+use crate::certificates::{self, Certificates, Issuer, Times};
+use crate::config::{self, CertificatesIssuer};
 use crate::identity;
 use crate::peer::{self, Members, Peering, Way};
 use crate::run::{Listen, Plane, Source};
@@ -47,16 +46,7 @@ pub(super) struct Member {
 impl Member {
     /// Where the cluster is, by what was typed or by what is around us. Whether it answers is another question.
     pub(super) async fn find(typed: config::Cluster) -> Result<Self, Failure> {
-        let config = match &typed.kubeconfig {
-            Some(path) => {
-                let read = Kubeconfig::read_from(path).map_err(|error| Failure::Config(error.to_string()))?;
-                let options = KubeConfigOptions::default();
-                Config::from_custom_kubeconfig(read, &options)
-                    .await
-                    .map_err(|error| Failure::Config(error.to_string()))?
-            }
-            None => Config::infer().await.map_err(|error| Failure::Config(error.to_string()))?,
-        };
+        let config = api_server::config(typed.kubeconfig.as_deref()).await.map_err(Failure::Config)?;
         let client = api_server::client(config.clone()).map_err(|error| Failure::Config(error.to_string()))?;
         let home = typed.home.clone().unwrap_or_else(|| config.default_namespace.clone());
         Ok(Self { client, home, typed, config, tasks: JoinSet::new(), certificates: None })
@@ -78,13 +68,16 @@ impl Member {
             return Listen::Plain(address);
         }
         let names = services.iter().flat_map(|service| certificates::service_names(service, &self.home));
+        let by = self.typed.certificates.issuer;
+        // cert-manager brings its CA there itself.
+        let told = self.typed.webhook.iter().filter(|_| by != CertificatesIssuer::CertManager);
         let options = certificates::Options {
             namespace: self.home.clone(),
             secret: self.typed.certificates.secret.clone(),
-            webhooks: self.typed.webhook.iter().map(|webhook| webhook.configuration.clone()).collect(),
+            webhooks: told.map(|webhook| webhook.configuration.clone()).collect(),
             config_map: stream.as_ref().map(|stream| stream.ca.clone()),
             hosts: names.chain(self.typed.certificates.hosts.iter().cloned()).collect(),
-            issuer: Issuer::Own,
+            issuer: if by == CertificatesIssuer::Own { Issuer::Own(Times::DEFAULT) } else { Issuer::Other },
         };
         let (certificates, keeping) = certificates::keep(self.client.clone(), options);
         self.tasks.spawn(keeping);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use api::id::BackendName;
 use api::limits::{MAX_BACKENDS, MAX_ENDPOINTS, MAX_ROUTES};
+use api::seen::Seen;
 use api::snapshot::{Backend, Endpoint, Profile, Route, Snapshot, Version};
 
 use super::conflicts::{Conflict, Owners};
@@ -13,8 +14,9 @@ use super::last_good::Fallback;
 use super::memory::{Known, Memory, Said, Sentences};
 use super::route::{AcceptedRoute, Reference};
 use super::server::Pool;
-use super::verdict::{Condition, Reason, RouteVerdict, SchedulerVerdict, ServerVerdict, Verdicts};
+use super::verdict::{Condition, ObjectVerdict, Reason, RouteVerdict, SchedulerVerdict, ServerVerdict, Verdicts};
 use super::{profile, provider, route, server};
+use crate::object;
 use crate::world::{Held, Kind, ObjectName, World};
 
 /// What is not in the world and shows in the snapshot.
@@ -49,11 +51,27 @@ pub fn build(world: &World, settings: &Settings, memory: &mut Memory) -> Built {
         routes,
         backends,
         profiles: profile.into_iter().collect(),
+        // Whoever read the world says so.
+        seen: Seen::default(),
     };
     let providers = world.providers.iter().map(|(name, held)| (name.clone(), provider::judge(name, held, world)));
-    let verdicts =
-        Verdicts { routes: route_verdicts, servers: server_verdicts, providers: providers.collect(), scheduler };
+    let verdicts = Verdicts {
+        routes: route_verdicts,
+        servers: server_verdicts,
+        providers: providers.collect(),
+        judged: judged_alone(world),
+        scheduler,
+    };
     Built { snapshot, verdicts }
+}
+
+/// Of the objects that decide nothing in data planes: no more is said of them than whether they are valid, which whoever read them knows.
+pub(super) fn judged_alone(world: &World) -> BTreeMap<(object::Kind, ObjectName), ObjectVerdict> {
+    let verdict = |held: &Held<()>| {
+        let accepted = judged(held.spec.as_ref().err(), &Fallback::Unneeded);
+        ObjectVerdict { generation: held.generation, accepted }
+    };
+    world.judged.iter().map(|(key, held)| (key.clone(), verdict(held))).collect()
 }
 
 impl Memory {
@@ -69,11 +87,11 @@ impl Memory {
 
 fn scheduler(world: &World, memory: &mut Memory) -> (Option<Profile>, Option<SchedulerVerdict>) {
     let Some(scheduler) = &world.scheduler else { return (None, None) };
-    let said = Said { name: &scheduler.name, uid: &"".into(), generation: 0, spec: Ok(&scheduler.text), kept: None };
+    let said = Said::of(&scheduler.name, &scheduler.held);
     let Known { in_force, refusal, fallback } = memory.scheduler.judge(&said, profile::accept);
-    let accepted = judged(refusal.as_ref(), &fallback);
+    let accepted = judged_by(refusal.as_ref(), &fallback, "resourceVersion");
     let notes = in_force.as_ref().map(|accepted| accepted.notes.clone()).unwrap_or_default();
-    let verdict = SchedulerVerdict { name: scheduler.name.clone(), accepted, notes };
+    let verdict = SchedulerVerdict { name: scheduler.name.clone(), accepted, notes, fallback };
     (in_force.map(|accepted| accepted.profile.clone()), Some(verdict))
 }
 
@@ -141,7 +159,7 @@ fn references(world: &World, route: Option<&AcceptedRoute>) -> Condition {
 
 /// What routes send to where this release's data planes could only do half of what was asked: a backend without endpoints,
 /// which answers 503.
-fn refusals(routes: &[Route]) -> Vec<Backend> {
+pub(super) fn refusals(routes: &[Route]) -> Vec<Backend> {
     let targets = routes.iter().flat_map(|route| &route.rules).flat_map(|rule| &rule.targets);
     let names: BTreeSet<&BackendName> =
         targets.map(|target| &target.backend).filter(|name| server::is_refusal(name)).collect();
@@ -222,11 +240,15 @@ fn oldest_first<T>(kind: &Kind<T>) -> impl Iterator<Item = (&ObjectName, &Held<T
 }
 
 fn judged(refusal: Option<&Sentences>, fallback: &Fallback) -> Condition {
+    judged_by(refusal, fallback, "generation")
+}
+
+fn judged_by(refusal: Option<&Sentences>, fallback: &Fallback, counted: &str) -> Condition {
     match refusal {
         None => Condition::yes(Reason::Accepted, ""),
         Some(problems) => {
             let mut message = problems.join("; ");
-            if let Some(sentence) = fallback.sentence() {
+            if let Some(sentence) = fallback.sentence(counted) {
                 message.push_str(&format!(" ({sentence})"));
             }
             Condition::no(Reason::Invalid, message)

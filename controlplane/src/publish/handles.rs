@@ -4,21 +4,36 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use api::id::EndpointKey;
+use api::limits::HELD_HANDLES;
 
 /// Gives each endpoint a number that no other has or will have within this value's life, which is an epoch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Handles {
     given: HashMap<EndpointKey, u32>,
     last: u32,
+    /// The first that it does not give.
+    end: u32,
+}
+
+impl Default for Handles {
+    /// Those of endpoints that are published.
+    fn default() -> Self {
+        Self { given: HashMap::new(), last: 0, end: HELD_HANDLES }
+    }
 }
 
 impl Handles {
-    /// The endpoint's number; none when all 2³² - 1 have been used up, which ends the epoch.
+    /// Those of endpoints that only a held form knows.
+    pub(super) fn held() -> Self {
+        Self { given: HashMap::new(), last: HELD_HANDLES - 1, end: u32::MAX }
+    }
+
+    /// The endpoint's number; none when all have been used up, of which there are about 2³¹.
     pub(super) fn of(&mut self, key: &EndpointKey) -> Option<u32> {
         if let Some(handle) = self.given.get(key) {
             return Some(*handle);
         }
-        self.last = self.last.checked_add(1)?;
+        self.last = Some(self.last + 1).filter(|next| *next < self.end)?;
         self.given.insert(key.clone(), self.last);
         Some(self.last)
     }
@@ -64,9 +79,9 @@ mod tests {
 
     #[test]
     fn the_last_number_is_the_end_and_not_the_beginning_again() {
-        let mut handles = Handles { last: u32::MAX - 1, ..Handles::default() };
-        assert_eq!(handles.of(&key("a")), Some(u32::MAX));
+        let mut handles = Handles { last: HELD_HANDLES - 2, ..Handles::default() };
+        assert_eq!(handles.of(&key("a")), Some(HELD_HANDLES - 1));
         assert_eq!(handles.of(&key("b")), None);
-        assert_eq!(handles.of(&key("a")), Some(u32::MAX));
+        assert_eq!(handles.of(&key("a")), Some(HELD_HANDLES - 1));
     }
 }

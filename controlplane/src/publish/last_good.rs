@@ -29,7 +29,7 @@ pub enum Fallback {
 /// A form that was accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GoodForm {
-    /// The generation that had it; 0 where the source does not count.
+    /// The generation that had it, as the source counts, see [`Held`](crate::world::Held); 0 where it does not.
     pub generation: i64,
     /// The `spec` as it was read, defaults included.
     pub spec: Value,
@@ -45,11 +45,11 @@ impl Fallback {
         Self::Kept(Arc::new(GoodForm { generation, spec }))
     }
 
-    /// What is to be said beside a refusal; nothing where nothing takes the object's place.
-    pub(super) fn sentence(&self) -> Option<String> {
+    /// What is to be said beside a refusal, of an object whose edits are `counted` so; nothing where nothing takes the object's place.
+    pub(super) fn sentence(&self, counted: &str) -> Option<String> {
         let form = |generation: i64| match generation {
             0 => "its last valid form".to_owned(),
-            generation => format!("its last valid form, of generation {generation},"),
+            generation => format!("its last valid form, of {counted} {generation},"),
         };
         match self {
             Self::Unneeded | Self::Missing => None,
@@ -84,11 +84,14 @@ mod tests {
         let text = |bytes: usize| "x".repeat(bytes - 2);
         let fits = Fallback::to(3, &text(MAX_KEPT_BYTES));
         assert!(matches!(&fits, Fallback::Kept(good) if good.generation == 3), "{fits:?}");
-        assert_eq!(fits.sentence().as_deref(), Some("its last valid form, of generation 3, stays in force"));
+        assert_eq!(
+            fits.sentence("generation").as_deref(),
+            Some("its last valid form, of generation 3, stays in force")
+        );
         let large = Fallback::to(3, &text(MAX_KEPT_BYTES + 1));
         assert_eq!(large, Fallback::TooLarge(3));
-        assert!(large.sentence().unwrap().contains("until the control plane ends"));
-        assert_eq!(Fallback::to(0, "").sentence().as_deref(), Some("its last valid form stays in force"));
-        assert_eq!((Fallback::Unneeded.sentence(), Fallback::Missing.sentence()), (None, None));
+        assert!(large.sentence("generation").unwrap().contains("until the control plane ends"));
+        assert_eq!(Fallback::to(0, "").sentence("generation").as_deref(), Some("its last valid form stays in force"));
+        assert_eq!((Fallback::Unneeded.sentence("generation"), Fallback::Missing.sentence("generation")), (None, None));
     }
 }

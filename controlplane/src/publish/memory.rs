@@ -24,8 +24,16 @@ pub struct Memory {
     pub(super) handles: Handles,
     pub(super) routes: Remembered<ModelRouteSpec, AcceptedRoute>,
     pub(super) servers: Remembered<ModelServerSpec, Pool>,
-    pub(super) scheduler: Remembered<str, AcceptedProfile>,
+    pub(super) scheduler: Remembered<String, AcceptedProfile>,
     pub(super) endpoints: EndpointMemory,
+}
+
+impl Memory {
+    /// After a build that panicked halfway. What is kept of each object is in order all the time; what of endpoints is half of a round,
+    /// and saves work only.
+    pub(crate) fn recover(&mut self) {
+        self.endpoints = EndpointMemory::default();
+    }
 }
 
 /// Problems, as sentences.

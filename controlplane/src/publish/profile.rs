@@ -18,7 +18,8 @@ pub(super) struct AcceptedProfile {
 }
 
 /// Reads the text of `routerConfiguration`.
-pub(super) fn accept(_: &ObjectName, text: &str) -> Result<AcceptedProfile, Vec<String>> {
+#[expect(clippy::ptr_arg, reason = "as every object is judged by what its source holds")]
+pub(super) fn accept(_: &ObjectName, text: &String) -> Result<AcceptedProfile, Vec<String>> {
     let read = kthena_profile(NAME.into(), serde_norway::Deserializer::from_str(text));
     let read = read.map_err(|problems| contract::sentences(&problems, ""))?;
     Ok(AcceptedProfile { profile: contract::profile(read.profile)?, notes: read.warnings })

@@ -1,5 +1,7 @@
 //! A ModelRoute, judged alone and put into the contract's terms.
 
+use std::collections::BTreeMap;
+
 use api::limits::MAX_WEIGHT;
 use api::snapshot::{Route, Rule, Target};
 
@@ -61,6 +63,7 @@ pub(super) fn accept(name: &ObjectName, spec: &ModelRouteSpec) -> Result<Accepte
 
 const RATE_LIMITS: &str = "token-rate-limits";
 const PROVIDERS: &str = "external-providers";
+const UNKNOWN: &str = "unknown-to-the-data-plane";
 
 /// All requests that the route takes are answered 503.
 fn refuse(name: &ObjectName, route: &mut Route) {
@@ -68,6 +71,16 @@ fn refuse(name: &ObjectName, route: &mut Route) {
         let backend = server::refusal_name(name, RATE_LIMITS).into();
         rule.targets = vec![Target { backend, weight: MAX_WEIGHT }];
     }
+}
+
+/// The same of a route of which a data plane does not know what it takes: all requests for its models.
+pub(super) fn refused(route: &Route) -> Route {
+    let (namespace, name) = route.name.as_str().split_once('/').unwrap_or_default();
+    let backend = server::refusal_name(&ObjectName::new(namespace, name), UNKNOWN).into();
+    let targets = vec![Target { backend, weight: MAX_WEIGHT }];
+    let rule = Rule { name: String::new(), headers: BTreeMap::new(), uri: None, body_model: None, targets };
+    let Route { name, model, adapters, rules: _, rate_limit: _ } = route.clone();
+    Route { name, model, adapters, rules: vec![rule], rate_limit: None }
 }
 
 fn unserved(route: &ValidRoute) -> Option<(Reason, String)> {

@@ -3,13 +3,14 @@
 //!
 //! A snapshot goes in (`publisher`), is kept with the last few (`archive`) and is encoded once per version for all who
 //! need the same change. Each subscriber has one task (`stream`) that carries out what a pure state machine
-//! (`subscriber`) decides: what is sent next, what an answer means, what is held back because it was refused (`poison`).
+//! (`subscriber`) decides, once this replica knows what the data plane has seen by another one (`abreast`): what is sent next, what an answer means, what is held back because it was refused (`poison`).
 //! One change at most is on its way to a subscriber; versions that come meanwhile are skipped. What proxies report of
 //! their load goes into one sum (`load`), of which each gets the others' part, what they predict that engines hold goes to
 //! all others (`predictions`), and what engines have cached into a log (`kv`), all within a budget of bytes (`budget`). What
 //! all have acknowledged is told as a value (`progress`). Who connects (`transport`) is a stranger (`door`) until it is
 //! known who that is (`identify`). Other replicas (`peers`) are let in by the same door.
 
+mod abreast;
 mod archive;
 mod budget;
 mod door;
@@ -17,6 +18,7 @@ mod floor;
 mod identify;
 mod kv;
 mod load;
+mod pace;
 mod peers;
 mod poison;
 mod predictions;
@@ -25,6 +27,7 @@ mod publisher;
 mod service;
 mod stream;
 mod subscriber;
+mod told;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -35,19 +38,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use api::seen::Seen;
 use api::snapshot::Snapshot;
 use tokio::sync::watch;
 
 pub(crate) use identify::Local;
 pub use identify::{Identify, Identity};
 pub use kv::{Counts as KvCounts, Lane, Shelf, Standing};
+pub(crate) use kv::{Handles, Teller};
 pub(crate) use load::Owner;
-pub use load::{Load, Loads};
+pub use load::{Load, Loads, Outstanding};
 pub(crate) use predictions::{Feed, Listener as Hearer, Predictions};
 pub use progress::{DataPlane, Progress, Refused};
 pub use transport::{ListenError, Listener};
 
 use crate::peer::{self, Ear, Joined, Peering, Shared, Site};
+use crate::source::Reached;
 use archive::{Archive, Published};
 use progress::Registry;
 
@@ -62,6 +68,8 @@ pub struct Inputs {
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     /// Where nodes are.
     pub zones: watch::Receiver<Arc<Zones>>,
+    /// How far the source has been read.
+    pub reached: watch::Receiver<Reached>,
 }
 
 /// How the server behaves.
@@ -69,7 +77,7 @@ pub struct Inputs {
 pub struct Options {
     /// Between two publishes.
     pub publish_interval: Duration,
-    /// How often a data plane is to report its load while that changes, and gets the others'.
+    /// How often each of few data planes is to report its load while that changes, and gets the others'; of many more seldom.
     pub load_interval: Duration,
     /// What a stream may take, config included.
     pub bytes_per_second: u32,
@@ -85,13 +93,15 @@ pub struct Options {
     pub strangers: usize,
     /// How long what a lost stream reported still counts.
     pub load_kept: Duration,
+    /// How long a data plane that has seen more than is known here waits for that.
+    pub patience: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             publish_interval: Duration::from_millis(50),
-            load_interval: Duration::from_millis(20),
+            load_interval: Duration::from_millis(5),
             bytes_per_second: 1_000_000,
             stream_life: Duration::from_secs(30 * 60),
             answer_time: Duration::from_secs(30),
@@ -101,6 +111,7 @@ impl Default for Options {
             // Enough for a fleet that comes back all together: a handshake takes less than a millisecond of a core.
             strangers: 1024,
             load_kept: Duration::from_secs(2),
+            patience: Duration::from_secs(5),
         }
     }
 }
@@ -126,6 +137,8 @@ pub struct Counts {
     pub unproved: AtomicU64,
     /// Streams cut off because they did not answer.
     pub cut_off: AtomicU64,
+    /// Streams whose data plane had seen more than is known here, and still had after it was waited for.
+    pub behind: AtomicU64,
 }
 
 /// What all streams share.
@@ -135,6 +148,9 @@ struct Hub {
     options: Options,
     archive: Archive,
     current: watch::Sender<Option<Arc<Published>>>,
+    /// What that was made of, also where its content is not new.
+    seen: watch::Sender<Option<Seen>>,
+    reached: watch::Receiver<Reached>,
     zones: watch::Receiver<Arc<Zones>>,
     registry: Arc<Registry>,
     loads: Arc<Loads>,
@@ -143,6 +159,13 @@ struct Hub {
     counts: Arc<Counts>,
     closing: watch::Sender<bool>,
     identify: Arc<dyn Identify>,
+}
+
+impl Hub {
+    /// Between two words of the fleet's load to each of those that are there now.
+    fn load_interval(&self) -> Duration {
+        pace::load_interval(self.options.load_interval, self.registry.streams())
+    }
 }
 
 /// A server that has not begun to serve.
@@ -167,6 +190,8 @@ impl Server {
             kv: Arc::new(Lane::new(epoch)),
             options,
             current: watch::channel(None).0,
+            seen: watch::channel(None).0,
+            reached: inputs.reached.clone(),
             zones: inputs.zones.clone(),
             registry: Arc::default(),
             counts,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::last_good::Fallback;
+use crate::object::Kind;
 use crate::world::{Life, ObjectName};
 
 /// The verdicts of one build.
@@ -15,6 +16,8 @@ pub struct Verdicts {
     pub servers: BTreeMap<ObjectName, ServerVerdict>,
     /// Of every ExternalModelProvider.
     pub providers: BTreeMap<ObjectName, ProviderVerdict>,
+    /// Of every object of the kinds that decide nothing in data planes.
+    pub judged: BTreeMap<(Kind, ObjectName), ObjectVerdict>,
     /// Of the scheduler's ConfigMap, where there is one.
     pub scheduler: Option<SchedulerVerdict>,
 }
@@ -60,8 +63,17 @@ pub struct ProviderVerdict {
     pub generation: i64,
     /// Whether it is valid.
     pub accepted: Condition,
-    /// Whether its Secret is there.
+    /// Whether its Secret is there and has the key.
     pub credentials: Condition,
+}
+
+/// Of an object of which nothing is published.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObjectVerdict {
+    /// The generation that was judged.
+    pub generation: i64,
+    /// Whether it is valid.
+    pub accepted: Condition,
 }
 
 /// Of Kthena's scheduler configuration.
@@ -73,6 +85,8 @@ pub struct SchedulerVerdict {
     pub accepted: Condition,
     /// What of it has no effect, in sentences.
     pub notes: Vec<String>,
+    /// What is in force in the place of a refused form.
+    pub fallback: Fallback,
 }
 
 /// A condition of a status, without its times.
@@ -113,6 +127,8 @@ pub enum Reason {
     GatewayNotServed,
     /// There are more objects than a snapshot holds.
     TooMany,
+    /// The whole that it is part of makes the control plane panic.
+    NotBuilt,
     /// A ModelServer that is referred to is not there.
     BackendNotFound,
     /// An ExternalModelProvider that is referred to is not there.
@@ -127,10 +143,14 @@ pub enum Reason {
     NoPair,
     /// No credential is configured.
     CredentialNotRequired,
-    /// The credential's Secret is there.
+    /// The credential's Secret is there and has the key.
     CredentialResolved,
     /// The credential's Secret is not there, or lacks the label.
     CredentialNotFound,
+    /// The credential's Secret does not have the key, or holds nothing there.
+    CredentialKeyNotFound,
+    /// What the key holds cannot be sent.
+    CredentialInvalid,
 }
 
 impl fmt::Display for Reason {

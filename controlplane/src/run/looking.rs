@@ -12,14 +12,16 @@ use super::StartError;
 use crate::api_server;
 use crate::metrics::Watches;
 use crate::source::directory::{self, Directory};
-use crate::source::kubernetes::{self, Scope, Waiting};
-use crate::source::{Forms, Reading};
+use crate::source::kubernetes::{self, Posts, Scope, Waiting};
+use crate::source::{Forms, Reached, Reading};
 
 /// A running thread. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Looking {
     /// What has not been read yet.
     pub(super) waiting: watch::Receiver<Waiting>,
+    /// How far all has been read.
+    pub(super) reached: watch::Receiver<Reached>,
     /// What was read last; none until all has been read once.
     pub(super) readings: watch::Receiver<Option<Arc<Reading>>>,
     /// Closed to end it.
@@ -35,8 +37,8 @@ impl Looking {
         let (stop, stopped) = watch::channel(());
         let thread =
             directory::watch(directory, stopped, move |reading| drop(tell.send_replace(Some(Arc::new(reading)))));
-        let waiting = watch::channel(Waiting::new()).1;
-        Ok(Self { waiting, readings, stop, thread: thread.map_err(StartError::Thread)? })
+        let (waiting, reached) = (watch::channel(Waiting::new()).1, watch::channel(Reached::default()).1);
+        Ok(Self { waiting, reached, readings, stop, thread: thread.map_err(StartError::Thread)? })
     }
 
     pub(super) fn at_cluster(config: Config, scope: Scope, registry: &Registry) -> Result<Self, StartError> {
@@ -50,16 +52,18 @@ impl Looking {
         };
         let (stop, mut stopped) = watch::channel(());
         let (told, waiting) = watch::channel(vec!["the cluster".to_owned()]);
+        let (far, reached) = watch::channel(Reached::default());
+        let posts = Posts { waiting: told, reached: far };
         let (tell, readings) = watch::channel(None);
         let read = move |reading| drop(tell.send_replace(Some(Arc::new(reading))));
         let following = async move {
             tokio::select! {
-                () = kubernetes::watch(client, &scope, counts, told, read) => {}
+                () = kubernetes::watch(client, &scope, counts, posts, read) => {}
                 () = async { while stopped.changed().await.is_ok() {} } => {}
             }
         };
         let thread = std::thread::Builder::new().name("cluster".into()).spawn(move || runtime.block_on(following));
-        Ok(Self { waiting, readings, stop, thread: thread.map_err(StartError::Thread)? })
+        Ok(Self { waiting, reached, readings, stop, thread: thread.map_err(StartError::Thread)? })
     }
 
     /// Ends it, and waits until it has ended.

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
+use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::Watches;
-use crate::source::Reading;
+use crate::source::{Reached, Reading};
 
 mod entry;
 mod follow;
@@ -24,7 +25,7 @@ mod version;
 mod watched;
 
 use follow::Follower;
-use state::{Change, State};
+use state::{State, Step};
 use watched::Watched;
 
 /// A change is put together with those that follow it this closely,
@@ -46,14 +47,17 @@ pub struct Scope {
 /// Lists that have not been read yet, each with the reason that is known.
 pub type Waiting = Vec<String>;
 
+/// What is said beside the readings.
+#[derive(Debug)]
+pub struct Posts {
+    /// What has not been read yet.
+    pub waiting: watch::Sender<Waiting>,
+    /// How far all has been read.
+    pub reached: watch::Sender<Reached>,
+}
+
 /// Hands over what the cluster says, whenever that has changed. It does not end by itself.
-pub async fn watch(
-    client: Client,
-    scope: &Scope,
-    counts: Arc<Watches>,
-    waiting: watch::Sender<Waiting>,
-    changed: impl FnMut(Reading),
-) {
+pub async fn watch(client: Client, scope: &Scope, counts: Arc<Watches>, posts: Posts, changed: impl FnMut(Reading)) {
     let watched = Watched::all(scope);
     let (tell, changes) = mpsc::channel(CHANGES);
     let mut followers = JoinSet::new();
@@ -64,32 +68,42 @@ pub async fn watch(
     // A follower ends only by a panic: the channel closes when all have, and one that is gone must not go unseen.
     drop(tell);
     tokio::select! {
-        () = gather(State::new(watched), changes, &waiting, changed) => {}
+        () = gather(State::new(watched), changes, &posts, changed) => {}
         Some(ended) = followers.join_next() => tracing::error!(?ended, "a list of the cluster is no longer followed"),
     }
 }
 
+/// What the cluster says now: each list is read once, and none is followed. The error is the lists that cannot be read.
+pub(crate) async fn read(client: Client, scope: &Scope) -> Result<Reading, Waiting> {
+    let watched = Watched::all(scope);
+    let (tell, mut changes) = mpsc::channel(CHANGES);
+    // Nobody will ask for them.
+    let counts = Arc::new(Watches::new(&Registry::new()));
+    let mut lists = JoinSet::new();
+    for (place, watched) in watched.iter().enumerate() {
+        let follower = Follower::new(client.clone(), place, watched.clone(), tell.clone(), counts.clone());
+        lists.spawn(follower.once());
+    }
+    drop(tell);
+    let mut state = State::new(watched);
+    while let Some(change) = changes.recv().await {
+        state.hear(change);
+    }
+    if state.is_complete() { Ok(state.reading()) } else { Err(state.waiting()) }
+}
+
 /// From changes to readings.
-async fn gather(
-    mut state: State,
-    mut changes: mpsc::Receiver<Change>,
-    waiting: &watch::Sender<Waiting>,
-    mut changed: impl FnMut(Reading),
-) {
+async fn gather(mut state: State, mut changes: mpsc::Receiver<Step>, posts: &Posts, mut changed: impl FnMut(Reading)) {
     let mut said = None;
     while let Some(first) = changes.recv().await {
         // Most that is written to pods and nodes is no news: neither does it begin a wait, nor make one longer.
-        let news = state.apply(first);
+        let news = state.hear(first);
         if news {
             let earliest = said.map(|said: Instant| said + PERIOD);
             rest(&mut state, &mut changes, earliest).await;
         }
-        waiting.send_if_modified(|held| {
-            let now = state.waiting();
-            let differs = *held != now;
-            *held = now;
-            differs
-        });
+        renew(&posts.waiting, &state.waiting());
+        renew(&posts.reached, state.reached());
         if state.is_complete() && (news || said.is_none()) {
             changed(state.reading());
             said = Some(Instant::now());
@@ -97,8 +111,19 @@ async fn gather(
     }
 }
 
+/// Says it where it is not what was said before.
+fn renew<T: PartialEq + Clone>(post: &watch::Sender<T>, now: &T) {
+    post.send_if_modified(|held| {
+        let differs = held != now;
+        if differs {
+            held.clone_from(now);
+        }
+        differs
+    });
+}
+
 /// Takes in what follows closely on a change, which has been taken in itself.
-async fn rest(state: &mut State, changes: &mut mpsc::Receiver<Change>, earliest: Option<Instant>) {
+async fn rest(state: &mut State, changes: &mut mpsc::Receiver<Step>, earliest: Option<Instant>) {
     let begin = Instant::now();
     let (earliest, mut last) = (earliest.unwrap_or(begin), begin);
     loop {
@@ -108,7 +133,7 @@ async fn rest(state: &mut State, changes: &mut mpsc::Receiver<Change>, earliest:
             return;
         }
         let Ok(Some(change)) = timeout_at(until, changes.recv()).await else { return };
-        if state.apply(change) {
+        if state.hear(change) {
             last = Instant::now();
         }
     }

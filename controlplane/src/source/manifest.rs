@@ -10,16 +10,20 @@ use serde_json::Value;
 use crate::crd::{ExternalModelProviderSpec, ModelRouteSpec, ModelServerSpec};
 use crate::object::{self, Kind, Object, Unknown};
 use crate::quarantine;
-use crate::world::{LastGood, ObjectName, Pod};
+use crate::world::{Credentials, LastGood, ObjectName, Pod};
 
 mod name;
 mod pod;
+mod secret;
 mod written;
 
-pub(crate) use written::{custom as written_custom, written};
+pub(crate) use written::{custom as written_custom, scheduler as written_scheduler, written};
 
 /// The scheduler's ConfigMap and its entry, as Kthena's chart names them.
-pub(super) const SCHEDULER: (&str, &str) = ("kthena-router-config", "routerConfiguration");
+pub(crate) const SCHEDULER: (&str, &str) = ("kthena-router-config", "routerConfiguration");
+/// Its annotation in which its last good form is kept, for it has no status: JSON of that text, of the
+/// resourceVersion that had it, and of the ConfigMap's UID.
+pub(crate) const SCHEDULER_LAST_GOOD: &str = "networking.serving.volcano.sh/last-good-router-configuration";
 /// Marks the Secrets that are read, with the value `true`.
 pub(super) const CREDENTIAL_LABEL: &str = "networking.serving.volcano.sh/external-model-provider-credential";
 
@@ -37,9 +41,9 @@ pub enum Manifest {
     /// A node's labels.
     Node(Arc<str>, Arc<BTreeMap<String, String>>),
     /// A Secret with credentials for an external provider; what it holds has been let go.
-    Secret(ObjectName),
+    Secret(ObjectName, Credentials),
     /// The scheduler's configuration, as text.
-    Scheduler(ObjectName, Arc<str>),
+    Scheduler(Custom<String>),
 }
 
 impl Manifest {
@@ -52,9 +56,14 @@ impl Manifest {
     pub(super) fn server(&self) -> Option<&Custom<ModelServerSpec>> {
         if let Self::Server(custom) = self { Some(custom) } else { None }
     }
+
+    /// The configuration that it is.
+    pub(super) fn scheduler(&self) -> Option<&Custom<String>> {
+        if let Self::Scheduler(custom) = self { Some(custom) } else { None }
+    }
 }
 
-/// A custom resource that was admitted.
+/// A custom resource that was admitted, or a text in the place of one.
 #[derive(Debug)]
 pub struct Custom<T> {
     /// `namespace/name`.
@@ -217,9 +226,14 @@ fn manifest(known: Known, identity: &Identity, metadata: Metadata, value: Value,
             Manifest::Pod(Arc::new(pod::trim(identity, value)?))
         }
         Known::Node => Manifest::Node(name.name, Arc::new(labels)),
-        Known::Secret if labels.get(CREDENTIAL_LABEL).is_some_and(|value| value == "true") => Manifest::Secret(name),
+        Known::Secret if labels.get(CREDENTIAL_LABEL).is_some_and(|value| value == "true") => {
+            Manifest::Secret(name, secret::trim(&value)?)
+        }
         Known::ConfigMap if &*name.name == SCHEDULER.0 => match &value["data"][SCHEDULER.1] {
-            Value::String(text) => Manifest::Scheduler(name, text.as_str().into()),
+            Value::String(text) => {
+                let (generation, spec) = (metadata.generation.unwrap_or_default(), Arc::new(text.clone()));
+                Manifest::Scheduler(Custom { name, generation, spec })
+            }
             _ => return Err(vec![format!("data.{}: is missing", SCHEDULER.1)]),
         },
         Known::Secret | Known::ConfigMap => return Ok(None),

@@ -2,7 +2,7 @@
 
 use super::reach::{Fleet, Newest, Reach, reach};
 use super::says::{Counts, Says, Told};
-use crate::publish::{Condition, Fallback, ProviderVerdict, Reason, RouteVerdict, ServerVerdict};
+use crate::publish::{Condition, Fallback, ObjectVerdict, ProviderVerdict, Reason, RouteVerdict, ServerVerdict};
 
 /// The verdict on an object of any kind that has a status.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -10,6 +10,8 @@ pub(super) enum Verdict<'a> {
     Route(&'a RouteVerdict),
     Server(&'a ServerVerdict),
     Provider(&'a ProviderVerdict),
+    /// Of one that decides nothing in data planes.
+    Object(&'a ObjectVerdict),
 }
 
 /// What must differ for data planes to have something new to acknowledge.
@@ -26,7 +28,7 @@ impl Verdict<'_> {
         let published = match self {
             Self::Route(verdict) => verdict.published,
             Self::Server(_) => true,
-            Self::Provider(_) => false,
+            Self::Provider(_) | Self::Object(_) => false,
         };
         Form { generation: self.generation(), accepted: (accepted.holds, accepted.reason), published }
     }
@@ -36,6 +38,7 @@ impl Verdict<'_> {
             Self::Route(verdict) => verdict.generation,
             Self::Server(verdict) => verdict.generation,
             Self::Provider(verdict) => verdict.generation,
+            Self::Object(verdict) => verdict.generation,
         }
     }
 
@@ -44,22 +47,23 @@ impl Verdict<'_> {
             Self::Route(verdict) => &verdict.accepted,
             Self::Server(verdict) => &verdict.accepted,
             Self::Provider(verdict) => &verdict.accepted,
+            Self::Object(verdict) => &verdict.accepted,
         }
     }
 
-    /// What is in force in the place of a refused form. Nobody runs a provider.
+    /// What is in force in the place of a refused form. Nobody runs a provider, or what is judged alone.
     pub(super) fn fallback(&self) -> &Fallback {
         match self {
             Self::Route(verdict) => &verdict.fallback,
             Self::Server(verdict) => &verdict.fallback,
-            Self::Provider(_) => &Fallback::Unneeded,
+            Self::Provider(_) | Self::Object(_) => &Fallback::Unneeded,
         }
     }
 
     /// Whether data planes are to run it as it is written.
     pub(super) fn sent(&self) -> bool {
         match self {
-            Self::Provider(_) => false,
+            Self::Provider(_) | Self::Object(_) => false,
             Self::Route(_) | Self::Server(_) => self.accepted().holds,
         }
     }
@@ -94,6 +98,7 @@ impl Verdict<'_> {
                 let credentials = told("CredentialsResolved", &verdict.credentials);
                 (vec![accepted, credentials, provider_ready(verdict)], None)
             }
+            Self::Object(_) => (vec![accepted], None),
         };
         Says { generation, conditions, data_planes, last_good }
     }

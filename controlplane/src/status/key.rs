@@ -12,9 +12,6 @@ use crate::object::Kind;
 use crate::run::Round;
 use crate::world::{ObjectName, Seniority};
 
-/// The kinds that are judged today.
-pub(super) const KINDS: [Kind; 3] = [Kind::ModelRoute, Kind::ModelServer, Kind::ExternalModelProvider];
-
 /// One object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
@@ -35,7 +32,10 @@ impl Key {
             Kind::ModelRoute => verdicts.routes.get(&self.name).map(Verdict::Route),
             Kind::ModelServer => verdicts.servers.get(&self.name).map(Verdict::Server),
             Kind::ExternalModelProvider => verdicts.providers.get(&self.name).map(Verdict::Provider),
-            Kind::ModelServing | Kind::ModelBooster | Kind::AutoscalingPolicy | Kind::AutoscalingPolicyBinding => None,
+            kind @ (Kind::ModelServing
+            | Kind::ModelBooster
+            | Kind::AutoscalingPolicy
+            | Kind::AutoscalingPolicyBinding) => verdicts.judged.get(&(kind, self.name.clone())).map(Verdict::Object),
         }
     }
 }
@@ -52,8 +52,16 @@ pub(super) fn conditions(kind: Kind) -> &'static [&'static str] {
         Kind::ModelRoute => &["Accepted", "ResolvedRefs", "Programmed"],
         Kind::ModelServer => &["Accepted", "Programmed", "Ready"],
         Kind::ExternalModelProvider => &["Accepted", "CredentialsResolved", "Ready"],
-        Kind::ModelServing | Kind::ModelBooster | Kind::AutoscalingPolicy | Kind::AutoscalingPolicyBinding => &[],
+        Kind::ModelServing | Kind::ModelBooster | Kind::AutoscalingPolicy | Kind::AutoscalingPolicyBinding => {
+            &["Accepted"]
+        }
     }
+}
+
+/// Whether the rest of a kind's status is a controller's, perhaps of Kthena's own: then our conditions are all that is written, and
+/// which generation they speak of they say themselves.
+pub(super) fn is_shared(kind: Kind) -> bool {
+    !kind.is_published()
 }
 
 /// How the API server calls a kind.
@@ -81,6 +89,10 @@ pub(super) fn judged(round: &Round) -> impl Iterator<Item = (Key, Verdict<'_>, W
         let held = world.providers.get(name)?;
         Some((key(Kind::ExternalModelProvider, name), Verdict::Provider(verdict), (&held.uid, &held.seniority)))
     });
-    let all = routes.chain(servers).chain(providers);
+    let alone = verdicts.judged.iter().filter_map(move |((kind, name), verdict)| {
+        let held = world.judged.get(&(*kind, name.clone()))?;
+        Some((key(*kind, name), Verdict::Object(verdict), (&held.uid, &held.seniority)))
+    });
+    let all = routes.chain(servers).chain(providers).chain(alone);
     all.filter(|(_, _, (_, seniority))| matches!(seniority, Seniority::Created(_)))
 }

@@ -69,9 +69,11 @@ impl Told {
 
 impl Says {
     /// Of an object's status, those conditions that are of `kinds`, in their order. None where one is missing, is Unknown, or speaks of
-    /// another generation than the whole: then it says nothing that could stay.
-    pub(super) fn read(status: &Value, kinds: &[&str]) -> Option<Self> {
-        let generation = status["observedGeneration"].as_i64()?;
+    /// another generation than the whole: then it says nothing that could stay. Of a status that is shared the whole is what the first
+    /// of them speaks of.
+    pub(super) fn read(status: &Value, kinds: &[&str], shared: bool) -> Option<Self> {
+        let whole = if shared { entry(status, kinds.first()?)? } else { status };
+        let generation = whole["observedGeneration"].as_i64()?;
         let conditions = kinds.iter().map(|kind| {
             let found = entry(status, kind).filter(|found| found["observedGeneration"] == generation)?;
             let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
@@ -90,8 +92,9 @@ impl Says {
         self.conditions.iter().find(|told| told.kind == kind)
     }
 
-    /// The status as it is written over `before`, but for the form that it keeps. Only what turns has a new time.
-    pub(super) fn status(&self, before: &Value, now: Timestamp) -> Value {
+    /// The status as it is written over `before`, but for the form that it keeps; one that is shared says nothing but conditions. Only what
+    /// turns has a new time.
+    pub(super) fn status(&self, before: &Value, shared: bool, now: Timestamp) -> Value {
         let condition = |told: &Told| {
             let stays = entry(before, &told.kind).filter(|old| old["status"] == told.status());
             let since = stays.and_then(|old| old["lastTransitionTime"].as_str()).map(str::to_owned);
@@ -102,7 +105,10 @@ impl Says {
             })
         };
         let conditions: Vec<Value> = self.conditions.iter().map(condition).collect();
-        let mut status = json!({"observedGeneration": self.generation, "conditions": conditions});
+        let mut status = json!({ "conditions": conditions });
+        if !shared {
+            status["observedGeneration"] = self.generation.into();
+        }
         if let Some(Counts { acknowledged, connected }) = self.data_planes {
             status["dataPlanes"] = json!({"acknowledged": acknowledged, "connected": connected});
         }
@@ -135,18 +141,18 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let written = says(true).status(&json!({}), at(0));
-        assert_eq!(Says::read(&written, &KINDS), Some(says(true)));
+        let written = says(true).status(&json!({}), false, at(0));
+        assert_eq!(Says::read(&written, &KINDS, false), Some(says(true)));
         let mut keeping = written;
         keeping["lastGood"] = json!({"generation": 2, "uid": "u", "spec": {}});
-        assert_eq!(Says::read(&keeping, &KINDS), Some(Says { last_good: Some(2), ..says(true) }));
+        assert_eq!(Says::read(&keeping, &KINDS, false), Some(Says { last_good: Some(2), ..says(true) }));
     }
 
     #[test]
     fn only_a_condition_that_turns_has_a_new_time() {
-        let first = says(false).status(&json!({}), at(0));
+        let first = says(false).status(&json!({}), false, at(0));
         let other = Says { generation: 4, ..says(true) };
-        let second = other.status(&first, at(60));
+        let second = other.status(&first, false, at(60));
         let times = second["conditions"].as_array().unwrap().iter().map(|it| it["lastTransitionTime"].as_str());
         let times: Vec<_> = times.map(Option::unwrap).collect();
         assert_eq!(times, ["1970-01-01T00:00:00Z", "1970-01-01T00:01:00Z"]);
@@ -154,13 +160,13 @@ mod tests {
 
     #[test]
     fn a_status_that_lacks_something_says_nothing() {
-        let whole = says(true).status(&json!({}), at(0));
+        let whole = says(true).status(&json!({}), false, at(0));
         let without = |change: &dyn Fn(&mut Value)| {
             let mut status = whole.clone();
             change(&mut status);
-            Says::read(&status, &KINDS)
+            Says::read(&status, &KINDS, false)
         };
-        assert_eq!(Says::read(&json!(null), &KINDS), None);
+        assert_eq!(Says::read(&json!(null), &KINDS, false), None);
         assert_eq!(without(&|status| status["observedGeneration"] = json!(null)), None);
         assert_eq!(without(&|status| status["conditions"][1]["type"] = json!("Other")), None);
         assert_eq!(without(&|status| status["conditions"][1]["status"] = json!("Unknown")), None);
@@ -171,9 +177,23 @@ mod tests {
 
     #[test]
     fn conditions_of_others_are_not_ours() {
-        let mut status = says(true).status(&json!({}), at(0));
+        let mut status = says(true).status(&json!({}), false, at(0));
         status["conditions"].as_array_mut().unwrap().push(json!({"type": "Theirs", "status": "False"}));
-        assert_eq!(Says::read(&status, &KINDS), Some(says(true)));
+        assert_eq!(Says::read(&status, &KINDS, false), Some(says(true)));
+    }
+
+    #[test]
+    fn of_a_status_that_is_shared_our_conditions_are_ours_and_nothing_else() {
+        let alone =
+            Says { conditions: vec![Told::new("Accepted", true, "Accepted", "")], data_planes: None, ..says(true) };
+        let mut status = alone.status(&json!({}), true, at(0));
+        assert_eq!(status.as_object().unwrap().keys().collect::<Vec<_>>(), ["conditions"]);
+        // The other one has not come as far, and speaks of itself.
+        status["observedGeneration"] = json!(1);
+        status["conditions"].as_array_mut().unwrap().insert(0, json!({"type": "Available", "observedGeneration": 1}));
+        assert_eq!(Says::read(&status, &["Accepted"], true), Some(alone));
+        assert_eq!(Says::read(&status, &["Accepted"], false), None);
+        assert_eq!(Says::read(&json!({"observedGeneration": 1}), &["Accepted"], true), None);
     }
 
     #[test]

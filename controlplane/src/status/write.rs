@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::kept;
-use super::key::{KINDS, Key, conditions, resource};
+use super::key::{Key, conditions, is_shared, resource};
 use super::plan::{Outcome, Task};
 use super::says::Says;
 use crate::object::Kind;
@@ -43,7 +43,7 @@ impl Statuses {
     /// What all of them say; those that say nothing that could stay are left out.
     pub(super) async fn list(&self) -> Result<HashMap<Key, Says>, String> {
         let mut all = HashMap::new();
-        for kind in KINDS {
+        for kind in Kind::ALL {
             if self.namespaces.is_empty() {
                 pages(kind, &Api::all_with(self.client.clone(), &resource(kind)), &mut all).await?;
             }
@@ -86,7 +86,7 @@ impl Statuses {
             return Ok((Outcome::Found(says), None));
         }
         let before = &object.data["status"];
-        let mut status = wanted.status(before, Timestamp::now());
+        let mut status = wanted.status(before, is_shared(*kind), Timestamp::now());
         if let Some(form) = kept::form(fallback, before, &object.metadata) {
             status[kept::FIELD] = form;
         }
@@ -111,7 +111,7 @@ impl Statuses {
 /// What a status says that is this very object's.
 fn says(kind: Kind, object: &DynamicObject) -> Option<Says> {
     let status = &object.data["status"];
-    let says = Says::read(status, conditions(kind))?;
+    let says = Says::read(status, conditions(kind), is_shared(kind))?;
     let own = kept::is_own(&status[kept::FIELD], &object.metadata);
     Some(Says { last_good: says.last_good.filter(|_| own), ..says })
 }
@@ -120,8 +120,19 @@ async fn pages(kind: Kind, api: &Api<DynamicObject>, all: &mut HashMap<Key, Says
     let mut parameters = ListParams::default().limit(PAGE);
     loop {
         let listed = timeout(LIST_TIME, api.list(&parameters)).await;
-        let listed = listed.map_err(|_| format!("{kind}: no answer within {LIST_TIME:?}"))?;
-        let page = listed.map_err(|error| format!("{kind}: {}", sentence(&error)))?;
+        let listed = listed.map_err(|_| format!("no answer within {LIST_TIME:?}"));
+        let page = match listed.and_then(|listed| listed.map_err(|error| sentence(&error))) {
+            Ok(page) => page,
+            Err(why) => {
+                let why = format!("{kind}: {why}");
+                // Of a kind that decides nothing, nothing is lost by that: a status is read before it is written. Others do not wait for it.
+                if is_shared(kind) {
+                    tracing::debug!("cannot list objects, so what their statuses say is read one by one: {why}");
+                    return Ok(());
+                }
+                return Err(why);
+            }
+        };
         for object in page.items {
             let Some(says) = says(kind, &object) else { continue };
             let name = ObjectName::new(
@@ -140,7 +151,7 @@ async fn pages(kind: Kind, api: &Api<DynamicObject>, all: &mut HashMap<Key, Says
 fn patch(task: &Task, object: &DynamicObject, status: Value) -> Value {
     let Key { kind, name } = &task.key;
     let ObjectName { namespace, name } = name;
-    // With force, for nobody else is to write these fields; but only over what was read.
+    // With force, for nobody else is to write these fields, of a list of conditions our own alone; but only over what was read.
     let version = &object.metadata.resource_version;
     json!({
         "apiVersion": resource(*kind).api_version, "kind": kind.name(),

@@ -71,6 +71,9 @@ pub struct Live {
     ttft_ms: AtomicU32,
     speed: SpeedMeter,
     health: Health,
+    /// Unary requests without an answer, and the predicted work of all of these. They fill the cache line.
+    unary: AtomicU32,
+    unary_work_ms: AtomicU32,
     /// Uncached tokens decided here lately: written only where other proxies share the backend.
     recent: Recent,
 }
@@ -84,6 +87,19 @@ impl Live {
     /// Requests of this process at the endpoint, abandoned ones that run on included.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
+    }
+
+    /// Those of this process that wait in the engine's queue or for their prefill: streams without a first event and, of unary requests, as
+    /// large a part as what is left of their predicted prefill is of all of it.
+    pub fn queue_depth(&self, now_ms: u64) -> u32 {
+        let left_us = self.unary_until_us.load(Relaxed).saturating_sub(now_ms.saturating_mul(1_000));
+        let (unary, all_ms) = (self.unary.load(Relaxed), self.unary_work_ms.load(Relaxed));
+        let waiting = match all_ms {
+            0 => 0,
+            _ => (u128::from(unary) * u128::from(left_us.div_ceil(1_000))).div_ceil(all_ms.into()).min(unary.into())
+                as u32,
+        };
+        self.prefilling.load(Relaxed).saturating_add(waiting)
     }
 
     /// Requests of all proxies at the endpoint, at least as many as the engine itself reports.

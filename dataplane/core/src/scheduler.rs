@@ -2,6 +2,7 @@
 //! a few random endpoints are looked at.
 
 mod filter;
+mod guess;
 mod pick;
 mod rng;
 mod sample;
@@ -147,7 +148,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Reads an endpoint's numbers once.
-    fn consider(&self, slot: u32, rng: &mut Rng) -> Considered {
+    fn consider(&self, slot: u32) -> Considered {
         let entry = &self.backend.slots[slot as usize];
         let live = &entry.live;
         // Where others share the endpoint, what is measured here is its speed less their part, which differs at every moment:
@@ -157,7 +158,6 @@ impl<'a> Scene<'a> {
             slot,
             matched_blocks: self.matches.of(slot),
             queued_tokens: live.own_queued_tokens(speed, self.now_ms).saturating_add(self.others_tokens(live, speed)),
-            guessed_tokens: self.unheard.map_or(0, |unheard| unheard.guess(self.backend.slots.len(), rng.unit())),
             running: self.running(live),
             speed,
             distance: entry.distance,

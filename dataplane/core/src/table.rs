@@ -71,10 +71,13 @@ struct ModelRoutes {
 impl Table {
     /// Compiles a decoded snapshot. It cannot fail: what could be refused has been refused by the decoder.
     pub fn compile(snapshot: &Snapshot, registry: &mut LiveRegistry) -> Self {
-        compile::compile(snapshot, registry, &mut |_| None)
+        let table = compile::compile(snapshot, registry, &mut |_| None);
+        registry.prune();
+        table
     }
 
-    /// The same, with the seats that the prefix tables know the endpoints by.
+    /// The same, with the seats that the prefix tables know the endpoints by. To forget what no table uses any longer is left to
+    /// whoever calls, for when the table is in force.
     pub fn compile_seated(
         snapshot: &Snapshot,
         registry: &mut LiveRegistry,

@@ -46,7 +46,7 @@ fn files_with(text: &str) -> [String; 4] {
 fn explained(problems: &[Problem]) {
     assert!(!problems.is_empty() && problems.len() <= api::limits::MAX_PROBLEMS + 1);
     assert!(problems.iter().all(|problem| !problem.to_string().is_empty()));
-    assert_eq!(encode::refusals(problems).len(), problems.len());
+    assert_eq!(encode::refusals(problems, &Snapshot::default()).len(), problems.len());
 }
 
 fn judged(answer: Result<Snapshot, Vec<Problem>>) {

@@ -8,7 +8,7 @@ use api::kv::Trust;
 use dataplane_core::index::Seat;
 use dataplane_core::kv::Seated;
 use dataplane_core::plan::Decision;
-use dataplane_core::table::{BackendTable, Membership};
+use dataplane_core::table::{BackendTable, Distance, Membership};
 use serde_json::{Value, json};
 
 use crate::agent;
@@ -225,8 +225,14 @@ fn endpoint(Membership { entry, backends }: &Membership<'_>, cache: Seated, now_
     json!({
         "name": &*entry.endpoint.name,
         "address": entry.endpoint.address.to_string(),
+        "distance": match entry.distance {
+            Distance::Node => "node",
+            Distance::Zone => "zone",
+            Distance::Far => "far",
+        },
         "modelServers": backends.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(),
         "inFlight": live.in_flight(),
+        "queueDepth": live.queue_depth(now_ms),
         "running": live.running(now_ms),
         "queuedTokens": live.queued_tokens(live.speed(first.live.median_speed()), now_ms),
         "prefillTokensPerSecond": live.measured_speed(),

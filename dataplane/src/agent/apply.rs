@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use api::decode::{Problem, Reason};
 use api::delta::{ApplyError, Incoming};
+use api::id::BackendName;
 use api::limits::MAX_SNAPSHOT_BYTES;
 use api::proto::config_ack::Result as Answer;
 use api::proto::{Applied, ConfigUpdate, Refused, Resync, Version};
 use api::snapshot::Snapshot;
 use api::{encode, hash};
+
+use crate::tables::Expected;
 
 /// What is in force, and its content hash.
 #[derive(Debug, Clone)]
@@ -48,9 +51,9 @@ pub(super) enum Decided {
 }
 
 impl Decided {
-    /// The answer where nothing is put in force.
-    pub(super) fn refusal(problems: &[Problem]) -> Answer {
-        Answer::Refused(Refused { refusals: encode::refusals(problems) })
+    /// The answer where what is held stays in force, which says what that is of the refused objects.
+    pub(super) fn refusal(problems: &[Problem], held: &Snapshot) -> Answer {
+        Answer::Refused(Refused { refusals: encode::refusals(problems, held) })
     }
 
     pub(super) fn resync(held: Version) -> Answer {
@@ -61,7 +64,8 @@ impl Decided {
 /// Puts the messages of one update after the other together.
 #[derive(Debug, Default)]
 pub(super) struct Updates {
-    nonce: u64,
+    /// Of the update of which more is to come.
+    nonce: Option<u64>,
     incoming: Incoming,
     too_large: bool,
 }
@@ -70,8 +74,8 @@ impl Updates {
     /// Takes a message; the whole update's nonce and outcome after its last one.
     pub(super) fn take(&mut self, update: ConfigUpdate, held: &Held) -> Option<(u64, Decided)> {
         let ConfigUpdate { nonce, more, delta } = update;
-        if nonce != self.nonce {
-            *self = Self { nonce, ..Self::default() };
+        if self.nonce != Some(nonce) {
+            *self = Self { nonce: Some(nonce), ..Self::default() };
         }
         if !self.too_large {
             self.too_large = !self.incoming.add(delta.unwrap_or_default());
@@ -81,6 +85,20 @@ impl Updates {
         }
         let Self { incoming, too_large, .. } = std::mem::take(self);
         Some((nonce, if too_large { Decided::Refuse(vec![too_large_problem()]) } else { decide(held, incoming) }))
+    }
+
+    /// Whether this one is of another update than the one of which more was to come.
+    pub(super) fn breaks_off(&self, update: &ConfigUpdate) -> bool {
+        self.nonce.is_some_and(|nonce| nonce != update.nonce)
+    }
+
+    /// What the message that was taken last has of backends and their endpoints, while others of its update are to come.
+    pub(super) fn newest(&self) -> Vec<Expected> {
+        let expected = |(backend, endpoints): (&BackendName, &[_])| Expected {
+            backend: backend.clone(),
+            endpoints: endpoints.to_vec(),
+        };
+        self.incoming.newest().map(expected).collect()
     }
 }
 
@@ -138,9 +156,12 @@ mod tests {
         let (old, new) = (snapshot(1, &["a"]), snapshot(2, &["b"]));
         let (mut updates, nothing) = (Updates::default(), held(&Snapshot::default()));
         let whole = |nonce, more, of| ConfigUpdate { nonce, more, delta: Some(delta::full(of)) };
+        assert!(!updates.breaks_off(&whole(1, true, &old)));
         assert!(updates.take(whole(1, true, &old), &nothing).is_none());
+        assert_eq!([1, 2].map(|nonce| updates.breaks_off(&whole(nonce, false, &new))), [false, true]);
         let Some((2, Decided::Install(got))) = updates.take(whole(2, false, &new), &nothing) else { panic!() };
         assert_eq!(*got, new);
+        assert!(!updates.breaks_off(&whole(3, true, &old)), "that one was whole");
     }
 
     #[test]
@@ -154,7 +175,11 @@ mod tests {
         bad.routes[0].rules[0].targets[0].weight = 0;
         let refused = updates.take(delta(delta::diff(&old, &bad)), &held(&old));
         let Some((1, Decided::Refuse(problems))) = refused else { panic!("{refused:?}") };
-        let Answer::Refused(refused) = Decided::refusal(&problems) else { panic!() };
+        let Answer::Refused(refused) = Decided::refusal(&problems, &old) else { panic!() };
         assert_eq!((refused.refusals.len(), &*refused.refusals[0].name), (1, "d/b"));
+        assert_eq!(refused.refusals[0].held, None, "nothing is held under this name");
+        let Answer::Refused(refused) = Decided::refusal(&problems, &snapshot(1, &["a", "b"])) else { panic!() };
+        let told = refused.refusals[0].held.as_ref().map(|held| held.routes[0].model.as_str());
+        assert_eq!(told, Some("b"));
     }
 }

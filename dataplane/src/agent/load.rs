@@ -55,7 +55,8 @@ impl Reporter {
                     continue;
                 }
                 let ttft = live.mean_ttft_ms() as f32 / 1_000.0;
-                let load = EndpointLoad { handle, queued_tokens, running, ttft };
+                let queue_depth = live.queue_depth(now_ms).min(running);
+                let load = EndpointLoad { handle, queued_tokens, running, ttft, queue_depth };
                 if endpoints.len() < IN_ONE && self.told.get(&handle) != Some(&load) {
                     endpoints.push(load);
                 }
@@ -150,6 +151,22 @@ mod tests {
         drop(held);
         assert_eq!(loads(reporter.next(&table, 50)), Some(vec![(2, 0, 0)]));
         assert_eq!(loads(reporter.next(&table, 60)), None);
+    }
+
+    #[test]
+    fn of_what_is_in_flight_it_is_told_how_much_waits_for_its_prefill() {
+        let mut registry = LiveRegistry::new();
+        let table = table(&mut registry, &["a"]);
+        let mut reporter = Reporter::new(1);
+        let mut depth = |now_ms| reporter.next(&table, now_ms).and_then(|told| told.endpoints.first().copied());
+        let mut depth = |now_ms| depth(now_ms).map(|load| (load.running, load.queue_depth));
+        let mut held = [700, 300].map(|tokens| reserve(&table, 0, tokens));
+        assert_eq!(depth(0), Some((2, 2)));
+        held[0].first_event(40);
+        assert_eq!(depth(40), Some((2, 1)), "it is news where the number in flight is the same");
+        assert_eq!(depth(50), None);
+        held[1].answered(60);
+        assert_eq!(depth(60), Some((2, 0)));
     }
 
     #[test]

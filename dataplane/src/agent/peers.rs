@@ -69,11 +69,13 @@ impl Peers {
         let now = slots.map(|slot| (slot.endpoint.handle, slot.live.clone())).collect();
         let before = std::mem::replace(&mut self.endpoints, now);
         self.table = Arc::downgrade(table);
+        let stays = |handle, live| self.endpoints.get(handle).is_some_and(|now| Arc::ptr_eq(now, live));
+        // An endpoint that the table lost may live on in requests, but nobody tells of it any more, unless by another handle: so this
+        // is done for all of them first.
+        for live in self.told.keys().filter_map(|handle| before.get(handle).filter(|live| !stays(handle, live))) {
+            live.set_peers(0, 0);
+        }
         for (handle, &(tokens, running)) in &self.told {
-            // An endpoint that the table lost may live on in requests, but nobody tells of it any more.
-            if let Some(live) = before.get(handle) {
-                live.set_peers(0, 0);
-            }
             if let Some(live) = self.endpoints.get(handle) {
                 live.set_peers(tokens, running);
             }
@@ -81,7 +83,7 @@ impl Peers {
     }
 
     fn peer(&mut self, load: &EndpointLoad) {
-        let EndpointLoad { handle, queued_tokens, running, ttft: _ } = *load;
+        let EndpointLoad { handle, queued_tokens, running, ttft: _, queue_depth: _ } = *load;
         if let Some(live) = self.endpoints.get(&handle) {
             live.set_peers(queued_tokens, running);
         }
@@ -134,9 +136,18 @@ mod tests {
     use super::*;
 
     fn table(registry: &mut LiveRegistry, epoch: u64, endpoints: &[(u32, &str)]) -> Arc<Table> {
-        let list: Vec<_> = (endpoints.iter())
-            .map(|(handle, name)| {
-                serde_json::json!({"handle": handle, "name": name, "address": format!("127.0.0.1:{}", 1_000 + handle)})
+        ported(registry, epoch, endpoints.iter().map(|(handle, name)| (*handle, *name, 1_000 + handle)))
+    }
+
+    /// Endpoints as handle, name and port.
+    fn ported<'e>(
+        registry: &mut LiveRegistry,
+        epoch: u64,
+        endpoints: impl Iterator<Item = (u32, &'e str, u32)>,
+    ) -> Arc<Table> {
+        let list: Vec<_> = endpoints
+            .map(|(handle, name, port)| {
+                serde_json::json!({"handle": handle, "name": name, "address": format!("127.0.0.1:{port}")})
             })
             .collect();
         let text = serde_json::json!({"backends": [{"name": "t/b", "endpoints": list}]}).to_string();
@@ -145,7 +156,12 @@ mod tests {
     }
 
     fn sum(epoch: u64, loads: &[(u32, u64, u32)]) -> LoadSum {
-        let load = |&(handle, queued_tokens, running)| EndpointLoad { handle, queued_tokens, running, ttft: 0.0 };
+        let load = |&(handle, queued_tokens, running)| EndpointLoad {
+            handle,
+            queued_tokens,
+            running,
+            ..EndpointLoad::default()
+        };
         LoadSum { epoch, endpoints: loads.iter().map(load).collect(), ..LoadSum::default() }
     }
 
@@ -198,6 +214,25 @@ mod tests {
         let next = table(&mut registry, 1, &[(7, "x"), (8, "y")]);
         peers.apply(&next, &sum(1, &[]), 0);
         assert_eq!(routed(&next), [0, 4]);
+    }
+
+    #[test]
+    fn a_handle_that_an_endpoint_gave_up_takes_nothing_with_it() {
+        let mut registry = LiveRegistry::new();
+        let mut peers = Peers::default();
+        let handles = |from: u32| (from..from + 64).map(|handle| (handle, "e", 1_000 + handle % 100));
+        let told = |from, running| sum(1, &handles(from).map(|(handle, ..)| (handle, 5, running)).collect::<Vec<_>>());
+        // As it is with endpoints that only a held form knew, once they are published again.
+        let old = ported(&mut registry, 1, handles(900));
+        peers.apply(&old, &told(900, 3), 0);
+        peers.apply(&old, &told(100, 4), 0);
+        assert_eq!(routed(&old), [3; 64], "these handles mean nothing yet");
+        let new = ported(&mut registry, 1, handles(100));
+        peers.apply(&new, &sum(1, &[]), 0);
+        assert_eq!(routed(&new), [4; 64]);
+        // What is still said by the old ones is of nobody.
+        peers.apply(&new, &told(900, 9), 0);
+        assert_eq!(routed(&new), [4; 64]);
     }
 
     #[test]

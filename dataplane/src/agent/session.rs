@@ -9,7 +9,7 @@ use api::proto::to_data_plane::Message as Told;
 use api::proto::{ConfigAck, ConfigUpdate, FromDataPlane, KvUpdate, Subscribe, ToDataPlane, Welcome};
 use futures_util::stream;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{sleep_until, timeout};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Streaming};
@@ -33,6 +33,8 @@ const PING_ANSWER: Duration = Duration::from_secs(5);
 const MESSAGE_BYTES: usize = 4 << 20;
 /// Between two looks whether the tables thread has room.
 const ROOM: Duration = Duration::from_millis(1);
+/// Looking at all endpoints takes at most this part of the time.
+const LOOKING: u32 = 50;
 /// Messages that wait to be sent.
 const OUTBOX: usize = 4;
 /// Messages of one report.
@@ -127,9 +129,8 @@ impl Session {
     /// Applies what comes and reports the load, until the stream breaks.
     pub(super) async fn serve(&mut self, agent: &Context) -> End {
         let every = Duration::from_millis(u64::from(self.welcome.load_interval_ms).clamp(5, 10_000));
-        agent.parts.tables.kv_opened(self.welcome.epoch);
-        let mut ticks = interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        agent.parts.tables.opened(self.welcome.epoch);
+        let mut due = Instant::now();
         loop {
             let step = tokio::select! {
                 message = self.inbound.message() => match message {
@@ -137,8 +138,10 @@ impl Session {
                     Ok(None) => Err(End("the control plane ended the stream".into())),
                     Err(status) => Err(End(sentence(&status))),
                 },
-                _ = ticks.tick() => {
+                () = sleep_until(due.into()) => {
+                    let begun = Instant::now();
                     self.tick(agent);
+                    due = begun + every.max(begun.elapsed() * LOOKING);
                     Ok(())
                 }
             };
@@ -179,8 +182,14 @@ impl Session {
 
     async fn configure(&mut self, agent: &Context, update: ConfigUpdate) -> Result<(), End> {
         let (begin, held) = (Instant::now(), agent.parts.held.borrow().clone());
-        let Some((nonce, decided)) = self.updates.take(update, &held) else { return Ok(()) };
         let parts = &agent.parts;
+        if self.updates.breaks_off(&update) {
+            parts.tables.expect_nothing();
+        }
+        let Some((nonce, decided)) = self.updates.take(update, &held) else {
+            parts.tables.expect(self.updates.newest());
+            return Ok(());
+        };
         let answer = match decided {
             Decided::Install(new) => {
                 parts.tables.install_new(new.clone());
@@ -197,11 +206,13 @@ impl Session {
             }
             Decided::Refuse(problems) => {
                 let why: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                parts.tables.expect_nothing();
                 parts.tables.refuse(why.join("\n"));
                 self.in_sync = false;
-                Decided::refusal(&problems)
+                Decided::refusal(&problems, &held.snapshot)
             }
             Decided::Resync(held) => {
+                parts.tables.expect_nothing();
                 self.in_sync = false;
                 Decided::resync(held)
             }
@@ -334,16 +345,16 @@ fn subscription(agent: &Context) -> Subscribe {
     let version = held.version();
     Subscribe {
         node: config.node.clone(),
-        zone: config.zone.clone(),
+        zone: agent.zone(),
         namespace: config.namespace.clone(),
-        features: Vec::new(),
         content_hash: if version.is_some() { held.content_hash } else { 0 },
         held: version,
-        resource_versions: Default::default(),
+        resource_versions: held.snapshot.seen.wire(),
         load: true,
         kv: true,
         kv_models: Vec::new(),
         instance: agent.parts.instance,
+        version: crate::VERSION.to_owned(),
     }
 }
 

@@ -19,10 +19,9 @@ pub enum Source {
 impl Source {
     /// Where this process runs, as far as that was said: endpoints there are preferred at equal cost.
     pub fn place(&self) -> Place {
-        let known = |name: &str| Some(name).filter(|name| !name.is_empty()).map(Into::into);
         match self {
             Self::File(_) => Place::default(),
-            Self::ControlPlane(ControlPlane { node, zone, .. }) => Place { node: known(node), zone: known(zone) },
+            Self::ControlPlane(control_plane) => control_plane.place(&control_plane.zone),
         }
     }
 }
@@ -77,6 +76,12 @@ pub struct Tls {
 }
 
 impl ControlPlane {
+    /// Where this process runs, if this is the zone.
+    pub fn place(&self, zone: &str) -> Place {
+        let known = |name: &str| Some(name).filter(|name| !name.is_empty()).map(Into::into);
+        Place { node: known(&self.node), zone: known(zone) }
+    }
+
     /// On loopback, without a state directory, node and zone unknown: for tests and tools.
     pub fn at(address: SocketAddr) -> Self {
         let address = Address { host: address.ip().to_string(), port: address.port() };

@@ -12,7 +12,10 @@ use api::snapshot::UsageInjection;
 use dataplane_core::http::{HeadLimits, MAX_FIELDS};
 use serde::Deserialize;
 
-use super::{AccessLog, Config, Cores, Drain, DrainReadiness, Expose, Limits, LogFormat, LogOutput, parse_duration};
+use super::{
+    AccessLog, AdminPlaces, Config, Cores, Drain, DrainReadiness, Expose, Limits, ListenWhen, LogFormat, LogOutput,
+    parse_duration,
+};
 use crate::rt::DriverChoice;
 
 use source::TypedControlPlane;
@@ -38,6 +41,8 @@ pub struct Args {
     pub metrics_port: Option<u16>,
     /// `--debug-port`
     pub debug_port: Option<u16>,
+    /// `--admin-socket`
+    pub admin_socket: Option<PathBuf>,
     /// `--bind`
     pub bind: Option<IpAddr>,
     /// `--io-driver`
@@ -86,9 +91,11 @@ pub struct Typed {
     control_plane: TypedControlPlane,
     bind: Option<IpAddr>,
     port: Option<u16>,
+    listen_when: Option<String>,
     metrics_port: Option<u16>,
     debug_port: Option<u16>,
     debug_bind: Option<IpAddr>,
+    admin_socket: Option<PathBuf>,
     cores: Option<usize>,
     io: TypedIo,
     limits: TypedLimits,
@@ -182,7 +189,8 @@ pub fn resolve(args: Args, env: Environment, typed: Typed) -> Result<Config, Vec
     let driver = resolve_driver(&mut check, args.io_driver.as_deref().or(typed.io.driver.as_deref()));
     let usage_inject = resolve_usage(&mut check, typed.usage.inject.as_deref());
     let bind = args.bind.or(typed.bind).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let debug_bind = typed.debug_bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let admin = resolve_admin(&args, &typed, bind);
+    let listen_when = resolve_listen_when(&mut check, typed.listen_when.as_deref());
     let cores = match args.cores.or(typed.cores) {
         None | Some(0) => Cores::All,
         Some(n) => Cores::First(n),
@@ -191,8 +199,8 @@ pub fn resolve(args: Args, env: Environment, typed: Typed) -> Result<Config, Vec
     let source = source::resolve(&mut check, args.snapshot.or(typed.snapshot), control_plane, &env);
     check.done(Config {
         listen: SocketAddr::new(bind, args.port.or(typed.port).unwrap_or(8080)),
-        metrics: SocketAddr::new(bind, args.metrics_port.or(typed.metrics_port).unwrap_or(9090)),
-        debug: SocketAddr::new(debug_bind, args.debug_port.or(typed.debug_port).unwrap_or(15000)),
+        listen_when,
+        admin,
         source,
         driver,
         cores,
@@ -202,6 +210,31 @@ pub fn resolve(args: Args, env: Environment, typed: Typed) -> Result<Config, Vec
         expose: Expose { endpoint: typed.expose.endpoint, decision: typed.expose.decision },
         usage_inject,
     })
+}
+
+fn resolve_listen_when(check: &mut Check, typed: Option<&str>) -> ListenWhen {
+    match typed {
+        None | Some("started") => ListenWhen::Started,
+        Some("loaded") => ListenWhen::Loaded,
+        Some(other) => {
+            check.say("listen_when", format!("`{other}` is neither started nor loaded"));
+            ListenWhen::default()
+        }
+    }
+}
+
+/// With a socket there are ports only where they are asked for.
+fn resolve_admin(args: &Args, typed: &Typed, bind: IpAddr) -> AdminPlaces {
+    let socket = args.admin_socket.clone().or(typed.admin_socket.clone());
+    let debug_bind = typed.debug_bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let port = |typed: Option<u16>, default| typed.or(socket.is_none().then_some(default));
+    let metrics = port(args.metrics_port.or(typed.metrics_port), 9090);
+    let debug = port(args.debug_port.or(typed.debug_port), 15000);
+    AdminPlaces {
+        metrics: metrics.map(|port| SocketAddr::new(bind, port)),
+        debug: debug.map(|port| SocketAddr::new(debug_bind, port)),
+        socket,
+    }
 }
 
 fn resolve_limits(check: &mut Check, t: &TypedLimits) -> Limits {
@@ -363,6 +396,18 @@ mod tests {
             "{io: {driver: kqueue}, drain: {readiness: maybe, lead: 5}, limits: {header_time: soon, body_bytes: 1}}",
             &["limits.body_bytes", "limits.header_time", "drain.readiness", "drain.lead", "io.driver"],
         );
+    }
+
+    #[test]
+    fn with_a_socket_there_are_ports_only_where_they_are_asked_for() {
+        let ports = |yaml: &str, metrics_port: Option<u16>| {
+            let args = Args { snapshot: Some("s".into()), metrics_port, ..Args::default() };
+            let admin = resolve(args, Environment::default(), Typed::from_yaml(yaml).unwrap()).unwrap().admin;
+            (admin.metrics.map(|a| a.port()), admin.debug.map(|a| a.port()), admin.socket.is_some())
+        };
+        assert_eq!(ports("{}", None), (Some(9090), Some(15000), false));
+        assert_eq!(ports("{admin_socket: /run/a}", None), (None, None, true));
+        assert_eq!(ports("{admin_socket: /run/a, debug_port: 7}", Some(1)), (Some(1), Some(7), true));
     }
 
     #[test]

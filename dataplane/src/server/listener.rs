@@ -1,12 +1,17 @@
 //! Taking connections: on this core, or for a core that has less to do.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::connection;
+use crate::config::ListenWhen;
 use crate::metrics::Limit;
-use crate::rt::{self, Accepted, Listener, StopToken};
+use crate::process::BACKLOG;
+use crate::rt::{self, Accepted, Bound, Listener, StopToken};
+use crate::shared::Shared;
 use crate::worker::{ToCore, Worker};
 
 /// Connections by which a core must be above the mean before it gives any away.
@@ -15,22 +20,99 @@ const HAND_OFF_FROM: u64 = 4;
 /// Connections taken before the rest of the core gets a turn.
 const AT_ONCE: u32 = 64;
 
-/// Accepts until `stop`, then takes what waits in the queue, so that closing the listener resets nobody.
-pub(crate) async fn run(mut listener: Listener, worker: Rc<Worker>, stop: StopToken) {
-    let mut taken = 0;
-    while let Accepted::Socket(fd, peer) = listener.accept(&stop).await {
-        take(fd, peer, &worker);
-        taken += 1;
-        if taken % AT_ONCE == 0 {
-            rt::yield_now().await;
+/// How often the kernel is told to give each core its part, where connections come: what a process passed on that has ended since
+/// may name one of us for ever.
+const SHARED_MS: u64 = 10_000;
+
+/// How long handshakes are awaited that are under way when new connections are passed on, and how often what they came to is taken.
+pub(crate) const HANDSHAKES: Duration = Duration::from_millis(200);
+const EACH: Duration = Duration::from_millis(5);
+
+/// Between two looks for a first table, and after a failure to listen.
+const LOOK: Duration = Duration::from_millis(10);
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Where connections come in.
+pub(crate) enum Door {
+    Open(Listener),
+    /// Until there is a table.
+    Shut(Bound),
+}
+
+impl Door {
+    /// As the configuration says.
+    pub(crate) fn of(bound: Bound, shared: &Shared) -> io::Result<Self> {
+        match shared.config.listen_when {
+            ListenWhen::Loaded if !shared.loaded() => Ok(Self::Shut(bound)),
+            ListenWhen::Loaded | ListenWhen::Started => bound.listen(BACKLOG).map(Self::Open),
         }
     }
-    // Handshakes that were under way complete meanwhile.
-    for _ in 0..3 {
-        for (fd, peer) in listener.drain() {
-            keep(fd, peer, &worker);
+
+    /// Waits until it may open. None where it is to close before.
+    async fn opened(self, shared: &Shared, stop: &StopToken) -> Option<Listener> {
+        let bound = match self {
+            Self::Open(listener) => return Some(listener),
+            Self::Shut(bound) => bound,
+        };
+        while !shared.loaded() {
+            if stop.is_stopped() {
+                return None;
+            }
+            rt::sleep(LOOK).await;
         }
-        rt::yield_now().await;
+        let address = bound.local_addr();
+        let mut opened = bound.listen(BACKLOG);
+        loop {
+            match opened {
+                Ok(listener) => return Some(listener),
+                Err(_) if stop.is_stopped() => return None,
+                // As with errors of accept, it may be well in a moment.
+                Err(error) => tracing::error!(%error, %address, "cannot listen"),
+            }
+            rt::sleep(AGAIN).await;
+            opened = Listener::bind(address, BACKLOG);
+        }
+    }
+}
+
+/// Accepts until `stop`, and then so that closing the listener resets nobody.
+pub(crate) async fn run(door: Door, worker: Rc<Worker>, stop: StopToken) {
+    if let Some(mut listener) = door.opened(&worker.shared, &stop).await {
+        let (mut taken, mut share_ms) = (0, 0);
+        while let Accepted::Socket(fd, peer) = listener.accept(&stop).await {
+            take(fd, peer, &worker);
+            taken += 1;
+            if taken % AT_ONCE == 0 {
+                rt::yield_now().await;
+            }
+            if worker.now_ms() >= share_ms {
+                listener.pass_on_no_more();
+                share_ms = worker.now_ms() + SHARED_MS;
+            }
+        }
+        close(listener, &worker).await;
+    }
+    worker.shared.close_door();
+}
+
+/// Where another process listens at our port, as a pod does that takes over from this one on its node, it gets what is new from now on. Then
+/// only handshakes are under way here, and once they have ended nothing is left to be reset. Our own listeners are the first of the address, for
+/// who came before us has gone. Where that is not so, as when we give up before the older one does, new connections come here to the end, and
+/// who comes between the last look and the end is reset.
+async fn close(mut listener: Listener, worker: &Rc<Worker>) {
+    let end = Instant::now() + HANDSHAKES;
+    while Instant::now() < end {
+        // Each time: the other process tells the kernel now and then that all have their part.
+        listener.pass_on(worker.shared.cores.len());
+        keep_all(listener.drain(), worker);
+        rt::sleep(EACH).await;
+    }
+    keep_all(listener.end(), worker);
+}
+
+fn keep_all(taken: Vec<(OwnedFd, SocketAddr)>, worker: &Rc<Worker>) {
+    for (fd, peer) in taken {
+        keep(fd, peer, worker);
     }
 }
 

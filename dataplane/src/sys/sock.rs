@@ -86,10 +86,23 @@ pub(crate) fn set_unsent_low_water(fd: BorrowedFd<'_>, bytes: usize) -> io::Resu
     set_number(fd, (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT), bytes)
 }
 
-fn set_number(fd: BorrowedFd<'_>, (level, name): (libc::c_int, libc::c_int), number: usize) -> io::Result<()> {
+pub(super) fn set_number(fd: BorrowedFd<'_>, option: (libc::c_int, libc::c_int), number: usize) -> io::Result<()> {
     let number = libc::c_int::try_from(number).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let size = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the call reads `size` bytes at the address of `number`, which lives until it returned.
-    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const number).cast(), size) };
+    // SAFETY: a number points at nothing.
+    unsafe { set_option(fd, option, &number) }
+}
+
+/// Sets an option, told as level and name.
+///
+/// # Safety
+/// `value` must be what the option takes, and what it points at must be there.
+pub(super) unsafe fn set_option<T>(
+    fd: BorrowedFd<'_>,
+    (level, name): (libc::c_int, libc::c_int),
+    value: &T,
+) -> io::Result<()> {
+    let (value, size) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
+    // SAFETY: the call reads `size` bytes at the address of `value`, which lives until it returned; the rest is the caller's promise.
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value, size) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

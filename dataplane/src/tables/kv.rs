@@ -32,15 +32,15 @@ pub struct KvStats {
 }
 
 impl Tables {
-    /// A stream of this epoch has begun; what it says of blocks follows.
-    pub fn kv_opened(&self, epoch: u64) {
+    /// A stream of this epoch has begun: what it says follows, and what is left of an update of the stream before does not come.
+    pub fn opened(&self, epoch: u64) {
         // The queue is emptied all the time; an error means that the thread ended, and the process with it.
         let _ = self.work.send(Work::Kv(Told::Opened(epoch)));
         self.wake();
     }
 
-    /// The stream is gone, and there is no other.
-    pub fn kv_lost(&self) {
+    /// The stream is gone, and there is no other: the rest of what it was in the middle of does not come.
+    pub fn lost(&self) {
         let _ = self.work.send(Work::Kv(Told::Lost));
         self.wake();
     }
@@ -69,6 +69,9 @@ impl Tables {
 
 impl State {
     pub(super) fn hear(&mut self, told: Told, now_ms: u64) {
+        if !matches!(told, Told::Update(_)) {
+            self.registry.expect_nothing();
+        }
         let Self { lane, writer, .. } = self;
         let digests = match told {
             Told::Opened(epoch) => {

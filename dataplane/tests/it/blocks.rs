@@ -50,7 +50,7 @@ fn start(leg: Leg, control: &Control) -> Proxy {
     let address = control.address;
     let proxy = Proxy::with(leg, &json!({}), |config, _| config.source = ControlPlane::at(address).into());
     until("the snapshot is in force", || proxy.endpoints().len() == 2);
-    assert!(control.subscriptions()[0].kv);
+    until("it has asked for blocks, too", || control.subscriptions().first().is_some_and(|asked| asked.kv));
     proxy
 }
 

@@ -1,5 +1,7 @@
 //! The end: readiness first, then what runs finishes, then exit 0. And nothing is left open before it.
 
+use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
@@ -16,7 +18,14 @@ on_every_driver!(
     a_second_signal_cuts,
     a_deadline_cuts,
     descriptors_are_given_back,
+    who_takes_over_a_port_resets_nobody,
 );
+
+/// Of a port that is taken over, and of the processes that have it one after the other.
+const CLIENTS: usize = 4;
+const TAKE_OVERS: usize = 5;
+const CORES: usize = 2;
+const LAST_OF_A_CONNECTION: &str = "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 const EVENT: &str = "data: {\"choices\":[]}\n\n";
 
@@ -138,4 +147,45 @@ fn descriptors_are_given_back(leg: Leg) {
         left <= base && left + 60 <= open
     });
     assert!(process.folder.file("snapshot.json").exists() && !process.has_ended());
+}
+
+/// The kernel gives each of those who listen at a port a part of the connections, up to the moment in which one closes.
+fn who_takes_over_a_port_resets_nobody(leg: Leg) {
+    let (engine, _go) = engine();
+    let start = |port| {
+        let config = "drain: {lead: 0s, deadline: 20s}";
+        Process::at(leg, &serving(&[engine.address]), (config, port, CORES))
+    };
+    let mut serves = start(0);
+    let (address, over) = (serves.address, AtomicBool::new(false));
+    let ask = || -> std::io::Result<String> {
+        let mut stream = std::net::TcpStream::connect(address)?;
+        stream.write_all(LAST_OF_A_CONNECTION.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let client = || {
+        let mut asked = 0;
+        while !over.load(Relaxed) {
+            match ask() {
+                Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => asked += 1,
+                other => return Err(format!("{other:?} after {asked} answers")),
+            }
+        }
+        Ok(asked)
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
+        for _ in 0..TAKE_OVERS {
+            let next = start(address.port());
+            serves.terminate();
+            assert_eq!(serves.wait().code(), Some(0));
+            serves = next;
+        }
+        over.store(true, Relaxed);
+        for client in clients {
+            assert!(client.join().unwrap().unwrap() > 0);
+        }
+    });
 }

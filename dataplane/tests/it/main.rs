@@ -2,16 +2,20 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod aborts;
+mod admin_socket;
 mod blocks;
 mod body;
 mod doctor;
 mod drain;
+mod elf;
 mod engines;
 mod limits;
+mod listening;
 mod operators;
 mod retries;
 mod routing;
 mod snapshot_file;
+mod static_program;
 mod streams;
 mod support;
 mod templates;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Parts;
 use super::identity::Files;
+use crate::nodes::plan;
 
 pub(super) const AUDIT_LOG: &str = "audit.log";
 pub(super) const AUDIT_POLICY_FILE: &str = "audit-policy.json";
@@ -14,6 +15,10 @@ const ISSUER: &str = "https://kubernetes.default.svc";
 /// Those that have nothing to do here: clouds, disks and address ranges of nodes.
 const CONTROLLERS: &str = "*,-node-ipam-controller,-cloud-node-lifecycle-controller,-node-route-controller,-service-lb-controller,\
                            -persistentvolume-binder-controller,-persistentvolume-attach-detach-controller";
+
+/// Tests of a bed without nodes' networks say by themselves that a pod runs, on a node that is not there: this one would delete such a pod within a
+/// minute.
+const NOT_WITHOUT_NODES: &str = ",-pod-garbage-collector-controller";
 
 /// All differ.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +46,6 @@ pub(super) fn etcd(folder: &Path, ports: Ports) -> Vec<String> {
 pub(super) fn api_server(folder: &Path, files: &Files, ports: Ports, parts: Parts) -> Vec<String> {
     let mut flags = vec![
         format!("--etcd-servers=http://127.0.0.1:{}", ports.etcd),
-        "--bind-address=127.0.0.1".to_owned(),
-        "--advertise-address=127.0.0.1".to_owned(),
         format!("--secure-port={}", ports.api_server),
         format!("--tls-cert-file={}", files.server.certificate.display()),
         format!("--tls-private-key-file={}", files.server.key.display()),
@@ -53,12 +56,12 @@ pub(super) fn api_server(folder: &Path, files: &Files, ports: Ports, parts: Part
         format!("--api-audiences={ISSUER}"),
         format!("--service-account-key-file={}", files.tokens_public.display()),
         format!("--service-account-signing-key-file={}", files.tokens.display()),
-        "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
-        // Else it logs for ever that a loopback address is no endpoint.
-        "--endpoint-reconciler-type=none".to_owned(),
+        // A Service is of IPv4 alone unless it says otherwise.
+        format!("--service-cluster-ip-range={},{}", plan::SERVICES, plan::SERVICES_6),
         format!("--audit-policy-file={}", folder.join(AUDIT_POLICY_FILE).display()),
         format!("--audit-log-path={}", folder.join(AUDIT_LOG).display()),
     ];
+    flags.extend(reach(parts));
     if parts == Parts::ApiServer {
         // Pods need no service account here: nothing would make the default one.
         flags.push("--disable-admission-plugins=ServiceAccount".to_owned());
@@ -66,16 +69,39 @@ pub(super) fn api_server(folder: &Path, files: &Files, ports: Ports, parts: Part
     flags
 }
 
-pub(super) fn controller_manager(kubeconfig: &Path, files: &Files) -> Vec<String> {
+/// Where it listens, and whether it is an endpoint of its own Service.
+fn reach(parts: Parts) -> Vec<String> {
+    if parts == Parts::Nodes {
+        return vec![
+            "--bind-address=0.0.0.0".to_owned(),
+            format!("--advertise-address={}", plan::BED),
+            // It goes to a webhook's pods itself, for it is on no node that has a kube-proxy.
+            "--enable-aggregator-routing=true".to_owned(),
+        ];
+    }
+    vec![
+        "--bind-address=127.0.0.1".to_owned(),
+        "--advertise-address=127.0.0.1".to_owned(),
+        // Else it logs for ever that a loopback address is no endpoint.
+        "--endpoint-reconciler-type=none".to_owned(),
+    ]
+}
+
+pub(super) fn controller_manager(kubeconfig: &Path, files: &Files, parts: Parts) -> Vec<String> {
     let mut flags = client(kubeconfig);
+    let without = if parts == Parts::Nodes { "" } else { NOT_WITHOUT_NODES };
     flags.extend([
         format!("--service-account-private-key-file={}", files.tokens.display()),
         format!("--root-ca-file={}", files.authority.display()),
-        format!("--controllers={CONTROLLERS}"),
+        format!("--controllers={CONTROLLERS}{without}"),
         // A lost node is seen within seconds, not within a minute.
         "--node-monitor-period=2s".to_owned(),
         "--node-monitor-grace-period=16s".to_owned(),
     ]);
+    if parts == Parts::Nodes {
+        // So that the audit log says which controller it was.
+        flags.push("--use-service-account-credentials=true".to_owned());
+    }
     flags
 }
 

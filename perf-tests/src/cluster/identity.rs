@@ -9,6 +9,8 @@ use rcgen::{
 };
 use serde_json::{Value, json};
 
+use crate::nodes::plan;
+
 pub(super) const AUTHORITY: &str = "ca.crt";
 pub(super) const SERVER: &str = "server";
 pub(super) const KUBECONFIG: &str = "admin.kubeconfig";
@@ -40,7 +42,9 @@ pub(super) fn write(folder: &Path) -> Result<Files> {
     let issuer = Issuer::new(params, key);
 
     let names = ["localhost", "127.0.0.1", "kubernetes.default.svc"].map(str::to_owned);
-    let mut server = CertificateParams::new(names)?;
+    // As the nodes of a bed and their pods know it.
+    let addresses = [plan::BED, plan::API_SERVER].map(|address| address.to_string());
+    let mut server = CertificateParams::new([&names[..], &addresses].concat())?;
     server.distinguished_name.push(DnType::CommonName, "kube-apiserver");
     server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let mut admin = CertificateParams::default();

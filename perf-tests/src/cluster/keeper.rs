@@ -55,8 +55,8 @@ impl Keeper {
         let mut keeper =
             Self { controllers: Vec::new(), api_server: None, etcd, binaries, folder, files, ports, parts };
         keeper.start_api_server()?;
-        if parts == Parts::Controllers {
-            let manager = flags::controller_manager(&kubeconfig, &keeper.files);
+        if parts != Parts::ApiServer {
+            let manager = flags::controller_manager(&kubeconfig, &keeper.files, parts);
             keeper.controllers = vec![
                 keeper.spawn("kube-controller-manager", &manager)?,
                 keeper.spawn("kube-scheduler", &flags::scheduler(&kubeconfig))?,

@@ -10,26 +10,30 @@ const LOG_LINES: usize = 20;
 
 /// One that runs. Dropped, it is killed and reaped.
 #[derive(Debug)]
-pub(super) struct Program {
-    pub(super) name: &'static str,
+pub(crate) struct Program {
+    pub(super) name: String,
     child: Child,
 }
 
 impl Program {
+    /// One of Kubernetes, whose log has its name.
+    pub(super) fn spawn(binaries: &Path, folder: &Path, name: &str, flags: &[String]) -> Result<Self> {
+        Self::run(&[&[binaries.join(name).display().to_string()], flags].concat(), folder, name)
+    }
+
     /// `setpriv` asks the kernel for a SIGKILL when the thread that spawns ends, and becomes the program. A program that is started
     /// again goes on with its log.
-    pub(super) fn spawn(binaries: &Path, folder: &Path, name: &'static str, flags: &[String]) -> Result<Self> {
+    pub(crate) fn run(command: &[String], folder: &Path, name: &str) -> Result<Self> {
         let log = File::options().create(true).append(true).open(log_of(folder, name))?;
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(binaries.join(name))
-            .args(flags)
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(command)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .context("running setpriv, of util-linux")?;
-        Ok(Self { name, child })
+        Ok(Self { name: name.to_owned(), child })
     }
 
     /// How it ended, where it has.

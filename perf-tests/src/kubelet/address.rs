@@ -1,10 +1,13 @@
 //! Addresses of nodes and pods: 127.B.0.0/16 for one kubelet, so that several test runs share a machine. EndpointSlices refuse such
-//! addresses, so where these matter the machine's network is the test's own, and all of 10.77.0.0/16 is its.
+//! addresses, so where these matter the machine's network is the test's own, and all of 10.77.0.0/16 is its, or it has a bed of nodes.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::{Context, Result, bail};
+
+use crate::nodes::plan;
 
 /// The real kubelet's. Nothing is served there: that it is taken is what claims the block.
 const KUBELET_PORT: u16 = 10250;
@@ -17,42 +20,53 @@ pub enum Network {
     Loopback,
     /// Of 10.77.0.0/16, all of which is this machine's: `ip route add local 10.77.0.0/16 dev lo`. For one kubelet at a time.
     Private,
+    /// Of a bed of nodes, with a network each ([`crate::nodes`]). For one kubelet at a time.
+    Nodes,
 }
 
 #[derive(Debug)]
 pub(super) struct Block {
-    /// The first two octets.
-    prefix: [u8; 2],
-    given: Cell<u32>,
+    /// The first two octets, where it is one block for all.
+    prefix: Option<[u8; 2]>,
+    /// By node; of one block all belong to the first.
+    given: RefCell<BTreeMap<usize, u32>>,
     _claim: TcpListener,
 }
 
 impl Block {
     /// One that no other kubelet has, sought from `seed` on.
     pub(super) fn claim(network: Network, seed: u32) -> Result<Self> {
+        let of = |prefix, claim| Self { prefix, given: RefCell::default(), _claim: claim };
+        if network == Network::Nodes {
+            let claim = TcpListener::bind((plan::BED, KUBELET_PORT));
+            return Ok(of(None, claim.context("there is no bed of nodes here, or another kubelet has it")?));
+        }
         if network == Network::Private {
             let claim = TcpListener::bind((Ipv4Addr::new(10, 77, 0, 1), KUBELET_PORT));
             let claim = claim.context("10.77.0.1 is no address of this machine, or another kubelet has it")?;
-            return Ok(Self { prefix: [10, 77], given: Cell::new(0), _claim: claim });
+            return Ok(of(Some([10, 77]), claim));
         }
         for n in 0..LAST {
             let octet = host(seed.wrapping_add(n));
             if let Ok(claim) = TcpListener::bind((Ipv4Addr::new(127, octet, 0, 1), KUBELET_PORT)) {
-                return Ok(Self { prefix: [127, octet], given: Cell::new(0), _claim: claim });
+                return Ok(of(Some([127, octet]), claim));
             }
         }
         bail!("every block of loopback addresses is taken: port {KUBELET_PORT} at 127.1.0.1 to 127.{LAST}.0.1")
     }
 
     pub(super) fn node(&self, index: usize) -> Ipv4Addr {
-        let [a, b] = self.prefix;
+        let Some([a, b]) = self.prefix else { return plan::node(index) };
         Ipv4Addr::new(a, b, 0, host(u32::try_from(index).unwrap_or_default()))
     }
 
-    /// The next one. Each is given once in 64,516 pods.
-    pub(super) fn pod(&self) -> Ipv4Addr {
-        let n = self.given.replace(self.given.get().wrapping_add(1));
-        let [a, b] = self.prefix;
+    /// The next one of a node. Each is given once in 64,516 pods, of a bed's node once in 253.
+    pub(super) fn pod(&self, node: usize) -> Ipv4Addr {
+        let mut given = self.given.borrow_mut();
+        let next = given.entry(if self.prefix.is_some() { 0 } else { node }).or_default();
+        let n = *next;
+        *next = n.wrapping_add(1);
+        let Some([a, b]) = self.prefix else { return plan::pod(node, n) };
         Ipv4Addr::new(a, b, host(n / LAST), host(n))
     }
 }
@@ -82,6 +96,6 @@ mod tests {
     fn no_pod_has_the_address_of_another_or_of_a_node() {
         let block = claim(100);
         let mut seen: BTreeSet<_> = (0..10).map(|index| block.node(index)).collect();
-        assert!((0..LAST * LAST).all(|_| seen.insert(block.pod())));
+        assert!((0..LAST * LAST).all(|_| seen.insert(block.pod(0))));
     }
 }

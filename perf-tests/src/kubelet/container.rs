@@ -19,7 +19,7 @@ use super::status::{Ended, State, View};
 /// While a container lacks what it needs.
 const RETRY: Duration = Duration::from_millis(500);
 /// Between SIGTERM and SIGKILL where a probe ends a container and nobody says otherwise.
-const GRACE_S: i64 = 30;
+pub(super) const GRACE_S: i64 = 30;
 
 /// Which one of the pod's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Pauses {
 impl Life {
     /// Until it ends for good. Says whether its last process did what it was to do.
     pub(super) async fn live(mut self) -> bool {
-        let mut view = View::new();
+        let mut view = View::of(&self.container);
         let mut pauses = Pauses { plan: self.sandbox.back_off(), next: Duration::ZERO };
         loop {
             let Some(launch) = self.launch(&mut view).await else { return false };

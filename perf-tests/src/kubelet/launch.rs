@@ -1,11 +1,12 @@
 //! How a container is started, decided from its pod.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, Pod};
 
+use super::jail::{self, Bind, Filter, Jail, Profile};
 use super::programs::Programs;
 use super::sources::Sources;
 
@@ -16,6 +17,8 @@ pub(super) struct Launch {
     pub(super) args: Vec<String>,
     pub(super) env: BTreeMap<String, String>,
     pub(super) folder: PathBuf,
+    /// `None` where it sees the machine as it is.
+    pub(super) jail: Option<Jail>,
 }
 
 /// Why a container cannot be started as yet, in the words of its status.
@@ -35,6 +38,8 @@ impl Waiting {
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) pod_ip: Ipv4Addr,
+    /// Its second one, where the bed has both families.
+    pub(super) pod_ip_6: Option<Ipv6Addr>,
     pub(super) host_ip: Ipv4Addr,
     pub(super) node: String,
 }
@@ -47,6 +52,31 @@ pub(super) struct View<'a> {
     pub(super) sources: &'a Sources,
     /// The folder of each volume.
     pub(super) volumes: &'a BTreeMap<String, PathBuf>,
+    /// Where containers are jailed.
+    pub(super) walls: Option<&'a Walls>,
+}
+
+/// What the jails of a pod's containers have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Walls {
+    pub(super) namespace: String,
+    pub(super) hostname: String,
+    /// What is at /etc/hosts.
+    pub(super) hosts: PathBuf,
+    /// Whether there are other users than the one who runs all of this.
+    pub(super) users: bool,
+    pub(super) seccomp: Option<Seccomp>,
+    /// Where the node has profiles of its own.
+    pub(super) profiles: PathBuf,
+}
+
+/// How seccomp profiles are applied.
+#[derive(Clone, Debug)]
+pub struct Seccomp {
+    /// `seccomp-exec`, of this package.
+    pub program: PathBuf,
+    /// The runtime's own profile.
+    pub runtime_default: PathBuf,
 }
 
 /// Everything but the folder and what the kubelet adds to the env.
@@ -58,16 +88,46 @@ pub(super) fn launch(programs: &Programs, view: View<'_>, container: &Container)
     };
     let env = env(view, container)?;
     let mounts = mounts(view, container)?;
-    let resolved =
-        |texts: &[String]| texts.iter().map(|text| relocate(&expand(text, &env), &mounts)).collect::<Vec<_>>();
+    // In a jail a volume is where the pod says.
+    let moved = if view.walls.is_some() { &[] } else { &mounts[..] };
+    let resolved = |texts: &[String]| texts.iter().map(|text| relocate(&expand(text, &env), moved)).collect::<Vec<_>>();
     let args = resolved(container.args.as_deref().unwrap_or_default());
     let command = resolved(container.command.as_deref().unwrap_or_default());
     let (program, args) = match command.split_first() {
         Some((first, rest)) => (programs.of_command(first), [rest, &args].concat()),
         None => (of_image.path.clone(), [&of_image.args[..], &args].concat()),
     };
-    let env = env.into_iter().map(|(name, value)| (name, relocate(&value, &mounts))).collect();
-    Ok(Launch { program, args, env, folder: PathBuf::new() })
+    let env = env.into_iter().map(|(name, value)| (name, relocate(&value, moved))).collect();
+    let jail = view.walls.map(|walls| jail(programs, view.pod, walls, (container, mounts))).transpose()?;
+    let program = if jail.is_some() { programs.inside(&program) } else { program };
+    Ok(Launch { program, args, env, folder: PathBuf::new(), jail })
+}
+
+fn jail(
+    programs: &Programs,
+    pod: &Pod,
+    walls: &Walls,
+    (container, mounts): (&Container, Vec<Mount>),
+) -> Result<Jail, Waiting> {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let user = jail::user(&spec, container)?;
+    let profile = |seccomp: &Seccomp| match jail::profile(&spec, container) {
+        Profile::Unconfined => None,
+        Profile::Default => Some(seccomp.runtime_default.clone()),
+        Profile::OfNode(path) => Some(walls.profiles.join(path)),
+    };
+    let filter = walls.seccomp.as_ref().and_then(|seccomp| Some((seccomp.program.clone(), profile(seccomp)?)));
+    let filter = filter.map(|(program, profile)| Filter { program, profile });
+    let bind = |from: PathBuf, to: PathBuf| Bind { from, to: to.display().to_string(), read_only: true };
+    let mut binds: Vec<_> = programs.paths().map(|path| bind(path.to_owned(), programs.inside(path))).collect();
+    binds.push(bind(walls.hosts.clone(), "/etc/hosts".into()));
+    // Those that lie in others come after them.
+    let volumes = mounts.into_iter().rev();
+    binds.extend(volumes.map(|mount| Bind { from: mount.folder, to: mount.path, read_only: mount.read_only }));
+    let context = container.security_context.as_ref();
+    let read_only = context.and_then(|context| context.read_only_root_filesystem) == Some(true);
+    let Walls { namespace, hostname, .. } = walls.clone();
+    Ok(Jail { namespace, hostname, binds, read_only, user: walls.users.then_some(user), filter })
 }
 
 fn env(view: View<'_>, container: &Container) -> Result<BTreeMap<String, String>, Waiting> {
@@ -176,34 +236,45 @@ fn expand(input: &str, env: &BTreeMap<String, String>) -> String {
     output + rest
 }
 
-/// Where each mount of the container really is, the deepest first.
-fn mounts(view: View<'_>, container: &Container) -> Result<Vec<(String, String)>, Waiting> {
+/// A volume of a container.
+#[derive(Debug)]
+struct Mount {
+    /// For the container.
+    path: String,
+    /// Where it really is.
+    folder: PathBuf,
+    read_only: bool,
+}
+
+/// The deepest first.
+fn mounts(view: View<'_>, container: &Container) -> Result<Vec<Mount>, Waiting> {
     let mut mounts = Vec::new();
     for mount in container.volume_mounts.iter().flatten() {
         let Some(folder) = view.volumes.get(&mount.name) else {
             return Err(Waiting::config(format!("no volume {:?}", mount.name)));
         };
         let folder = mount.sub_path.as_ref().map_or_else(|| folder.clone(), |path| folder.join(path));
-        mounts.push((mount.mount_path.trim_end_matches('/').to_owned(), folder.display().to_string()));
+        let path = mount.mount_path.trim_end_matches('/').to_owned();
+        mounts.push(Mount { path, folder, read_only: mount.read_only == Some(true) });
     }
-    mounts.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+    mounts.sort_by_key(|mount| std::cmp::Reverse(mount.path.len()));
     Ok(mounts)
 }
 
 /// The text with the paths that lie in a mount replaced. What was put there is not looked at again.
-fn relocate(input: &str, mounts: &[(String, String)]) -> String {
+fn relocate(input: &str, mounts: &[Mount]) -> String {
     let is_of_path = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
     let mut output = String::with_capacity(input.len());
     let mut rest = input;
     let mut before = None;
     while let Some(next) = rest.chars().next() {
         let begins = before.is_none_or(|c: char| !is_of_path(c) && c != '/');
-        let found = mounts.iter().filter(|_| begins).find_map(|(path, folder)| {
-            let after = rest.strip_prefix(path.as_str())?;
-            (!after.starts_with(is_of_path)).then_some((after, folder))
+        let found = mounts.iter().filter(|_| begins).find_map(|mount| {
+            let after = rest.strip_prefix(mount.path.as_str())?;
+            (!after.starts_with(is_of_path)).then_some((after, &mount.folder))
         });
         if let Some((after, folder)) = found {
-            output.push_str(folder);
+            output.push_str(&folder.to_string_lossy());
             (rest, before) = (after, Some('/'));
         } else {
             output.push(next);

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,10 +14,10 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{Node as Object, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,6 +27,7 @@ use super::NodeSpec;
 use super::launch::Facts;
 use super::pod::{Known, Play};
 use super::sandbox::{Sandbox, Shared};
+use crate::nodes::plan;
 
 const LEASES: &str = "kube-node-lease";
 const RENEW: Duration = Duration::from_secs(2);
@@ -34,6 +36,7 @@ const LEAVING: Duration = Duration::from_secs(2);
 pub(super) struct Node {
     shared: Rc<Shared>,
     name: String,
+    index: usize,
     address: Ipv4Addr,
     link: watch::Receiver<bool>,
     /// By uid.
@@ -54,9 +57,14 @@ impl Node {
         applied.with_context(|| format!("registering node {}", spec.name))?;
         let status = status(&spec, address, Timestamp::now());
         api.patch_status(&spec.name, &PatchParams::default(), &Patch::Strategic(status)).await?;
-        let node = Self { shared, name: spec.name, address, link, pods: RefCell::default() };
+        let node = Self { shared, name: spec.name, index, address, link, pods: RefCell::default() };
         node.renew().await?;
         Ok(node)
+    }
+
+    /// What keeps the names of Services, and where they are, on a bed of nodes.
+    pub(super) fn names(&self) -> Option<(Client, PathBuf)> {
+        Some((self.shared.client.clone(), self.shared.hosts()?))
     }
 
     /// For ever.
@@ -128,8 +136,9 @@ impl Node {
             return;
         }
         let on_node = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
-        let pod_ip = if on_node { self.address } else { self.shared.block.pod() };
-        let facts = Facts { pod_ip, host_ip: self.address, node: self.name.clone() };
+        let pod_ip = if on_node { self.address } else { self.shared.block.pod(self.index) };
+        let pod_ip_6 = (self.shared.config.dual_stack && !on_node).then(|| plan::second(pod_ip));
+        let facts = Facts { pod_ip, pod_ip_6, host_ip: self.address, node: self.name.clone() };
         let (sender, known) = watch::channel(Known::There(Rc::new(pod.clone())));
         self.pods.borrow_mut().insert(uid, sender);
         let play = Play { client: self.shared.client.clone(), known, link: self.link.clone() };

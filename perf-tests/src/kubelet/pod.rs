@@ -11,8 +11,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::container::{Changes, Life, Place, Policy, Stop};
-use super::launch::{Facts, Waiting};
+use super::container::{Changes, Place, Stop};
+use super::launch::Facts;
+use super::order;
 use super::sandbox::Sandbox;
 use super::status::{self, Conditions, State, View, Views};
 use super::volume::TokenFile;
@@ -48,7 +49,7 @@ impl Play {
     /// Until nothing of it is left, in the API server either. Dropped, it takes the processes with it.
     pub(super) async fn run(mut self, sandbox: Sandbox) {
         let spec = sandbox.spec();
-        let count = |containers: &[Container]| vec![View::new(); containers.len()];
+        let count = |containers: &[Container]| containers.iter().map(View::of).collect::<Vec<_>>();
         let inits = spec.init_containers.as_deref().map(count).unwrap_or_default();
         let mut views = Views { inits, mains: count(&spec.containers), over: false };
         let mut writer = Writer {
@@ -96,48 +97,27 @@ impl Play {
 
 /// The containers, in their order. The channel closes when none will start again.
 async fn contain(mut sandbox: Sandbox, changes: Changes, mut stop: Stop) {
-    let Some(tokens) = mount(&mut sandbox, &changes, &mut stop).await else { return };
-    let mut tasks = JoinSet::new();
-    for token in tokens {
-        tasks.spawn_local(token.keep_fresh(sandbox.client(), sandbox.pod.clone()));
-    }
+    let mounted = mount(&mut sandbox, &changes, &mut stop).await;
     let sandbox = Rc::new(sandbox);
-    let policy = Policy::of(sandbox.spec().restart_policy.as_deref());
-    let life = |place, container: &Container, policy| Life {
-        sandbox: sandbox.clone(),
-        container: container.clone(),
-        place,
-        policy,
-        changes: changes.clone(),
-        stop: stop.clone(),
-    };
-    // An init container has ended well once it has ended with 0.
-    let until_done = if policy == Policy::Never { Policy::Never } else { Policy::OnFailure };
-    for (n, container) in sandbox.spec().init_containers.iter().flatten().enumerate() {
-        if !life(Place::Init(n), container, until_done).live().await {
-            return;
+    if let Some(tokens) = mounted {
+        let mut tasks = JoinSet::new();
+        for token in tokens {
+            tasks.spawn_local(token.keep_fresh(sandbox.client(), sandbox.pod.clone()));
         }
+        let refreshed = sandbox.clone();
+        tasks.spawn_local(async move { refreshed.refresh().await });
+        order::run(sandbox.clone(), changes, stop).await;
     }
-    let mut mains = JoinSet::new();
-    for (n, container) in sandbox.spec().containers.iter().enumerate() {
-        mains.spawn_local(life(Place::Main(n), container, policy).live());
-    }
-    mains.join_all().await;
+    sandbox.leave().await;
 }
 
-/// Waits until the volumes can be made. `None` where the pod ends before, or is one that is not played.
+/// Waits until the volumes can be made. `None` where the pod ends before.
 async fn mount(sandbox: &mut Sandbox, changes: &Changes, stop: &mut Stop) -> Option<Vec<TokenFile>> {
-    let sidecar = |container: &Container| container.restart_policy.is_some();
-    let unsupported = sandbox.spec().init_containers.iter().flatten().any(sidecar);
     loop {
-        let waiting = if unsupported {
-            Waiting::config("this kubelet does not play native sidecars")
-        } else {
-            match sandbox.mount().await {
-                _ if stop.borrow().is_some() => return None,
-                Ok(tokens) => return Some(tokens),
-                Err(waiting) => waiting,
-            }
+        let waiting = match sandbox.mount().await {
+            _ if stop.borrow().is_some() => return None,
+            Ok(tokens) => return Some(tokens),
+            Err(waiting) => waiting,
         };
         let view = View { state: State::Waiting(waiting), ..View::new() };
         let _ = changes.send((Place::Main(0), view));

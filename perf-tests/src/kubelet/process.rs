@@ -24,8 +24,12 @@ impl Process {
     /// program.
     pub(super) fn spawn(launch: &Launch, log: &Path) -> io::Result<Self> {
         let log = File::options().create(true).append(true).open(log)?;
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
+        let before = match &launch.jail {
+            Some(jail) => jail.command(&launch.folder.join("root")),
+            None => ["setpriv", "--pdeathsig", "KILL", "--"].map(str::to_owned).into(),
+        };
+        let child = Command::new(&before[0])
+            .args(&before[1..])
             .arg(&launch.program)
             .args(&launch.args)
             .env_clear()

@@ -41,6 +41,23 @@ impl Programs {
     }
 }
 
+impl Programs {
+    /// All that a container has in a jail.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        let paths: std::collections::BTreeSet<_> = self.0.values().map(|program| program.path.as_path()).collect();
+        paths.into_iter()
+    }
+
+    /// Where a program of the table lies in a jail. Others are only there if the machine's libraries or a volume have them.
+    pub(super) fn inside(&self, program: &Path) -> PathBuf {
+        let known = self.0.values().any(|known| known.path == program);
+        program
+            .file_name()
+            .filter(|_| known)
+            .map_or_else(|| program.to_owned(), |name| Path::new("/usr/bin").join(name))
+    }
+}
+
 fn name(image: &str) -> &str {
     let tagged = image.split('@').next().unwrap_or(image);
     let last = tagged.rsplit('/').next().unwrap_or(tagged);

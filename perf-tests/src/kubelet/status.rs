@@ -1,6 +1,7 @@
 //! A pod's status, from what its containers do.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
@@ -20,6 +21,8 @@ pub(super) struct View {
     pub(super) started: bool,
     pub(super) ready: bool,
     pub(super) restarts: i32,
+    /// An init container that runs on beside the others.
+    pub(super) sidecar: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -41,7 +44,16 @@ pub(super) struct Ended {
 impl View {
     pub(super) fn new() -> Self {
         let waiting = Waiting { reason: "ContainerCreating", message: String::new() };
-        Self { state: State::Waiting(waiting), last: None, started: false, ready: false, restarts: 0 }
+        Self { state: State::Waiting(waiting), last: None, started: false, ready: false, restarts: 0, sidecar: false }
+    }
+
+    pub(super) fn of(container: &Container) -> Self {
+        Self { sidecar: container.restart_policy.is_some(), ..Self::new() }
+    }
+
+    /// Whether an init container holds the others back no longer.
+    fn is_done(&self) -> bool {
+        if self.sidecar { self.started } else { self.has_succeeded() }
     }
 
     fn has_succeeded(&self) -> bool {
@@ -62,12 +74,17 @@ impl Views {
     fn phase(&self) -> &'static str {
         let waits_for_first = |view: &View| matches!(view.state, State::Waiting(_)) && view.last.is_none();
         match self {
-            Self { over: true, inits, mains } if inits.iter().chain(mains).all(View::has_succeeded) => "Succeeded",
+            Self { over: true, inits, mains } if succeeded(inits.iter().chain(mains)) => "Succeeded",
             Self { over: true, .. } => "Failed",
             Self { mains, .. } if mains.iter().any(waits_for_first) => "Pending",
             _ => "Running",
         }
     }
+}
+
+/// However sidecars end.
+fn succeeded<'a>(mut views: impl Iterator<Item = &'a View>) -> bool {
+    views.all(|view| view.sidecar || view.has_succeeded())
 }
 
 /// The conditions as they were written last: a time changes only with its status.
@@ -92,8 +109,10 @@ impl Conditions {
 /// A strategic merge patch, so that conditions of others stay. It names the pod's uid: another pod of the name is left alone.
 pub(super) fn patch(pod: &Pod, facts: &Facts, views: &Views, conditions: &mut Conditions, now: Timestamp) -> Value {
     let spec = pod.spec.as_ref();
-    let containers_ready = !views.over && !views.mains.is_empty() && views.mains.iter().all(|view| view.ready);
-    let initialized = views.inits.iter().all(View::has_succeeded);
+    let sidecars = views.inits.iter().filter(|view| view.sidecar);
+    let containers_ready =
+        !views.over && !views.mains.is_empty() && views.mains.iter().chain(sidecars).all(|view| view.ready);
+    let initialized = views.inits.iter().all(View::is_done);
     let current = [
         ("PodReadyToStartContainers", !views.over),
         ("Initialized", initialized),
@@ -102,13 +121,15 @@ pub(super) fn patch(pod: &Pod, facts: &Facts, views: &Views, conditions: &mut Co
     ];
     let init_containers = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
     let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let pod_ips = [Some(facts.pod_ip.into()), facts.pod_ip_6.map(IpAddr::from)].into_iter().flatten();
+    let pod_ips: Vec<_> = pod_ips.map(|ip| json!({"ip": ip})).collect();
     json!({
         "metadata": {"uid": pod.metadata.uid},
         "status": {
             "phase": views.phase(),
             "observedGeneration": pod.metadata.generation,
             "hostIP": facts.host_ip, "hostIPs": [{"ip": facts.host_ip}],
-            "podIP": facts.pod_ip, "podIPs": [{"ip": facts.pod_ip}],
+            "podIP": facts.pod_ip, "podIPs": pod_ips,
             "startTime": pod.metadata.creation_timestamp,
             "conditions": conditions.list(current, now),
             "initContainerStatuses": statuses(init_containers, &views.inits),

@@ -1,4 +1,4 @@
-//! A pod's volumes as folders: what is in them is decided from the pod, then written.
+//! A pod's volumes as folders: what is in them is decided from the pod, then written, and written again as it changes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 
+use super::access::Access;
 use super::launch::{Facts, Waiting, field_of};
 use super::sources::Sources;
 
@@ -130,32 +131,69 @@ fn fields(view: View<'_>, items: Option<&[DownwardAPIVolumeFile]>) -> Result<BTr
 pub(super) struct TokenFile {
     path: PathBuf,
     wish: TokenWish,
+    access: Access,
+}
+
+/// A folder to fill.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) access: Access,
 }
 
 /// Makes the folder and returns what in it is to be renewed.
 pub(super) async fn write(
     client: &Client,
     pod: &Pod,
-    folder: &Path,
+    target: Target<'_>,
     files: &BTreeMap<String, Content>,
 ) -> Result<Vec<TokenFile>> {
+    let Target { folder, access } = target;
     // A pod of this name may have been here before.
     let _ = tokio::fs::remove_dir_all(folder).await;
     tokio::fs::create_dir_all(folder).await?;
+    access.open_folder(folder)?;
     let mut tokens = Vec::new();
     for (name, content) in files {
-        let path = folder.join(name);
-        tokio::fs::create_dir_all(path.parent().unwrap_or(folder)).await?;
-        match content {
-            Content::Bytes(bytes) => tokio::fs::write(path, bytes).await?,
-            Content::Token(wish) => {
-                let file = TokenFile { path, wish: wish.clone() };
-                file.renew(client, pod).await?;
-                tokens.push(file);
-            }
+        if let Content::Token(wish) = content {
+            let file = TokenFile { path: folder.join(name), wish: wish.clone(), access };
+            file.renew(client, pod).await?;
+            tokens.push(file);
         }
     }
+    update(target, &BTreeMap::new(), files).await?;
     Ok(tokens)
+}
+
+/// Brings the files up to what they are now, tokens excepted, each whole, for it may be read at any time. `before` says which
+/// ones are ours.
+pub(super) async fn update(
+    target: Target<'_>,
+    before: &BTreeMap<String, Content>,
+    now: &BTreeMap<String, Content>,
+) -> Result<()> {
+    for name in before.keys().filter(|name| !now.contains_key(*name)) {
+        tokio::fs::remove_file(target.folder.join(name)).await?;
+    }
+    for (name, content) in now {
+        match content {
+            Content::Bytes(bytes) if before.get(name) != Some(content) => {
+                put(&target.folder.join(name), bytes, target.access).await?;
+            }
+            Content::Bytes(_) | Content::Token(_) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn put(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        tokio::fs::create_dir_all(parent).await?;
+    }
+    let next = path.with_extension("next");
+    tokio::fs::write(&next, bytes).await?;
+    access.open_file(&next)?;
+    Ok(tokio::fs::rename(&next, path).await?)
 }
 
 impl TokenFile {
@@ -171,7 +209,6 @@ impl TokenFile {
         }
     }
 
-    /// The file is replaced whole, for it may be read at any time.
     async fn renew(&self, client: &Client, pod: &Pod) -> Result<()> {
         let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default");
         let api = Api::<ServiceAccount>::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
@@ -189,9 +226,7 @@ impl TokenFile {
         let request = TokenRequest { spec, ..TokenRequest::default() };
         let answer = api.create_token_request(account, &PostParams::default(), &request).await?;
         let token = answer.status.context("a token request that was answered without a token")?.token;
-        let next = self.path.with_extension("next");
-        tokio::fs::write(&next, token).await?;
-        Ok(tokio::fs::rename(&next, &self.path).await?)
+        put(&self.path, token.as_bytes(), self.access).await
     }
 }
 
@@ -202,7 +237,12 @@ mod tests {
     fn placed(volume: &str) -> Result<Place, Waiting> {
         let files = BTreeMap::from([("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"2".to_vec())]);
         let sources = Sources { config_maps: BTreeMap::from([("m".to_owned(), files)]), secrets: BTreeMap::new() };
-        let facts = Facts { pod_ip: [127, 1, 2, 3].into(), host_ip: [127, 1, 0, 1].into(), node: "n".to_owned() };
+        let facts = Facts {
+            pod_ip: [127, 1, 2, 3].into(),
+            pod_ip_6: None,
+            host_ip: [127, 1, 0, 1].into(),
+            node: "n".to_owned(),
+        };
         let pod: Pod = serde_norway::from_str("{metadata: {name: p, namespace: n}}").unwrap();
         let view = View { pod: &pod, facts: &facts, sources: &sources };
         place(view, &serde_norway::from_str(volume).unwrap())

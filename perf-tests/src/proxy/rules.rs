@@ -14,6 +14,8 @@ pub enum Fault {
     CutAnswer,
     /// The API server does what was asked; instead of the answer every connection ends, and the proxy is away from then on.
     LastAnswer,
+    /// The request waits for `Proxy::let_go` and goes on then though its client may have left: a network delivers what it was given.
+    Hold,
     /// The request goes on after that long.
     Delay(Duration),
     /// The API server has not seen the request. 409, 410, 429, 500…
@@ -42,9 +44,13 @@ impl Fault {
     fn scope(&self) -> Scope {
         match self {
             Self::LoseEvent | Self::Expire => Scope::Event,
-            Self::Cut | Self::CutAnswer | Self::LastAnswer | Self::Delay(_) | Self::Refuse { .. } | Self::OlderList => {
-                Scope::Request
-            }
+            Self::Cut
+            | Self::CutAnswer
+            | Self::LastAnswer
+            | Self::Hold
+            | Self::Delay(_)
+            | Self::Refuse { .. }
+            | Self::OlderList => Scope::Request,
         }
     }
 

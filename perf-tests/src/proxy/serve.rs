@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -93,8 +93,14 @@ async fn converse(stream: TcpStream, ends: Ends, state: &Arc<State>) -> Result<(
 /// An error ends the connection.
 async fn answer(request: Request<Incoming>, upstream: &Mutex<Upstream>, state: &Arc<State>) -> Result<Response<Body>> {
     let asked = Asked::of(request.method(), request.uri());
+    // Before the look at the faults: whoever sees that one was met may let go at once.
+    let go = state.go.subscribe();
     match state.meet(&asked) {
         Some(Fault::Cut) => bail!("cut"),
+        Some(Fault::Hold) => {
+            let ends = upstream.lock().await.ends.clone();
+            return held(request, ends, go).await;
+        }
         Some(Fault::Refuse { code, retry_after_s }) => return refuse(code, retry_after_s),
         Some(Fault::OlderList) => {
             let first = state.history().first(request.uri());
@@ -162,6 +168,19 @@ fn whole(body: Bytes) -> Body {
     Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }
 
+/// On a way of its own from here on, which its client's leaving does not end.
+async fn held(request: Request<Incoming>, ends: Ends, mut go: watch::Receiver<u64>) -> Result<Response<Body>> {
+    let (head, body) = request.into_parts();
+    let request = Request::from_parts(head, Full::new(body.collect().await?.to_bytes()));
+    let late = tokio::spawn(async move {
+        go.changed().await?;
+        let answer = connect(&ends).await?.send_request(request).await?;
+        let (head, body) = answer.into_parts();
+        anyhow::Ok(Response::from_parts(head, whole(body.collect().await?.to_bytes())))
+    });
+    late.await?
+}
+
 /// The connection to the API server that belongs to one of a program's.
 struct Upstream {
     ends: Ends,
@@ -181,7 +200,11 @@ impl Upstream {
     }
 }
 
-async fn connect(ends: &Ends) -> Result<SendRequest<Incoming>> {
+async fn connect<B>(ends: &Ends) -> Result<SendRequest<B>>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
     let stream = TcpStream::connect(ends.server).await?;
     let name = ServerName::IpAddress(ends.server.ip().into());
     let stream = ends.connector.connect(name, stream).await?;

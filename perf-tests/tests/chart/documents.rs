@@ -1,4 +1,4 @@
-//! Values, schema and README say the same.
+//! Values, schema, README and the defaults for values of older charts say the same.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(chart().join(name)).unwrap()
 }
 
-/// Set, the test writes the README instead: `.ci/run gen` does.
+/// Set, tests write what is generated instead: `.ci/run gen` does.
 const WRITE: &str = "KTHENA_WRITE";
 
 #[test]
@@ -22,6 +22,20 @@ fn the_readmes_table_is_generated_from_the_comments_of_the_values() {
         fs::write(chart().join("README.md"), &wanted).unwrap();
     }
     assert!(read("README.md") == wanted, "helm/README.md is out of date: `.ci/run gen` writes it");
+}
+
+#[test]
+fn the_defaults_that_templates_read_are_the_values() {
+    // Templates cannot read values.yaml itself.
+    let copy = chart().join("files/defaults.yaml");
+    if std::env::var_os(WRITE).is_some() {
+        fs::copy(chart().join("values.yaml"), &copy).unwrap();
+    }
+    assert!(
+        read("files/defaults.yaml") == read("values.yaml"),
+        "{} is out of date: `.ci/run gen` writes it",
+        copy.display()
+    );
 }
 
 #[test]

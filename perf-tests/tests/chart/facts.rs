@@ -48,6 +48,8 @@ fn an_exposure_by_the_node_leaves_room_for_the_next_pod() {
     assert_eq!((service, &update["maxSurge"]), (false, &json!(1)));
     assert_eq!((&spec["hostNetwork"], &spec["dnsPolicy"]), (&json!(true), &json!("ClusterFirstWithHostNet")));
     assert!(spec["containers"][0]["ports"].is_null(), "a declared port keeps a second pod off the node");
+    let args: Vec<_> = items(&spec["containers"][0]["args"]).map(|arg| arg.as_str().unwrap()).collect();
+    assert!(!args.iter().any(|arg| arg.starts_with("--debug-port")), "what the node runs could read it: {args:?}");
     let (service, update, spec) = node("service");
     assert!(service && update["maxSurge"] == 1 && spec["containers"][0]["ports"][0]["hostPort"].is_null());
 }

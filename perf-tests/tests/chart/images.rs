@@ -17,6 +17,7 @@ fn image(name: &str) -> (BTreeSet<String>, String) {
     let path = repository().join(format!("images/{}.Containerfile", name.trim_start_matches("kthena-")));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (_, last) = text.rsplit_once("\nFROM ").expect("two stages");
+    assert!(last.starts_with("scratch\n"), "{name} holds more than is copied into it");
     assert!(last.contains("\nUSER 65532:65532\n"), "{name} runs as root");
     let mut held = BTreeSet::new();
     for line in last.lines().filter_map(|line| line.strip_prefix("COPY --from=build ")) {
@@ -44,6 +45,11 @@ fn every_command_of_the_chart_is_in_its_image() {
                 let (held, entry) = image(name);
                 let command = container["command"][0].as_str().unwrap_or(&entry);
                 assert!(held.contains(command), "{object}: {command} is not among {held:?} of {name}");
+                for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+                    if let Some(program) = container[probe]["exec"]["command"][0].as_str() {
+                        assert!(held.contains(program), "{object}: {program} is not among {held:?} of {name}");
+                    }
+                }
                 images.insert(name.to_owned());
             }
         }

@@ -4,11 +4,13 @@
 // A test binary has no outside.
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
+mod certificates;
 mod documents;
 mod facts;
 mod images;
 mod monitoring;
 mod object;
+mod older;
 mod programs;
 mod refusals;
 mod shape;

@@ -78,6 +78,21 @@ fn the_data_planes_settings_are_what_they_take_and_leave_time_to_drain() {
     }
 }
 
+/// Asks by a subcommand of the container's own program, at the socket that this one listens on, in a folder of the pod's own.
+fn check_exec(case: &str, object: &Object, container: &Value, probe: &Value) {
+    let command: Vec<_> = items(&probe["exec"]["command"]).map(|word| word.as_str().unwrap()).collect();
+    let cli = dataplane::cli::Cli::try_parse_from(&command);
+    assert!(matches!(cli.unwrap().command, Some(dataplane::cli::Command::Probe(_))), "{case}: {object} {command:?}");
+    let socket = command.iter().find(|word| word.starts_with("--admin-socket=")).unwrap();
+    assert!(arguments(container).iter().any(|argument| argument == socket), "{case}: {object} {socket}");
+    let mount = items(&container["volumeMounts"])
+        .find(|mount| socket.contains(&format!("={}/", mount["mountPath"].as_str().unwrap())))
+        .unwrap_or_else(|| panic!("{case}: {object}: {socket} is in no volume"));
+    let (_, spec) = object.pod().unwrap();
+    let volume = items(&spec["volumes"]).find(|volume| volume["name"] == mount["name"]).unwrap();
+    assert!(volume["emptyDir"].is_object(), "{case}: {object}: {volume}");
+}
+
 #[test]
 fn probes_ask_where_the_program_answers() {
     for case in values::all() {
@@ -91,6 +106,11 @@ fn probes_ask_where_the_program_answers() {
                 });
                 let Some(port) = port else { continue };
                 for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+                    if !container[probe]["exec"].is_null() {
+                        check_exec(case.name, &object, container, &container[probe]);
+                        continue;
+                    }
+                    assert!(case.name != "node by hostNetwork" || object.kind() != "DaemonSet", "a port of the node");
                     let named = &container[probe]["httpGet"]["port"];
                     let declared = items(&container["ports"]).find(|declared| declared["name"] == *named);
                     let number = declared.map_or(named, |declared| &declared["containerPort"]);

@@ -49,14 +49,23 @@ fn values_of_kthenas_own_chart_are_refused_all_at_once_with_our_keys() {
             "workload.controllerManager.webhook is a value of Kthena's chart; here it is controlplane.webhook",
         ],
     );
-    check(&["global.certManagementMode=cert-manager"], &["global.certManagementMode is cert-manager"]);
-    check(&["global.webhook.caBundle=abc"], &["global.webhook.caBundle is given"]);
+    let issuer = |mode: &str, ours: &str| {
+        let sentence = format!("here it is controlplane.certificates.issuer={ours}");
+        check(&[&format!("global.certManagementMode={mode}")], &["global.certManagementMode is", &sentence]);
+    };
+    issuer("cert-manager", "cert-manager");
+    issuer("manual", "secret");
+    check(&["global.webhook.caBundle=abc"], &["global.webhook.caBundle is", "key ca.crt of the Secret"]);
     Render { set: &["global.certManagementMode=auto"], ..Render::default() }.objects().unwrap();
 }
 
 #[test]
 fn what_does_not_go_together_is_refused() {
     check(&["node.enabled=true", "node.ioUring.install=true"], &["set node.ioUring.seccomp to localhost"]);
+    check(
+        &["controlplane.certificates.certManager.issuerRef.name=corporate"],
+        &["set controlplane.certificates.issuer to cert-manager"],
+    );
     check(&["gateway.enabled=false"], &["nothing would take requests"]);
     check(&["node.enabled=true", "node.name=kthena-router"], &["gateway.name and node.name are the same"]);
 }

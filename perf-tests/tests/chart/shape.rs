@@ -5,6 +5,7 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -66,6 +67,7 @@ fn unknown_fields(object: &Object) -> Vec<String> {
         "Deployment" => lost::<Deployment>(value),
         "HorizontalPodAutoscaler" => lost::<HorizontalPodAutoscaler>(value),
         "Job" => lost::<Job>(value),
+        "Lease" => lost::<Lease>(value),
         "NetworkPolicy" => lost::<NetworkPolicy>(value),
         "Pod" => lost::<Pod>(value),
         "PodDisruptionBudget" => lost::<PodDisruptionBudget>(value),
@@ -75,8 +77,8 @@ fn unknown_fields(object: &Object) -> Vec<String> {
         "Service" => lost::<Service>(value),
         "ServiceAccount" => lost::<ServiceAccount>(value),
         "ValidatingWebhookConfiguration" => lost::<ValidatingWebhookConfiguration>(value),
-        // Of Prometheus Operator, whose definitions are not here.
-        "PodMonitor" | "ServiceMonitor" | "PrometheusRule" => Vec::new(),
+        // Of Prometheus Operator and of cert-manager, whose definitions are not here.
+        "PodMonitor" | "ServiceMonitor" | "PrometheusRule" | "Certificate" | "Issuer" => Vec::new(),
         // Ours: our own reader judges them.
         "ModelServer" | "ModelRoute" => {
             let problems = admit(Kind::of(value).unwrap(), value.clone(), Unknown::Refuse);
@@ -129,6 +131,10 @@ fn references(object: &Object) -> Vec<(&'static str, String)> {
             items(&object.0["subjects"]).for_each(|subject| needs("ServiceAccount", &subject["name"]));
         }
         "HorizontalPodAutoscaler" => needs("Deployment", &object.0["spec"]["scaleTargetRef"]["name"]),
+        // One for the whole cluster is the user's.
+        "Certificate" if object.0["spec"]["issuerRef"]["kind"] == "Issuer" => {
+            needs("Issuer", &object.0["spec"]["issuerRef"]["name"]);
+        }
         "ValidatingWebhookConfiguration" => {
             items(&object.0["webhooks"]).for_each(|hook| needs("Service", &hook["clientConfig"]["service"]["name"]));
         }

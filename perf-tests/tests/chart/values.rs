@@ -7,12 +7,12 @@ use crate::object::Object;
 const MONITORING: &[&str] = &["monitoring.coreos.com/v1"];
 
 /// A way to install the chart.
-pub struct Case {
+pub struct Case<'a> {
     pub name: &'static str,
-    pub render: Render<'static>,
+    pub render: Render<'a>,
 }
 
-impl Case {
+impl Case<'_> {
     pub fn objects(&self) -> Vec<Object> {
         rendered(&self.render)
     }
@@ -26,7 +26,7 @@ pub fn with(set: &[&str]) -> Vec<Object> {
     rendered(&Render { set, ..Render::default() })
 }
 
-pub fn all() -> Vec<Case> {
+pub fn all<'a>() -> Vec<Case<'a>> {
     let case = |name, set, kubernetes| Case { name, render: Render { set, api_versions: MONITORING, kubernetes } };
     vec![
         case("defaults", &[], ""),
@@ -78,6 +78,22 @@ pub fn all() -> Vec<Case> {
                 "monitoring.dashboards=true",
                 "monitoring.labels.release=prometheus",
             ],
+            "",
+        ),
+        case("certificates by cert-manager", &["controlplane.certificates.issuer=cert-manager"], ""),
+        case(
+            "certificates by an issuer of cert-manager that is there already",
+            &[
+                "controlplane.certificates.issuer=cert-manager",
+                "controlplane.certificates.certManager.issuerRef.name=corporate",
+                "controlplane.certificates.certManager.issuerRef.kind=ClusterIssuer",
+                "controlplane.webhook.enabled=false",
+            ],
+            "",
+        ),
+        case(
+            "certificates by somebody",
+            &["controlplane.certificates.issuer=secret", "controlplane.certificates.secretName=from-the-vault"],
             "",
         ),
         case(

@@ -94,11 +94,11 @@ async fn c13_who_refuses_a_route_serves_by_its_last_form_the_condition_says_why_
     let [old, new] = [OLD, NEW].map(|ip| format!("{ip}:{port}"));
     install(&home).await;
     let flags = flags(&home);
-    let _control = home.control(&flags.each_ref().map(String::as_str));
+    let mut control = home.control(&flags.each_ref().map(String::as_str));
     home.until_ready().await;
     apply(&home, port).await;
     let between = Older::than(home.stream).await;
-    let (newer, older) = (DataPlane::start(&home, "newer"), DataPlane::start_at(&home, "older", between.port));
+    let (newer, mut older) = (DataPlane::start(&home, "newer"), DataPlane::start_at(&home, "older", between.port));
     for plane in [&newer, &older] {
         plane.until_ready().await;
         until("answers", async || plane.ask("edited").await == 200 && plane.ask("other").await == 200).await;
@@ -111,14 +111,47 @@ async fn c13_who_refuses_a_route_serves_by_its_last_form_the_condition_says_why_
     let why = says(&home, "Programmed", "False", "Refused").await;
     assert!(why.starts_with("1 of 2 data planes do not run it: ") && why.contains("rules[0].uri"), "{why}");
     assert_eq!(condition(&home, "Accepted").await[0], "True");
-    assert_eq!([newer.endpoint("edited").await, older.endpoint("edited").await], [new.clone(), old]);
+    assert_eq!([newer.endpoint("edited").await, older.endpoint("edited").await], [new.clone(), old.clone()]);
     assert!(refusals(&older).await >= 1.0 && refusals(&newer).await == 0.0);
     let took = in_force(&home, "other", &older).await;
     println!("refused: {why}; an endpoint is in force after {took:?}");
     assert!(took < IN_FORCE, "an endpoint of another server is in force after {took:?} at best");
     assert_eq!(condition(&home, "Programmed").await[1], "Refused", "it is what it was");
 
+    // Another control plane does not know what the older one has acknowledged: that says what it holds, also where that is from disk.
+    for dies in [false, true] {
+        let before = if dies { 0.0 } else { refusals(&older).await };
+        drop(control);
+        if dies {
+            older.kill();
+        }
+        control = home.control(&flags.each_ref().map(String::as_str));
+        home.until_ready().await;
+        if dies {
+            older.run();
+        }
+        until("it refuses again", async || refusals(&older).await > before).await;
+        assert_eq!([newer.endpoint("edited").await, older.endpoint("edited").await], [new.clone(), old.clone()]);
+        let took = in_force(&home, "other", &older).await;
+        println!("by another control plane: an endpoint is in force after {took:?}");
+        assert!(took < IN_FORCE, "an endpoint of another server is in force after {took:?} at best");
+        assert_eq!(older.endpoint("edited").await, old.clone());
+    }
+    // Who holds nothing refuses what the route would take, and has all else.
+    let bare = DataPlane::start_at(&home, "bare", between.port);
+    bare.until_ready().await;
+    until("answers", async || bare.ask("other").await == 200 && bare.ask("edited").await == 503).await;
+    home.apply(&matching("{regex: '^/v1/[a-z]'}", "new")).await;
+    until("the condition counts it", async || {
+        condition(&home, "Programmed").await[2].starts_with("2 of 3 data planes do not run it: ")
+    })
+    .await;
+    assert_eq!((older.endpoint("edited").await, bare.ask("edited").await), (old, 503));
+
     home.apply(&matching("{exact: /v1/chat/completions}", "new")).await;
     says(&home, "Programmed", "True", "Programmed").await;
-    assert_eq!([newer.endpoint("edited").await, older.endpoint("edited").await], [new.clone(), new]);
+    assert_eq!(
+        [newer.endpoint("edited").await, older.endpoint("edited").await, bare.endpoint("edited").await],
+        [new.clone(), new.clone(), new]
+    );
 }

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 use crate::values;
 
-const NAMESPACE: &str = "serving";
+pub const NAMESPACE: &str = "serving";
 
-async fn send(client: &Client, method: Method, path: &str, body: &Value) -> kube::Result<Value> {
+pub async fn send(client: &Client, method: Method, path: &str, body: &Value) -> kube::Result<Value> {
     let content = if method == Method::PATCH { "application/apply-patch+yaml" } else { "application/json" };
     let request = Request::builder().method(method).uri(path).header(http::header::CONTENT_TYPE, content);
     client.request(request.body(body.to_string().into_bytes()).expect("a path of names and a body")).await
@@ -37,7 +37,7 @@ fn path(object: &Value) -> String {
     }
 }
 
-async fn make_namespace(client: &Client, name: &str) {
+pub async fn make_namespace(client: &Client, name: &str) {
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
     Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
 }
@@ -56,15 +56,17 @@ async fn the_api_server_takes_every_object_of_the_matrix_strictly() {
     for namespace in [NAMESPACE, "one", "two"] {
         make_namespace(&client, namespace).await;
     }
+    // What helm would render for that server. For the bed's own release a case says that itself.
+    let release = Cluster::release().map(|release| format!("{release}.0"));
     let mut taken = 0;
-    for case in values::all() {
-        for mut object in case.objects() {
-            // The kinds of Prometheus Operator are not of this cluster, and neither is IPv6.
-            if object.0["apiVersion"] == "monitoring.coreos.com/v1" {
+    for mut case in values::all() {
+        if let Some(release) = &release {
+            case.render.kubernetes = release;
+        }
+        for object in case.objects() {
+            // The kinds of Prometheus Operator and cert-manager are not of this cluster.
+            if ["monitoring.coreos.com/v1", "cert-manager.io/v1"].iter().any(|other| object.0["apiVersion"] == *other) {
                 continue;
-            }
-            if let Some(spec) = object.0.get_mut("spec").and_then(Value::as_object_mut) {
-                spec.remove("ipFamilies");
             }
             let path = format!("{}?dryRun=All&fieldManager=helm&fieldValidation=Strict", path(&object.0));
             if let Err(error) = send(&client, Method::PATCH, &path, &object.0).await {
@@ -73,20 +75,27 @@ async fn the_api_server_takes_every_object_of_the_matrix_strictly() {
             taken += 1;
         }
     }
+    println!("{taken} objects of the chart were taken");
     assert!(taken > 100, "only {taken} objects were rendered");
 }
 
 /// A cluster and helm on it.
-struct Bed {
+pub struct Bed {
     cluster: Cluster,
-    client: Client,
+    pub client: Client,
 }
 
 impl Bed {
     async fn start() -> Self {
+        let bed = Self::bare().await;
+        apply_definitions(&bed.client).await;
+        bed
+    }
+
+    /// Without our definitions.
+    pub async fn bare() -> Self {
         let cluster = Cluster::start(Parts::ApiServer).unwrap();
         let client = cluster.admin().await.unwrap();
-        apply_definitions(&client).await;
         Self { cluster, client }
     }
 
@@ -100,11 +109,11 @@ impl Bed {
     }
 
     #[track_caller]
-    fn helm(&self, arguments: &[&str]) -> String {
+    pub fn helm(&self, arguments: &[&str]) -> String {
         self.try_helm(arguments).unwrap_or_else(|said| panic!("helm {arguments:?}: {said}"))
     }
 
-    async fn get(&self, path: &str) -> Option<Value> {
+    pub async fn get(&self, path: &str) -> Option<Value> {
         match send(&self.client, Method::GET, path, &Value::Null).await {
             Ok(found) => Some(found),
             Err(kube::Error::Api(status)) if status.code == 404 => None,
@@ -137,6 +146,11 @@ fn webhook() -> Value {
         "webhooks": [{"name": "validate.kthena.volcano.sh", "clientConfig": {"caBundle": CA_BUNDLE}}]})
 }
 
+fn lease() -> Value {
+    json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "kthena-controlplane", "namespace": NAMESPACE}})
+}
+
 /// That what the control plane filled is there as it filled it.
 async fn check_filled(bed: &Bed, after: &str) {
     let secret = bed.get(&path(&certificates())).await.unwrap();
@@ -146,6 +160,22 @@ async fn check_filled(bed: &Bed, after: &str) {
     let hook = bed.get(&path(&webhook())).await.unwrap();
     assert_eq!(hook["webhooks"][0]["clientConfig"]["caBundle"], CA_BUNDLE, "after {after}");
     assert_eq!(hook["webhooks"][0]["clientConfig"]["service"]["namespace"], NAMESPACE, "after {after}");
+}
+
+#[tokio::test]
+async fn a_lease_that_another_made_stays_anothers_and_stops_no_release() {
+    let bed = Bed::start().await;
+    make_namespace(&bed.client, NAMESPACE).await;
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases");
+    send(&bed.client, Method::POST, &leases, &lease()).await.unwrap();
+    let folder = chart();
+    for step in [&["install", "kthena"][..], &["upgrade", "kthena"]] {
+        bed.helm(&[step, &[folder.to_str().unwrap(), "--no-hooks"]].concat());
+        let found = bed.get(&path(&lease())).await.unwrap();
+        assert_eq!(found["metadata"]["annotations"], Value::Null, "after {step:?}");
+    }
+    bed.helm(&["uninstall", "kthena", "--no-hooks"]);
+    assert!(bed.get(&path(&lease())).await.is_some());
 }
 
 async fn whole_life(server_side: &str) {
@@ -181,6 +211,7 @@ async fn whole_life(server_side: &str) {
     bed.helm(&arguments);
     assert_eq!(replicas().await, Some(json!(5)));
     check_filled(&bed, "upgrade").await;
+    assert!(bed.get(&path(&lease())).await.is_some(), "the release's own stays");
 
     bed.helm(&["rollback", "kthena", "1", "--no-hooks", &apply]);
     assert_eq!(replicas().await, Some(json!(2)));
@@ -189,7 +220,7 @@ async fn whole_life(server_side: &str) {
     assert_eq!(bed.get(&policy).await, None);
 
     bed.helm(&["uninstall", "kthena", "--no-hooks"]);
-    assert_eq!(bed.get(&path(&webhook())).await, None);
+    assert_eq!((bed.get(&path(&webhook())).await, bed.get(&path(&lease())).await), (None, None));
     let kept = bed.get(&format!("{routes}/mine")).await.expect("objects outlive the release");
     assert_eq!(kept["spec"]["modelName"], "m");
 }
@@ -202,6 +233,75 @@ async fn install_upgrade_rollback_and_uninstall_lose_nothing_with_server_side_ap
 #[tokio::test]
 async fn install_upgrade_rollback_and_uninstall_lose_nothing_without_server_side_apply() {
     whole_life("false").await;
+}
+
+/// Whether each address of a Service is of IPv6, the first one being the Service's own.
+async fn families(bed: &Bed, service: &str) -> Vec<bool> {
+    let found = bed.get(&format!("/api/v1/namespaces/{NAMESPACE}/services/{service}")).await.unwrap();
+    let addresses = found["spec"]["clusterIPs"].as_array().unwrap();
+    addresses.iter().map(|address| address.as_str().unwrap().parse::<std::net::IpAddr>().unwrap().is_ipv6()).collect()
+}
+
+#[tokio::test]
+async fn services_are_of_the_ip_families_that_are_asked_for_and_of_others_after_an_upgrade() {
+    let bed = Bed::start().await;
+    make_namespace(&bed.client, NAMESPACE).await;
+    let folder = chart();
+    let folder = folder.to_str().unwrap();
+    let services =
+        ["kthena-router", "kthena-router-metrics", "kthena-node", "kthena-controlplane", "kthena-controlplane-webhook"];
+    let both = "global.ipFamilyPolicy=PreferDualStack";
+    for (act, set, expected) in [
+        ("install", &[][..], &[false][..]),
+        ("upgrade", &[both], &[false, true]),
+        ("upgrade", &["global.ipFamilyPolicy=SingleStack"], &[false]),
+        ("uninstall", &[], &[]),
+        ("install", &["global.ipFamilies={IPv6}"], &[true]),
+        ("upgrade", &["global.ipFamilies={IPv6,IPv4}", both], &[true, false]),
+    ] {
+        let mut arguments = vec![act, "kthena"];
+        if act != "uninstall" {
+            arguments.extend([folder, "--set", "node.enabled=true,global.listenAddress=::"]);
+        }
+        set.iter().for_each(|set| arguments.extend(["--set", set]));
+        bed.helm(&[&arguments[..], &["--no-hooks"]].concat());
+        for service in services.iter().filter(|_| act != "uninstall") {
+            assert_eq!(families(&bed, service).await, expected, "{service} after {act} with {set:?}");
+        }
+    }
+}
+
+/// A chart of our name as an older release might have been: one object, and values that lack what came later.
+fn older_chart() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("Chart.yaml", "apiVersion: v2\nname: kthena\nversion: 0.0.9\n");
+    let values = std::fs::read_to_string(chart().join("values.yaml")).unwrap();
+    let mut values: Value = serde_norway::from_str(&values).unwrap();
+    for path in ["", "/global", "/controlplane", "/gateway", "/node"] {
+        let lacks =
+            ["migration", "tests", "monitoring", "networkPolicy", "ipFamilies", "certificates", "pdb", "ioUring"];
+        let block = values.pointer_mut(path).unwrap().as_object_mut().unwrap();
+        block.retain(|key, _| !lacks.contains(&key.as_str()));
+    }
+    write("values.yaml", &values.to_string());
+    std::fs::create_dir(folder.path().join("templates")).unwrap();
+    write("templates/map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: older}\n");
+    folder
+}
+
+#[tokio::test]
+async fn values_of_an_older_chart_are_reused_and_what_they_lack_has_its_default() {
+    let bed = Bed::start().await;
+    make_namespace(&bed.client, NAMESPACE).await;
+    let (older, ours) = (older_chart(), chart());
+    let set = ["--set", "gateway.replicas=3", "--set", "node.enabled=true"];
+    bed.helm(&[&["install", "kthena", older.path().to_str().unwrap(), "--no-hooks"][..], &set].concat());
+    bed.helm(&["upgrade", "kthena", ours.to_str().unwrap(), "--no-hooks", "--reuse-values"]);
+    let manifest = bed.helm(&["get", "manifest", "kthena"]);
+    let version = format!("--kube-version={}.0", Cluster::release().as_deref().unwrap_or("1.36"));
+    let fresh = ["template", "kthena", ours.to_str().unwrap(), "--no-hooks", &version];
+    assert_eq!(manifest.trim(), bed.helm(&[&fresh[..], &set].concat()).trim());
 }
 
 #[tokio::test]

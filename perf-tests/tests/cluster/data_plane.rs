@@ -42,6 +42,21 @@ impl DataPlane {
         plane
     }
 
+    pub fn pid(&self) -> u32 {
+        self.program.as_ref().unwrap().pid()
+    }
+
+    /// When it runs again, its control plane is at this port.
+    pub fn turn_to(&mut self, control: u16) {
+        self.control = control;
+    }
+
+    /// Whether this is in what it has on disk.
+    pub fn keeps(&self, text: &str) -> bool {
+        let bytes = std::fs::read(self.folder.join("state/snapshot.bin")).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
     /// As `kill -9`.
     pub fn kill(&mut self) {
         self.program.take().unwrap().kill();

@@ -1,14 +1,15 @@
 //! The control plane's figures where an API server is needed, small. `KTHENA_FIGURES=full` runs them as large as they are promised, of the
-//! programs in `KTHENA_PROGRAMS` where that is set, and leaves what they came to in `bench/results` (perf-tests/README.md).
+//! programs in `KTHENA_PROGRAMS` where that is set, and leaves what they came to in `KTHENA_RESULTS` (perf-tests/README.md).
 
 mod bed;
 mod edits;
 mod large;
+mod scale;
 mod statuses;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use bench::show::{Check, Outcome};
+use bench::show::{Bound, Check, Outcome};
 use perf_tests::kubelet::built;
 use serde_json::Value;
 
@@ -34,12 +35,11 @@ impl Form {
     }
 
     /// What was promised is kept; of a full run it is written down.
-    fn show(self, name: &str, checks: Vec<Check>, numbers: Value) {
-        let outcome = Outcome::new(name, checks, numbers);
+    fn show(self, name: &str, method: &str, checks: Vec<Check>, numbers: Value) {
+        let outcome = Outcome::new(name, method, checks, numbers);
         println!("{}{}", outcome.table(), serde_json::to_string_pretty(&outcome.numbers).unwrap());
         if self == Self::Full {
-            let results = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/results");
-            outcome.write(Path::new(results)).unwrap();
+            outcome.write(&results()).unwrap();
         }
         assert!(outcome.met(), "{}", outcome.table());
     }
@@ -49,4 +49,15 @@ impl Form {
 fn programs() -> PathBuf {
     let beside = || built("kthena-controlplane").unwrap().parent().unwrap().to_owned();
     std::env::var_os("KTHENA_PROGRAMS").map_or_else(beside, PathBuf::from)
+}
+
+/// Where results of full runs go.
+fn results() -> PathBuf {
+    let here = || concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/results").into();
+    std::env::var_os("KTHENA_RESULTS").map_or_else(here, PathBuf::from)
+}
+
+/// What a control plane may have resident, whatever it serves.
+fn memory(peak_kib: u64) -> Check {
+    Check::new("KiB of the control plane, the most", peak_kib as f64, Bound::AtMost(512.0 * 1024.0))
 }

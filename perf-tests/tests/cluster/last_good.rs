@@ -1,7 +1,8 @@
 //! A route that was good, and is broken in a way that only we see, goes on in its last good form: also where both planes start anew
 //! and neither remembers anything.
 
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use perf_tests::cluster::Cluster;
 use serde_json::{Value, json};
 
@@ -86,6 +87,50 @@ async fn the_last_good_form_of_a_broken_route_outlives_both_planes_and_goes_once
     let refused = accepted(&home, 1, "Invalid").await;
     assert!(!refused["message"].as_str().unwrap().contains("stays in force"), "{refused}");
     assert_eq!(status(&home).await["lastGood"], Value::Null);
+}
+
+/// The scheduler's ConfigMap that says this.
+async fn configure(home: &Home, text: &str) {
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kthena-router-config"},
+        "data": {"routerConfiguration": text},
+    });
+    // JSON is YAML.
+    home.apply(&object.to_string()).await;
+}
+
+/// What it keeps; null where that is nothing.
+async fn kept(home: &Home) -> Value {
+    let maps = Api::<ConfigMap>::namespaced(home.admin.clone(), &home.namespace);
+    let annotations = maps.get("kthena-router-config").await.unwrap().metadata.annotations.unwrap_or_default();
+    let kept = annotations.get("networking.serving.volcano.sh/last-good-router-configuration");
+    kept.map_or(Value::Null, |kept| serde_json::from_str(kept).unwrap())
+}
+
+#[tokio::test]
+async fn the_last_good_form_of_the_schedulers_configuration_outlives_both_planes_too() {
+    const GOOD: &str = "scheduler: {plugins: {Score: {enabled: [{name: least-request, weight: 1}]}}}";
+    let home = Home::new(Cluster::shared(), "configured").await;
+    home.apply(&server("chat", 8000)).await;
+    configure(&home, GOOD).await;
+    let control = home.control(&[]);
+    let mut proxy = DataPlane::start(&home, "proxy");
+    proxy.until_ready().await;
+    // Its profile goes by this name.
+    until("the profile", async || proxy.keeps("scheduler")).await;
+    assert_eq!(kept(&home).await, Value::Null, "a good one keeps nothing");
+    configure(&home, "scheduler: 7").await;
+    until("the form is kept", async || kept(&home).await["text"] == GOOD).await;
+
+    control.kill();
+    proxy.lose();
+    let _control = home.control(&[]);
+    proxy.run();
+    proxy.until_ready().await;
+    until("a snapshot on disk", async || proxy.keeps("/chat")).await;
+    assert!(proxy.keeps("scheduler"), "it goes by the form that was kept");
+    configure(&home, "scheduler: {}").await;
+    until("nothing is kept", async || kept(&home).await.is_null()).await;
 }
 
 /// By these words the writer of statuses knows that definitions are of an earlier release, and does without the form.

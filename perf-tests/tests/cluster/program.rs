@@ -44,6 +44,10 @@ impl Program {
         Self { child, log }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// As `kill -9`.
     pub fn kill(mut self) {
         self.end();
@@ -126,6 +130,15 @@ impl Home {
             )
             .replace("kind: ClusterRole, name: kthena-controlplane}", &format!("kind: ClusterRole, name: {own}}}"));
         cluster.apply(&admin, &namespace, &rights).await.unwrap();
+        Self::reaching(cluster, admin, namespace).await
+    }
+
+    /// The same namespace for another control plane, which has its own way to the API server.
+    pub async fn beside(&self) -> Self {
+        Self::reaching(self.cluster, self.admin.clone(), self.namespace.clone()).await
+    }
+
+    async fn reaching(cluster: &'static Cluster, admin: Client, namespace: String) -> Self {
         let proxy = Proxy::start(cluster).unwrap();
         let wanted = Wanted { namespace: &namespace, name: "kthena-controlplane", server: &proxy.url() };
         let account = cluster.account(&admin, wanted).await.unwrap();

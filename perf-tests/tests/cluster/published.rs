@@ -41,6 +41,11 @@ impl Published {
         Self { seen, task }
     }
 
+    /// Whether so many were published.
+    pub fn has(&self, endpoints: usize) -> bool {
+        self.seen.borrow().contains(&endpoints)
+    }
+
     /// Until now.
     pub fn end(self) -> BTreeSet<usize> {
         assert!(!self.task.is_finished(), "it has failed");

@@ -1,6 +1,7 @@
 //! A control plane's status writer on a thread of its own, under an identity of its own, that a test can stop in the middle of
 //! whatever it does.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -14,7 +15,6 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use perf_tests::cluster::Cluster;
 use prometheus::{Registry, TextEncoder};
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
@@ -29,6 +29,11 @@ pub async fn grant(admin: &Client, users: &[&str]) {
              "resources": ["modelroutes", "modelservers", "externalmodelproviders"]},
             {"apiGroups": ["networking.serving.volcano.sh"], "verbs": ["patch"],
              "resources": ["modelroutes/status", "modelservers/status", "externalmodelproviders/status"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]},
+            {"apiGroups": ["workload.serving.volcano.sh"], "verbs": ["get", "list"],
+             "resources": ["modelservings", "modelboosters", "autoscalingpolicies", "autoscalingpolicybindings"]},
+            {"apiGroups": ["workload.serving.volcano.sh"], "verbs": ["patch"],
+             "resources": ["modelservings/status", "modelboosters/status", "autoscalingpolicies/status", "autoscalingpolicybindings/status"]},
             {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "get", "patch"]},
             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "get", "update"]},
         ],
@@ -51,6 +56,8 @@ pub struct Identity {
     pub user: String,
     pub namespace: String,
     pub lease: Duration,
+    /// How it reaches the API server, as somebody who may impersonate.
+    pub kubeconfig: PathBuf,
 }
 
 /// Dropped, it is let run, told to stop, and waited for.
@@ -66,7 +73,7 @@ pub struct Replica {
 
 impl Replica {
     /// Runs one.
-    pub fn start(cluster: &'static Cluster, identity: Identity) -> Self {
+    pub fn start(identity: Identity) -> Self {
         let (rounds, newest) = watch::channel(None);
         let (progress, acknowledged) = watch::channel(Arc::default());
         let (stop, stopped) = oneshot::channel();
@@ -75,7 +82,7 @@ impl Replica {
         let registry = Registry::new();
         let metrics = registry.clone();
         let running = async move {
-            let client = client(cluster, &identity.user).await;
+            let client = client(&identity).await;
             let mut options = lease::Options::new(&identity.namespace, "status", &identity.user);
             options.duration = identity.lease;
             (options.renewed, options.interval) = (identity.lease / 2, identity.lease / 8);
@@ -134,10 +141,10 @@ impl Drop for Replica {
 }
 
 /// Acts as a user who has no more rights than were granted.
-async fn client(cluster: &Cluster, user: &str) -> Client {
-    let mut config = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
+async fn client(identity: &Identity) -> Client {
+    let mut config = Kubeconfig::read_from(&identity.kubeconfig).unwrap();
     for named in &mut config.auth_infos {
-        named.auth_info.as_mut().unwrap().impersonate = Some(user.to_owned());
+        named.auth_info.as_mut().unwrap().impersonate = Some(identity.user.clone());
     }
     let mut config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
     config.default_retry = false;

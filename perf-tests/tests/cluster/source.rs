@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::snapshot::Snapshot;
-use controlplane::run::{Listen, Options, Plane, Source};
+use controlplane::run::{Listen, Options, Plane, Round, Source};
 use controlplane::source::kubernetes::Scope;
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
@@ -22,6 +22,11 @@ struct Site {
     client: Client,
     namespace: String,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    rounds: watch::Receiver<Option<Arc<Round>>>,
+}
+
+fn is_core(kind: &str) -> bool {
+    matches!(kind, "Pod" | "ConfigMap" | "Secret")
 }
 
 impl Site {
@@ -37,14 +42,14 @@ impl Site {
         let plane = Plane::start(Options { source, listen: Listen::Plain(([127, 0, 0, 1], 0).into()), fleet_seed: 1 })
             .await
             .unwrap();
-        let snapshots = plane.snapshots();
+        let (snapshots, rounds) = (plane.snapshots(), plane.rounds());
         // It ends with the runtime of the test.
         drop(tokio::spawn(plane.serve(std::future::pending())));
-        Self { client, namespace, snapshots }
+        Self { client, namespace, snapshots, rounds }
     }
 
     fn api(&self, kind: &str, plural: &str, namespace: &str) -> Api<DynamicObject> {
-        let (group, version) = if kind == "Pod" || kind == "ConfigMap" { ("", "v1") } else { (GROUP, "v1alpha1") };
+        let (group, version) = if is_core(kind) { ("", "v1") } else { (GROUP, "v1alpha1") };
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
         Api::namespaced_with(self.client.clone(), namespace, &resource)
     }
@@ -52,8 +57,7 @@ impl Site {
     async fn apply(&self, kind: &str, plural: &str, name: &str, body: Value) {
         let mut object = body;
         let api = self.api(kind, plural, &self.namespace);
-        object["apiVersion"] =
-            if kind == "Pod" || kind == "ConfigMap" { "v1".into() } else { format!("{GROUP}/v1alpha1").into() };
+        object["apiVersion"] = if is_core(kind) { "v1".into() } else { format!("{GROUP}/v1alpha1").into() };
         object["kind"] = kind.into();
         object["metadata"]["name"] = name.into();
         api.patch(name, &PatchParams::apply("tests").force(), &Patch::Apply(object)).await.unwrap();
@@ -178,4 +182,24 @@ async fn a_wrong_object_stops_nothing() {
     site.apply("ModelRoute", "modelroutes", "chat", json!({"spec": {"modelName": "chat", "rules": [rule]}})).await;
     site.route("code", "small").await;
     site.until(&["chat", "code"], &[]).await;
+}
+
+#[tokio::test]
+async fn a_provider_says_whether_its_secret_has_the_key() {
+    let mut site = Site::start("credentials").await;
+    let labels = json!({"networking.serving.volcano.sh/external-model-provider-credential": "true"});
+    site.apply("Secret", "secrets", "k", json!({"metadata": {"labels": labels}, "stringData": {"token": "sk-1"}}))
+        .await;
+    for key in ["other", "token"] {
+        let auth = json!({"secretRef": {"name": "k", "key": key}});
+        let spec = json!({"baseURL": "https://api.example", "auth": auth});
+        site.apply("ExternalModelProvider", "externalmodelproviders", key, json!({"spec": spec})).await;
+    }
+    let said = |round: &Option<Arc<Round>>| {
+        let verdicts = round.iter().flat_map(|round| round.verdicts.providers.values());
+        verdicts.map(|verdict| verdict.credentials.reason.to_string()).collect::<Vec<_>>()
+    };
+    let expected = ["CredentialKeyNotFound", "CredentialResolved"];
+    let waited = timeout(DEADLINE, site.rounds.wait_for(|round| said(round) == expected)).await.map(drop);
+    assert!(waited.is_ok(), "{:?}", said(&site.rounds.borrow()));
 }

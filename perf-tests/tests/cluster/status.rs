@@ -1,5 +1,6 @@
 //! Statuses and events as people see them, by one replica at a time.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ use serde_json::{Value, json};
 
 use crate::objects::Place;
 use crate::replica::{Identity, Replica, grant};
+
+mod judged;
+mod late;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
@@ -50,8 +54,12 @@ impl Site {
     }
 
     fn replica(&self, user: &str, lease: u64) -> Replica {
+        self.replica_by(user, lease, self.cluster.kubeconfig())
+    }
+
+    fn replica_by(&self, user: &str, lease: u64, kubeconfig: PathBuf) -> Replica {
         let (namespace, lease) = (self.namespace.clone(), Duration::from_secs(lease));
-        Replica::start(self.cluster, Identity { user: format!("{user}-{namespace}"), namespace, lease })
+        Replica::start(Identity { user: format!("{user}-{namespace}"), namespace, lease, kubeconfig })
     }
 
     async fn grant(&self, users: &[&str]) {
@@ -78,12 +86,17 @@ impl Site {
 
     /// Builds, and two data planes acknowledge it at once.
     async fn publish(&mut self, replicas: &[&Replica]) {
+        self.spread(replicas, 2, 2).await;
+    }
+
+    /// Builds, and so many of so many data planes acknowledge it.
+    async fn spread(&mut self, replicas: &[&Replica], applied: usize, connected: usize) {
         let round = self.round().await;
         for replica in replicas {
             replica.rounds.send_replace(Some(round.clone()));
-            let mut progress = Progress { connected: 2, applied: 2, ..Progress::default() };
+            let mut progress = Progress { connected, applied, ..Progress::default() };
             progress.source.version = self.version;
-            progress.reached = Some(progress.source);
+            progress.reached = (applied == connected).then_some(progress.source);
             replica.progress.send_replace(Arc::new(progress));
         }
     }
@@ -281,7 +294,7 @@ async fn c07_a_leader_that_was_stopped_amid_edits_writes_nothing_when_it_wakes()
     stands(&a, "follows", |told| matches!(told, Leadership::Follows { leader: Some(_) })).await;
     assert!(matches!(*b.leadership.borrow(), Leadership::Leads { .. }));
     drop((a, b));
-    let writes = writes(&site).await;
+    let writes = writes(&site);
     for name in &names {
         let by: Vec<_> = writes.iter().filter(|(route, _)| route == name).map(|(_, by)| by.as_str()).collect();
         let turn = by.iter().position(|by| *by == "b").unwrap_or(by.len());
@@ -298,25 +311,35 @@ async fn edit(site: &mut Site, names: &[String], generation: usize, replicas: &[
 }
 
 /// The writes of statuses that the API server took, in its order: of which route, and by whom.
-async fn writes(site: &Site) -> Vec<(String, String)> {
+fn writes(site: &Site) -> Vec<(String, String)> {
+    let taken = attempts(site).into_iter().filter(|(_, _, code)| code / 100 == 2);
+    taken.map(|(route, by, _)| (route, by)).collect()
+}
+
+/// The writes of statuses that came to the API server, in its order: of which route, by whom, and with which code it answered.
+fn attempts(site: &Site) -> Vec<(String, String, u64)> {
+    attempts_on(site, |object| object["subresource"] == "status")
+}
+
+fn attempts_on(site: &Site, counts: impl Fn(&Value) -> bool) -> Vec<(String, String, u64)> {
     let log = std::fs::read_to_string(site.cluster.audit_log()).unwrap();
     let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let taken = entries.filter(|entry| {
+    let patches = entries.filter(|entry| {
         let object = &entry["objectRef"];
         entry["stage"] == "ResponseComplete"
-            && entry["responseStatus"]["code"].as_u64().is_some_and(|code| code / 100 == 2)
             && entry["verb"] == "patch"
             && object["namespace"] == *site.namespace
-            && object["subresource"] == "status"
+            && counts(object)
     });
-    let mut taken: Vec<_> = taken
+    let mut came: Vec<_> = patches
         .map(|entry| {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             let by = text(&entry["impersonatedUser"]["username"]);
             let by = by.strip_suffix(&format!("-{}", site.namespace)).unwrap_or(&by).to_owned();
-            (text(&entry["stageTimestamp"]), text(&entry["objectRef"]["name"]), by)
+            let code = entry["responseStatus"]["code"].as_u64().unwrap_or_default();
+            (text(&entry["stageTimestamp"]), text(&entry["objectRef"]["name"]), by, code)
         })
         .collect();
-    taken.sort();
-    taken.into_iter().map(|(_, route, by)| (route, by)).collect()
+    came.sort();
+    came.into_iter().map(|(_, route, by, code)| (route, by, code)).collect()
 }

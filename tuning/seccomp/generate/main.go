@@ -1,4 +1,4 @@
-// Writes the seccomp profiles beside this folder: what containerd allows a container without capabilities, and io_uring besides.
+// Writes the seccomp profiles beside this folder: what containerd allows a container without capabilities, alone and with io_uring besides.
 // `go run . ..` in this folder.
 package main
 
@@ -19,6 +19,8 @@ func main() {
 	}
 	spec := &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}}}
 	profile := seccomp.DefaultProfile(spec)
+	// As it is, for tests of what a pod with RuntimeDefault meets.
+	write("containerd-default.amd64.json", profile)
 	profile.Syscalls = append(profile.Syscalls, allow("io_uring_setup", "io_uring_enter", "io_uring_register"))
 	write("kthena-dataplane.amd64.json", profile)
 	write("kthena-dataplane.arm64.json", forArm64(profile))

@@ -27,6 +27,10 @@ impl Page {
         Self { runs }
     }
 
+    pub(crate) fn runs(&self) -> usize {
+        self.runs
+    }
+
     /// The least nanoseconds of one call. Each run makes so many calls that the clock's own cost is lost in it.
     pub(crate) fn least<T>(&self, calls: usize, mut work: impl FnMut(usize) -> T) -> f64 {
         let one = |run: usize, work: &mut dyn FnMut(usize) -> T| {

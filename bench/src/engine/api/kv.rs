@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Answer, ApiError, json_answer, not_found, parse};
-use crate::engine::kv::KvCommand;
+use crate::engine::kv::{KvCommand, LOAD_TOPIC};
 use crate::engine::server::Shared;
 use crate::engine::text::BLOCK_TOKENS;
 
@@ -20,7 +20,8 @@ pub(super) fn server_info(shared: &Shared) -> Answer {
     let events = shared.published.as_ref().map(|published| {
         json!({"publisher": "zmq", "endpoint_host": "*", "endpoint_port_base": published.publish.port(),
             "topic": published.config.topic, "block_size": BLOCK_TOKENS, "dp_size": 1,
-            "replay_endpoint_port_base": published.replay.map(|replay| replay.port())})
+            "replay_endpoint_port_base": published.replay.map(|replay| replay.port()),
+            "load_endpoint_port_base": published.load.map(|load| load.port()), "load_topic": LOAD_TOPIC})
     });
     json_answer(&json!({"model_path": shared.config.model, "kv_events": events}))
 }

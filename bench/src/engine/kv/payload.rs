@@ -120,7 +120,7 @@ fn extra_keys(blocks: usize, lora: Option<&str>, salt: Option<&str>) -> Vec<Valu
 }
 
 /// JSON as MessagePack; a text `0x…` of 64 digits as the bytes that it names.
-fn write(out: &mut Vec<u8>, value: &Value) {
+pub(super) fn write(out: &mut Vec<u8>, value: &Value) {
     use rmp::encode as rmp;
     // Writing to memory does not fail.
     let _: Result<(), _> = match value {

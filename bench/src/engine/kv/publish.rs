@@ -144,7 +144,7 @@ async fn sockets(config: &mut KvConfig) -> io::Result<(PubSocket, Option<RouterS
     Ok((publish, Some(replay)))
 }
 
-async fn bind(socket: &mut impl Socket, place: SocketAddr) -> io::Result<SocketAddr> {
+pub(super) async fn bind(socket: &mut impl Socket, place: SocketAddr) -> io::Result<SocketAddr> {
     let bound = socket.bind(&format!("tcp://{place}")).await.map_err(io::Error::other)?;
     match bound {
         Endpoint::Tcp(Host::Ipv4(ip), port) => Ok(SocketAddr::new(ip.into(), port)),
@@ -154,6 +154,6 @@ async fn bind(socket: &mut impl Socket, place: SocketAddr) -> io::Result<SocketA
 }
 
 /// Messages always have frames here.
-fn message(frames: Vec<Bytes>) -> ZmqMessage {
+pub(super) fn message(frames: Vec<Bytes>) -> ZmqMessage {
     ZmqMessage::try_from(frames).unwrap_or_else(|_| ZmqMessage::from(Bytes::new()))
 }

@@ -9,9 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::Contents;
 use super::super::held::Held;
-use super::super::issue::issue;
-use super::super::plan::{Step, Stood, due};
-use super::hosts;
+use super::super::plan::{Step, Stood};
+use super::{due, hosts, issue};
 
 /// For a new bundle to come to a client: less than what the plan allows.
 pub(super) const CLIENT_LAG: SignedDuration = SignedDuration::from_mins(9);

@@ -49,6 +49,21 @@ fn each_engine_has_its_places_and_a_server_may_name_others() {
 }
 
 #[test]
+fn only_an_engine_that_may_push_its_load_is_asked_where_at_its_api() {
+    for (engine, metrics, expected) in [
+        ("SGLang", Value::Null, vec!["10.0.0.1:8000"]),
+        ("SGLang", json!({"port": 9000}), vec!["10.0.0.1:8000"]),
+        ("vLLM", Value::Null, vec![]),
+        ("Triton", Value::Null, vec![]),
+        ("TorchServe", Value::Null, vec![]),
+    ] {
+        let targets = targets(&mut Servers::default(), &[server("a", engine, metrics)]);
+        let pushes: Vec<String> = targets.values().filter_map(|target| Some(target.pushes?.to_string())).collect();
+        assert_eq!(pushes, expected, "{engine}");
+    }
+}
+
+#[test]
 fn torchserves_metrics_stand_in_for_its_management_and_both_can_be_elsewhere() {
     let mut spec = server("a", "TorchServe", json!({"port": 9082, "path": "/m"}));
     spec.1["managementPort"] = 9081.into();

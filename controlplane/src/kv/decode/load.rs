@@ -4,12 +4,17 @@ use super::fields::{optional, small, unsigned};
 use super::reader::{Fault, Item, Reader};
 use crate::kv::event::Load;
 
+/// A dozen numbers are below 128.
+const MOST_BYTES: usize = 1 << 12;
 /// Numbers that the first version has; later ones have more.
 const LEAST_PARTS: usize = 5;
 const PARTS: usize = 11;
 
 /// The payload of a `load` message: `["LoadStat", ..]`.
 pub fn load(bytes: &[u8]) -> Result<Load, Fault> {
+    if bytes.len() > MOST_BYTES {
+        return Err(Fault::TooMany("bytes of a load event"));
+    }
     let mut reader = Reader::new(bytes);
     let Item::Array(length) = reader.item()? else { return Err(Fault::Type("a load event")) };
     if length < LEAST_PARTS {

@@ -6,8 +6,9 @@ const ENGINE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 fn places(told: Result<Told, DiscoverError>) -> Result<Vec<String>, String> {
     let text = |publisher: &Publisher| {
         let Publisher { rank, events, replay, load, topic } = publisher;
-        let other = |place: &Option<Endpoint>| place.as_ref().map_or("-".to_owned(), |place| place.port.to_string());
-        format!("{rank} {events} {} {} {topic}", other(replay), other(load))
+        let replay = replay.as_ref().map_or("-".to_owned(), |place| place.port.to_string());
+        let load = load.as_ref().map_or("-".to_owned(), |(place, topic)| format!("{}/{topic}", place.port));
+        format!("{rank} {events} {replay} {load} {topic}")
     };
     told.map(|told| told.publishers.iter().map(text).collect()).map_err(|error| error.to_string())
 }
@@ -28,10 +29,12 @@ fn vllm_tells_in_a_list_or_by_rank() {
 #[test]
 fn sglang_tells_the_first_ranks_ports() {
     let info = r#"{"model_path":"m","kv_events":{"publisher":"zmq","endpoint_host":"*","endpoint_port_base":5557,"topic":"t",
-        "block_size":64,"dp_size":2,"load_endpoint_port_base":5700,"load_topic":"load","replay_endpoint_port_base":5600}}"#;
-    let expected = ["0 tcp://10.0.0.1:5557 5600 5700 t", "1 tcp://10.0.0.1:5558 5601 5701 t"];
+        "block_size":64,"dp_size":2,"load_endpoint_port_base":5700,"load_topic":"l","replay_endpoint_port_base":5600}}"#;
+    let expected = ["0 tcp://10.0.0.1:5557 5600 5700/l t", "1 tcp://10.0.0.1:5558 5601 5701/l t"];
     assert_eq!(places(told::sglang(info, ENGINE)).unwrap(), expected);
     assert_eq!(told::sglang(info, ENGINE).unwrap().block_size, Some(64));
+    let first = r#"{"kv_events":{"endpoint_host":"*","endpoint_port_base":5557,"load_endpoint_port_base":5700}}"#;
+    assert_eq!(places(told::sglang(first, ENGINE)).unwrap(), ["0 tcp://10.0.0.1:5557 - 5700/load "]);
     assert_eq!(told::sglang(r#"{"kv_events":null}"#, ENGINE).unwrap(), Told::default());
     assert_eq!(told::sglang("{}", ENGINE).unwrap(), Told::default());
 }

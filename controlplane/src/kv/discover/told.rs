@@ -8,6 +8,9 @@ use serde::Deserialize;
 use super::{DiscoverError, MOST_RANKS, Publisher, Told};
 use crate::kv::endpoint::Endpoint;
 
+/// The topic of SGLang's load events, where it does not say.
+const LOAD_TOPIC: &str = "load";
+
 /// vLLM's: a list, or (as its Rust frontend has it) a map by rank.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
@@ -48,6 +51,8 @@ struct KvEvents {
     dp_size: Option<u32>,
     #[serde(default)]
     load_endpoint_port_base: Option<u16>,
+    #[serde(default)]
+    load_topic: Option<String>,
     #[serde(default)]
     replay_endpoint_port_base: Option<u16>,
 }
@@ -92,13 +97,17 @@ pub(super) fn sglang(text: &str, engine: IpAddr) -> Result<Told, DiscoverError> 
     let info: ServerInfo = serde_json::from_str(text).map_err(form)?;
     let Some(events) = info.kv_events else { return Ok(Told::default()) };
     let KvEvents { endpoint_host: host, block_size, topic, .. } = &events;
+    let load_topic = events.load_topic.as_deref().unwrap_or(LOAD_TOPIC);
     let at = |port: u16, rank| Endpoint::parse(&format!("tcp://{host}:{port}"), engine)?.of_rank(rank);
     let publishers = ranks(events.dp_size.unwrap_or(1))?.map(|rank| {
         Ok(Publisher {
             rank,
             events: at(events.endpoint_port_base, rank)?,
             replay: events.replay_endpoint_port_base.map(|port| at(port, rank)).transpose()?,
-            load: events.load_endpoint_port_base.map(|port| at(port, rank)).transpose()?,
+            load: match events.load_endpoint_port_base {
+                Some(port) => Some((at(port, rank)?, load_topic.to_owned())),
+                None => None,
+            },
             topic: topic.clone().unwrap_or_default(),
         })
     });

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 
 use super::rank::Rank;
-use super::texts::Record;
-use super::{News, TextBlock};
+use super::{Digest, News, TextBlock};
 use crate::kv::text::Reading;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,23 +71,27 @@ impl Rank {
         reached
     }
 
-    /// Only positions that are multiples of 2^level are told from here on, and what was told before is void.
-    pub(super) fn resample(&mut self, level: u8) {
+    /// What is told at a sampling level: of the positions that are multiples of 2^level.
+    pub fn sampled(&self, level: u8) -> Digest {
         let told = self.nodes.iter().filter(|node| node.told);
-        let records: Vec<Record> = told.map(|node| node.text).collect();
-        self.texts.resample(level, records.into_iter());
+        self.texts.sampled(level, told.map(|node| node.text))
     }
 
-    /// What is told, from this place on and until there are so many; the place to go on from, none at the end. What
-    /// comes or goes meanwhile is news, whichever side of the place it is on.
-    pub fn page(&self, from: u32, most: usize, blocks: &mut Vec<TextBlock>) -> Option<u32> {
+    /// Whether a block of text is told.
+    pub fn tells(&self, hash: u64) -> bool {
+        self.texts.tells(hash)
+    }
+
+    /// What is told at a sampling level, from this place on and until there are so many; the place to go on from, none at the
+    /// end. What comes or goes meanwhile is news, whichever side of the place it is on. A block may come twice.
+    pub fn page(&self, level: u8, from: u32, most: usize, blocks: &mut Vec<TextBlock>) -> Option<u32> {
         for slot in from as usize..self.nodes.len() {
             if blocks.len() >= most {
                 return Some(slot as u32);
             }
             let node = &self.nodes[slot];
             if node.told {
-                self.texts.list(node.text, blocks);
+                self.texts.list(node.text, level, blocks);
             }
         }
         None

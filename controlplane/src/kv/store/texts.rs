@@ -67,9 +67,10 @@ pub struct Digest {
 }
 
 impl Digest {
-    fn turn(&mut self, hash: u64, held: bool) {
+    /// A block came, or one that was there went.
+    pub fn turn(&mut self, hash: u64, held: bool) {
         self.xor ^= hash;
-        self.blocks = if held { self.blocks + 1 } else { self.blocks - 1 };
+        self.blocks = if held { self.blocks + 1 } else { self.blocks.saturating_sub(1) };
     }
 }
 
@@ -83,7 +84,6 @@ pub(super) struct Texts {
     freed: usize,
     /// The places of hashes of blocks that are told; of the same hash there may be several.
     told: HashTable<u32>,
-    level: u8,
     digest: Digest,
     news: News,
     grown: Grown,
@@ -212,7 +212,7 @@ impl Texts {
             let (at, position) = (record.at + 2 * n, record.position + n as u16);
             let hash = self.hash(at);
             let alone = if held { self.hold(at, hash) } else { self.release(at, hash) };
-            if alone && position & self.mask() == 0 {
+            if alone {
                 self.digest.turn(hash, held);
                 self.news.blocks.push(TextBlock { hash, position, held });
             }
@@ -234,43 +234,41 @@ impl Texts {
         told.find(hash, |other| hash_at(words, *other) == hash).is_none()
     }
 
-    fn mask(&self) -> u16 {
-        (1_u16 << self.level.min(15)) - 1
-    }
-
     fn hash(&self, at: u32) -> u64 {
         hash_at(&self.words, at)
     }
 
-    /// Appends what a block completes, of the positions that are told.
-    pub(super) fn list(&self, record: Record, blocks: &mut Vec<TextBlock>) {
+    /// Appends what a block completes, of the positions that are told at a sampling level.
+    pub(super) fn list(&self, record: Record, level: u8, blocks: &mut Vec<TextBlock>) {
         if record.is_none() {
             return;
         }
         let all = (0..u32::from(record.completed)).map(|n| (record.at + 2 * n, record.position + n as u16));
-        let told = all.filter(|(_, position)| position & self.mask() == 0);
-        blocks.extend(told.map(|(at, position)| TextBlock { hash: self.hash(at), position, held: true }));
+        let block = |(at, position)| TextBlock { hash: self.hash(at), position, held: true };
+        blocks.extend(all.map(block).filter(|block| block.is_at(level)));
     }
 
-    /// Only positions that are multiples of 2^level are told from here on; what was told before is void. `records` are
-    /// those of blocks that are told.
-    pub(super) fn resample(&mut self, level: u8, records: impl Iterator<Item = Record>) {
-        self.level = level;
-        self.digest = Digest::default();
-        self.news = News::default();
-        let mut blocks = Vec::new();
+    /// What is told at a sampling level. `records` are those of blocks that are told.
+    pub(super) fn sampled(&self, level: u8, records: impl Iterator<Item = Record>) -> Digest {
+        let (mut digest, mut blocks) = (Digest::default(), Vec::new());
         for record in records {
             blocks.clear();
-            self.list(record, &mut blocks);
+            self.list(record, level, &mut blocks);
             for block in &blocks {
                 // Of several places that complete it, the first that is found stands for all.
                 let first = self.told.find(block.hash, |other| self.hash(*other) == block.hash);
                 let own = |at: u32| (record.at..record.at + 2 * u32::from(record.completed)).contains(&at);
                 if first.is_some_and(|at| own(*at)) {
-                    self.digest.turn(block.hash, true);
+                    digest.turn(block.hash, true);
                 }
             }
         }
+        digest
+    }
+
+    /// Whether a block is told.
+    pub(super) fn tells(&self, hash: u64) -> bool {
+        self.told.find(hash, |other| self.hash(*other) == hash).is_some()
     }
 
     /// Whether it is time to [`Self::gather`].
@@ -297,10 +295,10 @@ impl Texts {
 
     /// Nothing is there any longer.
     pub(super) fn clear(&mut self) {
-        let Self { reading, level, unread, .. } = std::mem::take(self);
+        let Self { reading, unread, .. } = std::mem::take(self);
         // What was to be told of before is void, and whoever was told of anything has to forget it.
         let news = News { forgotten: true, blocks: Vec::new() };
-        *self = Self { reading, level, unread, news, ..Self::default() };
+        *self = Self { reading, unread, news, ..Self::default() };
     }
 }
 

@@ -35,11 +35,7 @@ impl Reach {
     /// A connection that is subscribed.
     pub(super) async fn next(&mut self) -> Result<Connection, ZmtpError> {
         match self {
-            Self::Connect { engine, topic } => {
-                let stream = TcpStream::connect((&*engine.host, engine.port));
-                let stream = timeout(CONNECT_TIME, stream).await.map_err(|_| ZmtpError::Late)??;
-                subscribed(stream, topic).await
-            }
+            Self::Connect { engine, topic } => dial(engine, topic).await,
             Self::Listen { greeted, .. } => greeted.recv().await.ok_or(ZmtpError::Closed),
         }
     }
@@ -81,6 +77,13 @@ async fn accept(listener: TcpListener, topic: String, greeted: mpsc::Sender<Conn
             Err(fault) => tracing::debug!(%peer, %fault, "who dialled is not a publisher of events"),
         }
     }
+}
+
+/// Dials a publisher that listens.
+pub(crate) async fn dial(engine: &Endpoint, topic: &str) -> Result<Connection, ZmtpError> {
+    let stream = TcpStream::connect((&*engine.host, engine.port));
+    let stream = timeout(CONNECT_TIME, stream).await.map_err(|_| ZmtpError::Late)??;
+    subscribed(stream, topic).await
 }
 
 async fn subscribed(stream: TcpStream, topic: &str) -> Result<Connection, ZmtpError> {

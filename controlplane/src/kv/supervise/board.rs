@@ -27,6 +27,8 @@ pub enum State {
     Fault(String),
     /// It is heard.
     Heard,
+    /// It is another replica's to hear.
+    Elsewhere,
 }
 
 impl State {
@@ -39,6 +41,7 @@ impl State {
             Self::Differs(_) => "differs",
             Self::Fault(_) => "fault",
             Self::Heard => "heard",
+            Self::Elsewhere => "elsewhere",
         }
     }
 
@@ -46,7 +49,7 @@ impl State {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Unread(why) | Self::Silent(why) | Self::Differs(why) | Self::Fault(why) => Some(why),
-            Self::Begun | Self::Heard => None,
+            Self::Begun | Self::Heard | Self::Elsewhere => None,
         }
     }
 }
@@ -106,6 +109,8 @@ pub struct Sums {
     pub tally: Tally,
     /// Blocks of tokens whose text could not be read.
     pub unread: u64,
+    /// Messages of peers that could not be read.
+    pub peer_faults: u64,
 }
 
 impl Sums {
@@ -149,6 +154,8 @@ struct Inner {
     entries: BTreeMap<EndpointKey, Entry>,
     /// Of entries that are no more.
     past: Sums,
+    /// What peers say of engines that write chats otherwise, by stream.
+    peers: BTreeMap<u64, Differing>,
 }
 
 impl Inner {
@@ -161,6 +168,9 @@ impl Inner {
 #[derive(Debug, Default)]
 pub struct Board {
     inner: Mutex<Inner>,
+    /// Of those that are asked here.
+    own: watch::Sender<Differing>,
+    /// Of these, and of those that peers ask.
     differing: watch::Sender<Differing>,
 }
 
@@ -216,18 +226,56 @@ impl Board {
         self.differing.subscribe()
     }
 
+    /// Those of them that are asked by this replica.
+    pub fn own_differing(&self) -> watch::Receiver<Differing> {
+        self.own.subscribe()
+    }
+
+    /// Those that a peer asks, all of them; with none its stream has ended.
+    pub fn peer_differs(&self, stream: u64, differing: Option<Differing>) {
+        let mut inner = self.inner();
+        match differing {
+            Some(differing) => drop(inner.peers.insert(stream, differing)),
+            None => drop(inner.peers.remove(&stream)),
+        }
+        self.pool(&inner);
+    }
+
+    /// What a peer told of caches could not be read.
+    pub fn peer_fault(&self) {
+        self.inner().past.peer_faults += 1;
+    }
+
+    /// Ours counts before a peer's.
+    fn pool(&self, inner: &Inner) {
+        let own = self.own.borrow().clone();
+        let now: Differing = if inner.peers.is_empty() {
+            own
+        } else {
+            let all = inner.peers.values().chain([&own]).flat_map(|part| part.iter());
+            Arc::new(all.map(|(key, why)| (key.clone(), why.clone())).collect())
+        };
+        self.differing.send_if_modified(|known| {
+            let changes = *known != now;
+            if changes {
+                *known = now;
+            }
+            changes
+        });
+    }
+
     /// What came of asking it how it writes chats.
     pub(super) fn agree(&self, key: &EndpointKey, chats: Agreement) {
         let mut inner = self.inner();
         // One that is gone is not spoken of.
         let Some(entry) = inner.entries.get_mut(key) else { return };
         let differs = if let Agreement::Differs(why) = &chats { Some(Arc::from(why.as_str())) } else { None };
-        self.differ(key, differs);
         entry.chats = chats;
+        self.differ(&inner, key, differs);
     }
 
-    fn differ(&self, key: &EndpointKey, differs: Option<Arc<str>>) {
-        self.differing.send_if_modified(|known| {
+    fn differ(&self, inner: &Inner, key: &EndpointKey, differs: Option<Arc<str>>) {
+        let changes = self.own.send_if_modified(|known| {
             let changes = known.get(key) != differs.as_ref();
             if changes {
                 let known = Arc::make_mut(known);
@@ -238,13 +286,29 @@ impl Board {
             }
             changes
         });
+        if changes {
+            self.pool(inner);
+        }
     }
 
-    pub(super) fn remove(&self, key: &EndpointKey) {
+    /// It is another replica's to hear; said once.
+    pub(super) fn elsewhere(&self, key: &EndpointKey, model: Option<&str>) {
+        let known = self.inner().entries.get(key).is_some_and(|entry| entry.state == State::Elsewhere);
+        if !known {
+            self.set(key, model, State::Elsewhere, Vec::new());
+            self.agree(key, Agreement::default());
+        }
+    }
+
+    /// Those that are gone are not spoken of.
+    pub(super) fn keep(&self, there: impl Fn(&EndpointKey) -> bool) {
         let mut inner = self.inner();
-        self.differ(key, None);
-        if let Some(before) = inner.entries.remove(key) {
-            inner.end(&before);
+        let gone: Vec<EndpointKey> = inner.entries.keys().filter(|key| !there(key)).cloned().collect();
+        for key in gone {
+            self.differ(&inner, &key, None);
+            if let Some(before) = inner.entries.remove(&key) {
+                inner.end(&before);
+            }
         }
     }
 

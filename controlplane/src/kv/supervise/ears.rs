@@ -1,22 +1,30 @@
-//! What every engine holds, in one place: takes in what is heard, and says what of it comes and goes.
+//! What every engine holds, in one place: takes in what is heard, here and by peers, and says what of it comes and goes.
 //!
-//! An endpoint has one seat. Where several data-parallel ranks speak for it, what any of them holds counts as held, and it
-//! is never told as more than gapped: which rank a request meets is the engine's choice.
+//! An endpoint has one place. Where several data-parallel ranks speak for it, what any of them holds counts as held, and it
+//! is never told as more than gapped: which rank a request meets is the engine's choice. Data planes are told what the
+//! endpoint's best source says; peers are told what is heard here, and nothing that was heard of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use api::id::EndpointKey;
-use api::proto::KvTrust;
+use tokio::sync::Notify;
 
 use super::board::{Board, Held};
+use super::place::{Own, Place, Source, View, difference};
 use crate::kv::store::{Change, Digest, News, Rank, RankId, Store, TextBlock};
 use crate::kv::subscribe::{Heard, What};
 use crate::kv::text::Reading;
 use crate::kv::trust::Trust;
-use crate::publish::serve::{Lane, Shelf, Standing};
+use crate::publish::serve::{Lane, Shelf};
+
+mod lanes;
+mod peers;
+
+use lanes::Lanes;
+pub use peers::PeerNews;
 
 /// Looking at all blocks of a rank takes at most this part of the time.
 const SETTLING: u32 = 20;
@@ -43,45 +51,28 @@ pub struct Seat {
     pub ranks: usize,
 }
 
-#[derive(Debug)]
-struct Taken {
-    seat: Seat,
-    /// How far those who speak for it can be relied on.
-    speakers: BTreeMap<RankId, Trust>,
-}
-
-impl Taken {
-    fn trust(&self) -> Trust {
-        let order = [Trust::Cold, Trust::Replaying, Trust::Gapped, Trust::Trusted];
-        let rank = |trust: &Trust| order.iter().position(|known| known == trust).unwrap_or(0);
-        let least = self.speakers.values().copied().min_by_key(rank).unwrap_or(Trust::Cold);
-        if least == Trust::Trusted && self.seat.ranks > 1 { Trust::Gapped } else { least }
-    }
-
-    fn standing(&self, digest: Digest) -> Standing {
-        let trust = match self.trust() {
-            Trust::Cold => KvTrust::Cold,
-            Trust::Replaying => KvTrust::Replaying,
-            Trust::Trusted => KvTrust::Trusted,
-            Trust::Gapped => KvTrust::Gapped,
-        };
-        Standing { trust, capacity_tokens: self.seat.capacity_tokens, digest }
-    }
-}
+/// An endpoint of a model: those of one model are beside each other.
+type Id = (Arc<str>, EndpointKey);
 
 #[derive(Debug, Default)]
 struct Inner {
     store: Store,
-    seats: HashMap<RankId, Taken>,
-    /// The seat of whom who speaks speaks for.
+    places: BTreeMap<Id, Place>,
+    /// Blocks that are told, by model.
+    told: HashMap<Arc<str>, u64>,
+    /// Whose blocks a rank's are.
+    seats: HashMap<RankId, Id>,
+    /// The rank for which who speaks speaks.
     speakers: HashMap<RankId, RankId>,
-    places: HashMap<(Arc<str>, u32), RankId>,
+    handles: HashMap<(Arc<str>, u32), Id>,
     unsettled: BTreeSet<RankId>,
     settle_at: Option<Instant>,
     /// The one whose blocks were looked at last.
     settled: Option<RankId>,
     /// Endpoints that may be admitted: the task of one that is gone may not have ended yet.
     expected: HashSet<RankId>,
+    /// When the first word of a lost peer is over.
+    over: Option<Instant>,
     /// What blocks of tokens came and went, which nobody is told.
     changes: Vec<Change>,
 }
@@ -90,14 +81,24 @@ struct Inner {
 #[derive(Debug)]
 pub struct Ears {
     inner: Mutex<Inner>,
-    lane: Arc<Lane>,
+    lanes: Lanes,
     board: Arc<Board>,
+    /// Something may be over earlier than was thought.
+    moved: Notify,
 }
 
 impl Ears {
     /// Nobody is heard yet.
     pub fn new(lane: Arc<Lane>, board: Arc<Board>) -> Self {
-        Self { inner: Mutex::default(), lane, board }
+        let lanes = Lanes { data_planes: lane, peers: None };
+        Self { inner: Mutex::default(), lanes, board, moved: Notify::new() }
+    }
+
+    /// Peers are told by this lane what is heard here. Its pages are read of [`Own`].
+    #[must_use]
+    pub fn with_peers(mut self, lane: Arc<Lane>) -> Self {
+        self.lanes.peers = Some(lane);
+        self
     }
 
     /// An endpoint may be admitted by this number, which was never used, until it is let go of.
@@ -105,10 +106,35 @@ impl Ears {
         self.inner().expected.insert(rank);
     }
 
-    /// An endpoint is gone.
+    /// An endpoint is not heard here any more.
     pub fn let_go(&self, rank: RankId) {
         self.inner().expected.remove(&rank);
         self.dismiss(rank);
+    }
+
+    /// The config has an endpoint, whoever hears it.
+    pub fn place(&self, key: &EndpointKey, model: &Arc<str>, handle: u32) {
+        let mut inner = self.inner();
+        inner.place(key, model, handle);
+        self.reconsider(&mut inner, &(model.clone(), key.clone()), Instant::now());
+        self.lanes.flush();
+    }
+
+    /// The config has it no longer. What peers tell of it is kept for as long as they do: it is told once, and the config of
+    /// theirs may have it all the while.
+    pub fn leave(&self, key: &EndpointKey, model: &Arc<str>) {
+        let (mut inner, id) = (self.inner(), (model.clone(), key.clone()));
+        let Some(place) = inner.places.get_mut(&id) else { return };
+        let Some(handle) = place.handle.take() else { return };
+        (place.own, place.force, place.told) = (None, None, Digest::default());
+        inner.count(&id);
+        inner.forget_nothing(&id);
+        inner.handles.remove(&(model.clone(), handle));
+        self.lanes.data_planes.leave(model, handle);
+        if let Some(peers) = &self.lanes.peers {
+            peers.leave(model, handle);
+        }
+        self.lanes.flush();
     }
 
     /// An endpoint that is expected is heard from here on.
@@ -117,129 +143,255 @@ impl Ears {
         if !inner.expected.contains(&rank) {
             return;
         }
-        let Inner { store, seats, places, .. } = &mut *inner;
-        store.admit(rank, most_blocks);
-        store.read_as(rank, reading);
-        let level = self.lane.level(&seat.model);
-        store.resample(rank, level);
-        places.insert((seat.model.clone(), seat.handle), rank);
-        let (model, handle) = (seat.model.clone(), seat.handle);
-        let taken = Taken { seat, speakers: BTreeMap::new() };
-        self.lane.stand(&model, handle, taken.standing(Digest::default()));
-        seats.insert(rank, taken);
+        let Seat { key, model, handle, capacity_tokens, ranks } = seat;
+        inner.store.admit(rank, most_blocks);
+        inner.store.read_as(rank, reading);
+        let id = inner.place(&key, &model, handle);
+        if let Some(place) = inner.places.get_mut(&id) {
+            let own = Own { rank, capacity_tokens, ranks, speakers: BTreeMap::new() };
+            // What an earlier life of it told is over, and a peer begins to take it down.
+            self.lanes.withdraw_from_peers(place);
+            self.lanes.stand_for_peers(place, &own, Digest::default());
+            place.own = Some(own);
+        }
+        inner.seats.insert(rank, id.clone());
+        self.reconsider(&mut inner, &id, Instant::now());
     }
 
     /// This one speaks for an endpoint that was admitted.
     pub fn hear(&self, speaker: RankId, rank: RankId) {
         let mut inner = self.inner();
-        if let Some(taken) = inner.seats.get_mut(&rank) {
-            taken.speakers.insert(speaker, Trust::Cold);
+        if let Some(own) = inner.own(rank) {
+            own.speakers.insert(speaker, Trust::Cold);
             inner.speakers.insert(speaker, rank);
         }
     }
 
-    /// An endpoint is heard no longer. It stays on the lane as one of which nothing is known.
+    /// An endpoint is heard no longer. Where no peer knows it, it stays on the lane as one of which nothing is known.
     pub fn dismiss(&self, rank: RankId) {
         let mut inner = self.inner();
-        let Inner { store, seats, speakers, places, unsettled, changes, .. } = &mut *inner;
+        inner.unsettled.remove(&rank);
+        inner.speakers.retain(|_, seat| *seat != rank);
+        if let Some(id) = inner.seats.remove(&rank) {
+            // It may be heard by another number already.
+            let place =
+                inner.places.get_mut(&id).filter(|place| place.own.as_ref().is_some_and(|own| own.rank == rank));
+            if let Some(place) = place {
+                place.own = None;
+                self.lanes.withdraw_from_peers(place);
+                self.reconsider_after(&mut inner, &id, Some(rank), Instant::now());
+            }
+        }
+        let Inner { store, changes, .. } = &mut *inner;
         store.dismiss(rank, changes);
         changes.clear();
-        unsettled.remove(&rank);
-        speakers.retain(|_, seat| *seat != rank);
-        let Some(Taken { seat, .. }) = seats.remove(&rank) else { return };
-        places.retain(|_, known| *known != rank);
-        let news = News { forgotten: true, blocks: Vec::new() };
-        let unknown = Standing { trust: KvTrust::Unspecified, capacity_tokens: 0, digest: Digest::default() };
-        self.lane.stand(&seat.model, seat.handle, unknown);
-        self.lane.tell(&seat.model, seat.handle, &news, Digest::default());
-        self.lane.flush();
+        self.lanes.flush();
     }
 
-    /// Whether blocks have to be looked at though nothing is heard.
-    pub fn is_unsettled(&self) -> bool {
-        !self.inner().unsettled.is_empty()
+    /// Whether nothing is lost where an endpoint is heard here no longer: nothing was heard of it, or a peer knows as much.
+    pub fn may_be_let_go(&self, key: &EndpointKey, model: &Arc<str>) -> bool {
+        self.inner().places.get(&(model.clone(), key.clone())).is_none_or(Place::may_be_let_go)
     }
 
-    /// Takes in what was heard, and lets data planes have it.
+    /// When something has to be looked at though nothing is heard.
+    pub fn looks(&self) -> Option<Instant> {
+        let inner = self.inner();
+        let settle = (!inner.unsettled.is_empty()).then(|| inner.settle_at.unwrap_or_else(Instant::now));
+        inner.over.into_iter().chain(settle).min()
+    }
+
+    /// Until that may have changed.
+    pub async fn moved(&self) {
+        self.moved.notified().await;
+    }
+
+    /// Takes in what was heard, and lets data planes and peers have it.
     pub fn take(&self, heard: impl Iterator<Item = Heard>, now: Instant) {
         let mut inner = self.inner();
         let mut touched = BTreeSet::new();
         for Heard { rank, what } in heard {
-            if let Some(seat) = inner.one(rank, what, &self.lane) {
-                touched.insert(seat);
-            }
+            touched.extend(self.one(&mut inner, rank, what, now));
         }
-        touched.extend(inner.settle(now, &self.lane));
-        let models: BTreeSet<Arc<str>> =
-            touched.iter().filter_map(|rank| inner.seats.get(rank)).map(|taken| taken.seat.model.clone()).collect();
-        models.iter().for_each(|model| inner.sample(model, &self.lane));
-        self.lane.flush();
-        for rank in touched {
-            inner.note(rank, &self.board);
+        touched.extend(self.settle(&mut inner, now));
+        if inner.over.is_some_and(|over| over <= now) {
+            let over = inner.places.iter().filter(|(_, place)| place.over().is_some_and(|over| over <= now));
+            let over: Vec<Id> = over.map(|(id, _)| id.clone()).collect();
+            over.iter().for_each(|id| self.reconsider(&mut inner, id, now));
+            touched.extend(over);
+            inner.over = inner.places.values().filter_map(Place::over).min();
         }
+        self.finish(&mut inner, &touched);
+    }
+
+    /// What was said of these is let go, at a level at which those who join can be told in time, and noted.
+    fn finish(&self, inner: &mut Inner, touched: &BTreeSet<Id>) {
+        touched.iter().for_each(|id| inner.count(id));
+        let models: BTreeSet<&Arc<str>> = touched.iter().map(|(model, _)| model).collect();
+        models.into_iter().for_each(|model| inner.sample(model, &self.lanes.data_planes));
+        self.lanes.flush();
+        touched.iter().for_each(|id| inner.note(id, &self.board));
+        touched.iter().for_each(|id| inner.forget_nothing(id));
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no thread panics while it holds the ears")
     }
-}
 
-impl Inner {
-    /// The seat that it was about.
-    fn one(&mut self, speaker: RankId, what: What, lane: &Lane) -> Option<RankId> {
-        let rank = *self.speakers.get(&speaker)?;
+    /// Whom it was about.
+    fn one(&self, inner: &mut Inner, speaker: RankId, what: What, now: Instant) -> Option<Id> {
+        let rank = *inner.speakers.get(&speaker)?;
+        let id = inner.seats.get(&rank)?.clone();
         match what {
-            What::Apply(batch) => self.store.apply(rank, &batch, &mut self.changes),
-            What::Forget => self.store.forget(rank, &mut self.changes),
+            What::Apply(batch) => inner.store.apply(rank, &batch, &mut inner.changes),
+            What::Forget => inner.store.forget(rank, &mut inner.changes),
             What::Trust(trust) => {
-                self.seats.get_mut(&rank)?.speakers.insert(speaker, trust);
+                inner.own(rank)?.speakers.insert(speaker, trust);
+                self.reconsider(inner, &id, now);
             }
         }
-        self.changes.clear();
-        if self.store.rank(rank).is_some_and(Rank::is_unsettled) {
-            self.unsettled.insert(rank);
+        inner.changes.clear();
+        if inner.store.rank(rank).is_some_and(Rank::is_unsettled) {
+            inner.unsettled.insert(rank);
         }
-        self.tell(rank, lane);
-        Some(rank)
+        self.tell(inner, rank, &id);
+        Some(id)
     }
 
-    fn tell(&mut self, rank: RankId, lane: &Lane) {
-        let Some(taken) = self.seats.get(&rank) else { return };
-        let (news, digest) = (self.store.news(rank), self.digest(rank));
-        let (model, handle) = (&*taken.seat.model, taken.seat.handle);
-        if news.forgotten || !news.blocks.is_empty() {
-            lane.tell(model, handle, &news, digest);
+    /// What became of a rank's blocks goes to peers, and where it is in force to data planes.
+    fn tell(&self, inner: &mut Inner, rank: RankId, id: &Id) {
+        let News { forgotten, mut blocks } = inner.store.news(rank);
+        let Inner { store, places, .. } = inner;
+        let Some(place) = places.get_mut(id) else { return };
+        // What an earlier life of it says is nobody's any more.
+        let Some(own) = place.own.as_ref().filter(|own| own.rank == rank) else { return };
+        let digest = store.rank(rank).map(Rank::digest).unwrap_or_default();
+        if let (Some(peers), Some(handle)) = (&self.lanes.peers, place.handle) {
+            self.lanes.stand_for_peers(place, own, digest);
+            let news = News { forgotten, blocks };
+            if news.forgotten || !news.blocks.is_empty() {
+                peers.tell(&place.model, handle, &news, digest);
+            }
+            blocks = news.blocks;
         }
-        lane.stand(model, handle, taken.standing(digest));
-    }
-
-    fn digest(&self, rank: RankId) -> Digest {
-        self.store.rank(rank).map(Rank::digest).unwrap_or_default()
+        if place.force == Some(Source::Own) {
+            self.lanes.news(place, forgotten, blocks);
+        }
     }
 
     /// Looks at all blocks of a rank of which some may not be reached, if it is time for that.
-    fn settle(&mut self, now: Instant, lane: &Lane) -> BTreeSet<RankId> {
-        if self.unsettled.is_empty() || self.settle_at.is_some_and(|at| at > now) {
-            return BTreeSet::new();
+    fn settle(&self, inner: &mut Inner, now: Instant) -> Option<Id> {
+        if inner.unsettled.is_empty() || inner.settle_at.is_some_and(|at| at > now) {
+            return None;
         }
         let begun = Instant::now();
         // One at a time, in turn, for all others wait meanwhile.
-        let after = self.settled.map_or(Unbounded, Excluded);
-        let next = self.unsettled.range((after, Unbounded)).next().or(self.unsettled.first()).copied();
-        let Some(rank) = next else { return BTreeSet::new() };
-        self.unsettled.remove(&rank);
-        self.settled = Some(rank);
-        self.store.settle(rank);
-        self.tell(rank, lane);
-        self.settle_at = Some(now + REST.max(begun.elapsed() * SETTLING));
-        BTreeSet::from([rank])
+        let after = inner.settled.map_or(Unbounded, Excluded);
+        let next = inner.unsettled.range((after, Unbounded)).next().or(inner.unsettled.first()).copied();
+        let rank = next?;
+        inner.unsettled.remove(&rank);
+        inner.settled = Some(rank);
+        inner.store.settle(rank);
+        let id = inner.seats.get(&rank)?.clone();
+        self.tell(inner, rank, &id);
+        inner.settle_at = Some(now + REST.max(begun.elapsed() * SETTLING));
+        Some(id)
+    }
+
+    /// Puts the best source in force.
+    fn reconsider(&self, inner: &mut Inner, id: &Id, now: Instant) {
+        self.reconsider_after(inner, id, None, now);
+    }
+
+    /// The same, where the engine was heard by this rank until now.
+    fn reconsider_after(&self, inner: &mut Inner, id: &Id, gone: Option<RankId>, now: Instant) {
+        let level = self.lanes.data_planes.level(&id.0);
+        let Inner { store, places, .. } = inner;
+        let Some(place) = places.get_mut(id) else { return };
+        let next = place.choose(now);
+        if next != place.force {
+            let rank = gone.or(place.own.as_ref().map(|own| own.rank));
+            let view = |source: Option<Source>| match source {
+                None => View::Nothing,
+                Some(Source::Own) => rank.and_then(|rank| store.rank(rank)).map_or(View::Nothing, View::Own),
+                Some(Source::Mirror(id)) => place.at(id).map_or(View::Nothing, View::Mirror),
+            };
+            let blocks = if next.is_some() { difference(view(place.force), view(next), level) } else { Vec::new() };
+            if place.force.is_none() {
+                // Who did not look since the config had it before may hold what was told of it then.
+                self.lanes.stand(place);
+                self.lanes.news(place, true, Vec::new());
+            }
+            place.force = next;
+            if let Some(handle) = place.handle {
+                self.lanes.data_planes.renew(&place.model, handle);
+            }
+            self.lanes.stand(place);
+            self.lanes.news(place, next.is_none(), blocks);
+        } else if next.is_some() {
+            self.lanes.stand(place);
+        }
+        place.tidy(now);
+        inner.count(id);
+    }
+}
+
+impl Inner {
+    fn own(&mut self, rank: RankId) -> Option<&mut Own> {
+        let id = self.seats.get(&rank)?;
+        self.places.get_mut(id)?.own.as_mut().filter(|own| own.rank == rank)
+    }
+
+    fn place(&mut self, key: &EndpointKey, model: &Arc<str>, handle: u32) -> Id {
+        let id = (model.clone(), key.clone());
+        let place = self.places.entry(id.clone());
+        let place = place.or_insert_with(|| Place::new(key.clone(), model.clone()));
+        place.handle = Some(handle);
+        self.handles.insert((model.clone(), handle), id.clone());
+        id
+    }
+
+    /// What is in force.
+    fn view<'v>(&'v self, place: &'v Place) -> View<'v> {
+        match place.force {
+            None => View::Nothing,
+            Some(Source::Mirror(id)) => place.at(id).map_or(View::Nothing, View::Mirror),
+            Some(Source::Own) => {
+                let rank = place.own.as_ref().and_then(|own| self.store.rank(own.rank));
+                rank.map_or(View::Nothing, View::Own)
+            }
+        }
+    }
+
+    /// What is told of it counts in its model's sum.
+    fn count(&mut self, id: &Id) {
+        let Some(place) = self.places.get_mut(id) else { return };
+        let before = std::mem::replace(&mut place.counted, place.told.blocks);
+        if before == place.counted {
+            return;
+        }
+        let sum = self.told.entry(id.0.clone()).or_default();
+        *sum = *sum + place.counted - before;
+        if *sum == 0 {
+            self.told.remove(&id.0);
+        }
+    }
+
+    fn forget_nothing(&mut self, id: &Id) {
+        if self.places.get(id).is_some_and(Place::is_nothing) {
+            self.places.remove(id);
+        }
+    }
+
+    /// The places of a model, or all.
+    fn places(&self, model: Option<&Arc<str>>) -> impl Iterator<Item = (&Id, &Place)> {
+        let first = |model: &Arc<str>| (model.clone(), EndpointKey { uid: "".into(), port: 0, rank: 0 });
+        let from = model.map_or(Unbounded, |model| Included(first(model)));
+        self.places.range((from, Unbounded)).take_while(move |(id, _)| model.is_none_or(|model| id.0 == *model))
     }
 
     /// Sees to it that what is told of a model stays within what those who join can be told in time.
     fn sample(&mut self, model: &Arc<str>, lane: &Lane) {
-        let of_model = |taken: &&RankId| self.seats.get(*taken).is_some_and(|taken| taken.seat.model == *model);
-        let ranks: Vec<RankId> = self.seats.keys().filter(of_model).copied().collect();
-        let told: u64 = ranks.iter().map(|rank| self.digest(*rank).blocks).sum();
+        let told = self.told.get(model).copied().unwrap_or(0);
         let level = lane.level(model);
         let wanted = match level {
             level if told > TOLD.1 && level < HIGHEST => level + 1,
@@ -250,31 +402,53 @@ impl Inner {
             return;
         }
         tracing::info!(%model, level = wanted, told, "blocks are told at another level");
-        let mut digests = Vec::with_capacity(ranks.len());
-        for rank in ranks {
-            self.store.resample(rank, wanted);
-            digests.extend(self.seats.get(&rank).map(|taken| (taken.seat.handle, self.digest(rank))));
+        let places = self.places(Some(model)).filter(|(_, place)| place.handle.is_some());
+        let digests: Vec<(Id, Digest)> =
+            places.map(|(id, place)| (id.clone(), self.view(place).sampled(wanted))).collect();
+        let mut told = Vec::with_capacity(digests.len());
+        for (id, digest) in digests {
+            let Some(place) = self.places.get_mut(&id) else { continue };
+            place.told = digest;
+            told.extend(place.handle.map(|handle| (handle, digest)));
+            self.count(&id);
         }
-        lane.begin_anew(model, wanted, &digests);
+        lane.begin_anew(model, wanted, &told);
     }
 
-    fn note(&self, rank: RankId, board: &Board) {
-        let (Some(taken), Some(known)) = (self.seats.get(&rank), self.store.rank(rank)) else { return };
-        let held = Held {
-            blocks: known.len() as u64,
-            told: known.digest().blocks,
-            bytes: known.bytes() as u64,
-            unread: known.unread(),
-            tally: known.tally(),
-        };
-        board.note(&taken.seat.key, taken.trust(), held);
+    fn note(&self, id: &Id, board: &Board) {
+        let Some(place) = self.places.get(id) else { return };
+        let trust = place.force.and_then(|source| place.trust(source)).map_or(Trust::Cold, |(trust, _)| trust);
+        let mirrors: usize = place.mirrors.iter().map(super::mirror::Mirror::bytes).sum();
+        let mut held = Held { told: place.told.blocks, bytes: mirrors as u64, ..Held::default() };
+        if let Some(known) = place.own.as_ref().and_then(|own| self.store.rank(own.rank)) {
+            held = Held {
+                blocks: known.len() as u64,
+                bytes: held.bytes + known.bytes() as u64,
+                unread: known.unread(),
+                tally: known.tally(),
+                ..held
+            };
+        }
+        board.note(&place.key, trust, held);
     }
 }
 
 impl Shelf for Ears {
     fn page(&self, model: &str, handle: u32, from: u32, blocks: &mut Vec<TextBlock>, most: usize) -> Option<u32> {
         let inner = self.inner();
-        let rank = inner.places.get(&(Arc::from(model), handle))?;
-        inner.store.rank(*rank)?.page(from, most, blocks)
+        let place = inner.places.get(inner.handles.get(&(Arc::from(model), handle))?)?;
+        inner.view(place).page(self.lanes.data_planes.level(model), from, most, blocks)
+    }
+}
+
+/// What is heard here, for peers.
+#[derive(Debug)]
+pub struct OwnShelf(pub Arc<Ears>);
+
+impl Shelf for OwnShelf {
+    fn page(&self, model: &str, handle: u32, from: u32, blocks: &mut Vec<TextBlock>, most: usize) -> Option<u32> {
+        let inner = self.0.inner();
+        let place = inner.places.get(inner.handles.get(&(Arc::from(model), handle))?)?;
+        inner.store.rank(place.own.as_ref()?.rank)?.page(0, from, most, blocks)
     }
 }

@@ -57,3 +57,41 @@ fn only_engines_that_publish_are_wanted() {
     let of = |engine: &str| models(&backend("a", &format!(r#", "engine": "{engine}", "model": "m""#), "e"), "").len();
     assert_eq!(["VLLM", "SGLANG", "TRITON", "TORCHSERVE"].map(of), [1, 1, 0, 0]);
 }
+
+fn staff() -> Staff {
+    let lane = Arc::new(Lane::new(1));
+    let vocabularies = Vocabularies::new(None);
+    let supervision = Supervision::new(lane, vocabularies);
+    let (ears, next) = (supervision.ears(), Numbers::default());
+    let (heard, _) = mpsc::channel(1);
+    let (attended, placed) = (BTreeMap::new(), BTreeMap::new());
+    Staff { supervision, ears, heard, next, tasks: JoinSet::new(), attended, placed }
+}
+
+#[tokio::test]
+async fn an_engine_that_is_anothers_is_let_go_of_where_nothing_was_heard_of_it_and_else_after_a_while() {
+    let text = format!(r#"{{"version": 1, "backends": [{}]}}"#, backend("a", r#", "model": "m""#, "e"));
+    let (key, wanted) = wanted(&api::json::snapshot_from_json(text.as_bytes()).unwrap()).into_iter().next().unwrap();
+    let (ours, theirs) = (Shard::alone(), Shard { me: "b".into(), members: Arc::from(["a".into(), "b".into()]) });
+    let theirs = if theirs.owns(&key.uid) { Shard { me: "a".into(), ..theirs } } else { theirs };
+    let (mut staff, now) = (staff(), Instant::now());
+    staff.ears.place(&key, wanted.model.as_ref().unwrap(), wanted.handle);
+    staff.begin(key.clone(), wanted.clone());
+    assert!(!staff.hand_over(&ours, now) && staff.attended.len() == 1);
+    assert!(!staff.hand_over(&theirs, now) && staff.attended.is_empty(), "nothing was heard");
+
+    staff.begin(key.clone(), wanted.clone());
+    let (rank, model) = (staff.attended[&key].rank, wanted.model.clone().unwrap());
+    let seat = Seat { key: key.clone(), model: model.clone(), handle: 1, capacity_tokens: 0, ranks: 1 };
+    let vocabulary = Arc::new(crate::kv::vocabulary::Vocabulary::quads());
+    staff.ears.admit(rank, seat, 9, crate::kv::text::Reading { vocabulary, fleet_seed: 1, model });
+    let soon = HANDED_OVER - Duration::from_millis(1);
+    assert!(
+        staff.hand_over(&theirs, now) && staff.hand_over(&theirs, now + soon),
+        "it is heard until another knows it"
+    );
+    // It was ours again for a moment, so the time begins anew.
+    assert!(!staff.hand_over(&ours, now + soon) && staff.hand_over(&theirs, now + soon));
+    assert!(staff.hand_over(&theirs, now + HANDED_OVER) && staff.attended.len() == 1);
+    assert!(!staff.hand_over(&theirs, now + soon + HANDED_OVER) && staff.attended.is_empty());
+}

@@ -1,12 +1,13 @@
 //! What was published lately, and the changes between such states, each encoded once for all who need it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use api::proto::to_data_plane::Message;
 use api::proto::{self, ConfigDelta, ConfigUpdate, ToDataPlane};
+use api::seen::Seen;
 use api::snapshot::{Snapshot, Version};
 use api::{delta, hash};
 use bytes::Bytes;
@@ -14,6 +15,9 @@ use prost::Message as _;
 
 use super::Counts;
 use super::poison::Poison;
+use super::told::{Foreign, Told};
+use crate::publish::handles::Handles;
+use crate::source::is_as_late;
 
 /// States of late that are kept whoever needs them: a subscriber that comes back with one of these gets a change.
 const STATES: usize = 24;
@@ -76,7 +80,7 @@ struct ViewKey {
     poison: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shelf {
     version: u64,
     nonce: u64,
@@ -84,7 +88,35 @@ struct Shelf {
     states: VecDeque<Kept>,
     updates: VecDeque<Arc<Update>>,
     views: VecDeque<(ViewKey, State)>,
-    full: Option<(Instant, Arc<Update>)>,
+    full: Option<Full>,
+    /// Forms that data planes hold of what they refused: a fleet of one age holds the same.
+    told: HashMap<u64, Weak<Told>>,
+    /// Of their endpoints.
+    held: Handles,
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self {
+            version: 0,
+            nonce: 0,
+            current: None,
+            states: VecDeque::new(),
+            updates: VecDeque::new(),
+            views: VecDeque::new(),
+            full: None,
+            told: HashMap::new(),
+            held: Handles::held(),
+        }
+    }
+}
+
+/// A full state that new subscribers share.
+#[derive(Debug)]
+struct Full {
+    at: Instant,
+    seen: Seen,
+    update: Arc<Update>,
 }
 
 #[derive(Debug)]
@@ -145,6 +177,20 @@ impl Archive {
         state
     }
 
+    /// A form that was told, once for all who told it.
+    pub(super) fn share(&self, told: Foreign) -> Option<Arc<Told>> {
+        let mut shelf = self.shelf();
+        let told = told.adopt(&mut shelf.held)?;
+        let content_hash = told.content_hash();
+        if let Some(known) = shelf.told.get(&content_hash).and_then(Weak::upgrade) {
+            return Some(known);
+        }
+        let told = Arc::new(told);
+        shelf.told.insert(content_hash, Arc::downgrade(&told));
+        shelf.forget_untold();
+        Some(told)
+    }
+
     /// Keeps a state for who holds it, or is sent it; none where it is not known here.
     pub(super) fn need(&self, content_hash: u64) -> Option<Needed> {
         self.shelf().kept(content_hash).map(|kept| kept.needed.clone())
@@ -155,19 +201,20 @@ impl Archive {
         self.shelf().state(content_hash)
     }
 
-    /// The change from what is held to the target; the full state where what is held is not known here. A newcomer may
-    /// get a full state that is a little older than the target.
-    pub(super) fn update(&self, held: Option<Mark>, target: &State, newcomer: bool) -> Arc<Update> {
+    /// The change from what is held to the target; the full state where what is held is not known here. A newcomer, of whom it is known
+    /// what it has seen, may get a full state that is a little older than the target, but not older than that.
+    pub(super) fn update(&self, held: Option<Mark>, target: &State, newcomer: Option<&Seen>) -> Arc<Update> {
         let mut shelf = self.shelf();
         let base = held.and_then(|held| Some((held, shelf.state(held.content_hash)?)));
         let from = base.as_ref().map(|(held, _)| *held);
         if let Some(update) = shelf.updates.iter().find(|u| u.base == from && u.target == target.mark) {
             return update.clone();
         }
-        if let (None, true, Some((at, full))) = (from, newcomer, &shelf.full)
-            && at.elapsed() < FULL
+        if let (None, Some(wanted), Some(full)) = (from, newcomer, &shelf.full)
+            && full.at.elapsed() < FULL
+            && is_as_late(&full.seen, wanted)
         {
-            return full.clone();
+            return full.update.clone();
         }
         let change = match &base {
             None => delta::full(&target.snapshot),
@@ -177,8 +224,9 @@ impl Archive {
         let frames = self.frames(shelf.nonce, change);
         let update = Arc::new(Update { nonce: shelf.nonce, base: from, target: target.mark, frames });
         push(&mut shelf.updates, UPDATES, update.clone());
-        if from.is_none() && newcomer {
-            shelf.full = Some((Instant::now(), update.clone()));
+        if from.is_none() && newcomer.is_some() {
+            let seen = target.snapshot.seen.clone();
+            shelf.full = Some(Full { at: Instant::now(), seen, update: update.clone() });
         }
         update
     }
@@ -216,6 +264,15 @@ impl Shelf {
         if self.states.len() > MOST_STATES {
             self.states.pop_front();
         }
+    }
+
+    /// Forms that nobody holds any more, and whose endpoints they were.
+    fn forget_untold(&mut self) {
+        self.told.retain(|_, told| told.strong_count() > 0);
+        let held: Vec<Arc<Told>> = self.told.values().filter_map(Weak::upgrade).collect();
+        let endpoints = held.iter().flat_map(|told| &told.objects().backends).flat_map(|backend| &backend.endpoints);
+        let live: Vec<&Arc<str>> = endpoints.map(|endpoint| &endpoint.key.uid).collect();
+        self.held.forget_gone(live.into_iter());
     }
 
     fn kept(&self, content_hash: u64) -> Option<&Kept> {

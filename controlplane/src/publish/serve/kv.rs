@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::kv::store::{Digest, News, TextBlock};
 use book::Book;
-pub(super) use teller::Teller;
+pub(crate) use teller::Teller;
 
 /// Sets of endpoints that subscribers have that are kept.
 const SETS: usize = 8;
@@ -57,7 +57,7 @@ pub struct Counts {
     pub same: AtomicU64,
 }
 
-type Handles = Arc<BTreeSet<u32>>;
+pub(crate) type Handles = Arc<BTreeSet<u32>>;
 
 /// The lane.
 #[derive(Debug)]
@@ -109,6 +109,11 @@ impl Lane {
         self.book().leave(model, handle);
     }
 
+    /// An endpoint's pages are in another order from here on: who has read some of them begins anew.
+    pub fn renew(&self, model: &str, handle: u32) {
+        self.book().renew(model, handle);
+    }
+
     /// What became of an endpoint's blocks, and what it comes to.
     pub fn tell(&self, model: &str, handle: u32, news: &News, digest: Digest) {
         self.book().tell(model, handle, news, digest);
@@ -125,7 +130,7 @@ impl Lane {
         self.changed.send_if_modified(|known| std::mem::replace(known, change) != change);
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 

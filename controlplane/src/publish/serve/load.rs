@@ -45,6 +45,21 @@ pub struct Load {
     /// Seconds to the first event as last measured; of all, the mean over those who measure now, or else what was measured
     /// last. 0: nobody did.
     pub ttft: f32,
+    /// Of `running`, those that wait in the engine's queue or for their prefill.
+    pub queue_depth: u32,
+}
+
+/// What one proxy has outstanding at all endpoints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outstanding {
+    /// Endpoints at which it has anything.
+    pub endpoints: usize,
+    /// As in [`Load`], from here on.
+    pub queued_tokens: u64,
+    /// Requests.
+    pub running: u64,
+    /// Of these.
+    pub queue_depth: u64,
 }
 
 /// A proxy, or a peer.
@@ -53,13 +68,30 @@ struct Proxy {
     /// The stream that it speaks by.
     stream: u64,
     loads: HashMap<u32, Load>,
+    /// Of all of them, so that who looks adds up nothing while reports wait.
+    sum: Outstanding,
     sequence: u64,
+}
+
+impl Proxy {
+    fn outstanding(&self) -> Outstanding {
+        Outstanding { endpoints: self.loads.len(), ..self.sum }
+    }
+
+    /// It has this at an endpoint instead of that. What overflows wraps, and comes back as it is taken away.
+    fn count(&mut self, old: &Load, new: &Load) {
+        let sum = &mut self.sum;
+        sum.queued_tokens = sum.queued_tokens.wrapping_sub(old.queued_tokens).wrapping_add(new.queued_tokens);
+        sum.running = sum.running.wrapping_sub(old.running.into()).wrapping_add(new.running.into());
+        sum.queue_depth = sum.queue_depth.wrapping_sub(old.queue_depth.into()).wrapping_add(new.queue_depth.into());
+    }
 }
 
 #[derive(Debug, Default)]
 struct Endpoint {
     queued_tokens: u64,
     running: u32,
+    queue_depth: u32,
     /// As somebody measured it last.
     ttft: f32,
     /// The sum over those who measure now, and how many they are: hundreds of proxies are not asked for each of thousands of endpoints.
@@ -84,7 +116,13 @@ impl Endpoint {
     fn measured(load: &Load) -> Self {
         let mut endpoint = Self::default();
         endpoint.measure(0.0, load.ttft);
+        endpoint.deepen(0, load.queue_depth);
         endpoint
+    }
+
+    /// One has so many instead of those. It goes with the rest of what is told, and is no news by itself.
+    fn deepen(&mut self, old: u32, new: u32) {
+        self.queue_depth = self.queue_depth.wrapping_sub(old).wrapping_add(new);
     }
 
     /// One measures this instead of that; 0 is nothing.
@@ -133,7 +171,20 @@ impl Loads {
     pub fn at(&self, handle: u32) -> Load {
         let book = self.book();
         let known = book.endpoints.get(&handle);
-        known.map_or(Load::default(), |e| Load { queued_tokens: e.queued_tokens, running: e.running, ttft: e.ttft() })
+        known.map_or(Load::default(), |e| {
+            let Endpoint { queued_tokens, running, queue_depth, .. } = *e;
+            Load { queued_tokens, running, ttft: e.ttft(), queue_depth }
+        })
+    }
+
+    /// What each of our proxies has outstanding, by its process's random number.
+    pub fn outstanding(&self) -> HashMap<u64, Outstanding> {
+        let book = self.book();
+        let of = |(owner, proxy): (&Owner, &Proxy)| match owner {
+            Owner::Proxy(instance) => Some((*instance, proxy.outstanding())),
+            Owner::Peer(_) | Owner::Nobody => None,
+        };
+        book.proxies.iter().filter_map(of).collect()
     }
 
     /// How many proxies have reported here.
@@ -154,8 +205,8 @@ impl Loads {
         let mut book = self.book();
         book.proxies.entry(owner).or_default().sequence = report.sequence;
         let load = |load: &EndpointLoad| {
-            let EndpointLoad { handle, queued_tokens, running, ttft } = *load;
-            (handle, Load { queued_tokens, running, ttft })
+            let EndpointLoad { handle, queued_tokens, running, ttft, queue_depth } = *load;
+            (handle, Load { queued_tokens, running, ttft, queue_depth })
         };
         // There are no more; what a hostile proxy adds is not looked at.
         if book.take(owner, stream, report.endpoints.iter().take(MAX_ENDPOINTS).map(load)) {
@@ -227,6 +278,12 @@ impl Loads {
         (sum, up_to)
     }
 
+    /// What engines said of themselves lately, by handle.
+    pub fn said(&self, now: Instant) -> BTreeMap<u32, EngineLoad> {
+        let (told, _) = self.book().engines.since(0, usize::MAX, now);
+        told.into_iter().map(|(_, said)| (said.handle, said)).collect()
+    }
+
     fn tell(&self, book: &Book) {
         self.changed.send_if_modified(|change| std::mem::replace(change, book.change) != book.change);
     }
@@ -265,7 +322,7 @@ impl Book {
             handle,
             queued_tokens: total.queued_tokens.wrapping_sub(own.queued_tokens),
             running: total.running.wrapping_sub(own.running),
-            ttft: 0.0,
+            ..EndpointLoad::default()
         }
     }
 
@@ -285,8 +342,9 @@ impl Book {
 
     fn set(&mut self, owner: Owner, handle: u32, load: Load) {
         let Some(proxy) = self.proxies.get_mut(&owner) else { return };
-        // What makes no sense is not measured: in a sum it would stay.
-        let load = Load { ttft: if load.ttft.is_finite() { load.ttft } else { 0.0 }, ..load };
+        // What makes no sense is not measured: in a sum it would stay. Of what is not there nothing waits.
+        let ttft = if load.ttft.is_finite() { load.ttft } else { 0.0 };
+        let load = Load { ttft, queue_depth: load.queue_depth.min(load.running), ..load };
         let idle = (load.queued_tokens, load.running) == (0, 0);
         if !idle && proxy.loads.len() >= MAX_ENDPOINTS && !proxy.loads.contains_key(&handle) {
             return;
@@ -297,8 +355,10 @@ impl Book {
         }
         let old = if idle { proxy.loads.remove(&handle) } else { proxy.loads.insert(handle, load) };
         let old = old.unwrap_or_default();
+        proxy.count(&old, &load);
         if let Some(endpoint) = self.endpoints.get_mut(&handle) {
             endpoint.measure(old.ttft, if idle { 0.0 } else { load.ttft });
+            endpoint.deepen(old.queue_depth, load.queue_depth);
         }
         if (old.queued_tokens, old.running) == (load.queued_tokens, load.running) {
             return;

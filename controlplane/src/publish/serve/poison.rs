@@ -1,19 +1,32 @@
-//! Objects that a subscriber refused. They are sent to it in the form that it last acknowledged; where it has none, or
-//! refuses that too, they are left out. Once the object changes, the new form is tried.
+//! Objects that a subscriber refused. They are sent to it in the form that it holds, as it acknowledged that or told it with its
+//! refusal; where it has none, or refuses that too, as ones that answer 503, so that no other object answers in their place; and where it
+//! refuses even these, they are left out. Once the object changes, the new form is tried.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use api::decode::Object;
 use api::hash::content_hash;
+use api::id::ProfileName;
+use api::limits::{MAX_BACKENDS, MAX_HELD_BYTES};
 use api::proto::Refusal;
 use api::proto::refusal::Kind;
 use api::snapshot::{Backend, Profile, Route, Snapshot};
+use prost::Message as _;
+
+use super::told::{Foreign, Newest, Told};
+use crate::publish::build::refusals;
+use crate::publish::route::refused;
+use crate::publish::server::refusal;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Instead {
-    /// The form that is held.
+    /// The form that is held, or one that answers 503 where none is.
     Held,
+    /// One that answers 503.
+    Refusal,
     /// Nothing.
     Nothing,
 }
@@ -23,6 +36,8 @@ struct Entry {
     /// Of the form that was refused.
     form: u64,
     instead: Instead,
+    /// The form that is held, as was told with the refusal.
+    told: Option<Arc<Told>>,
     reason: String,
 }
 
@@ -47,23 +62,40 @@ impl Poison {
         self.entries.iter().map(|(object, entry)| (object, entry.reason.as_str()))
     }
 
-    /// Takes in a refusal of `tried`; false where it names nothing that could be held back further.
-    pub(super) fn refuse(&mut self, refusals: &[Refusal], tried: &Snapshot) -> bool {
+    /// Takes in a refusal of `tried`; false where it names nothing that could be held back further. Told forms go through `share`.
+    pub(super) fn refuse(
+        &mut self,
+        refusals: Vec<Refusal>,
+        tried: &Snapshot,
+        mut share: impl FnMut(Foreign) -> Option<Arc<Told>>,
+    ) -> bool {
         let before: Vec<_> = self.entries.keys().cloned().collect();
         let forms = Forms::of(tried);
         let mut further = false;
+        let kept = self.entries.values().filter_map(|entry| Some(entry.told.as_ref()?.bytes()));
+        let mut room = MAX_HELD_BYTES.saturating_sub(kept.sum());
         for refusal in refusals {
-            let Some(object) = object(refusal) else { continue };
+            let Some(object) = object(&refusal) else { continue };
             let Some(form) = forms.find(&object).map(|form| form.hash()) else { continue };
             let again = before.binary_search(&object).is_ok();
             let reason = format!("{}: {}", clipped(&refusal.path), clipped(&refusal.reason));
             let entry = self.entries.entry(object).or_insert_with(|| {
                 further = true;
-                Entry { form, instead: Instead::Held, reason }
+                Entry { form, instead: Instead::Held, told: None, reason }
             });
-            if again && entry.instead == Instead::Held {
-                entry.instead = Instead::Nothing;
-                further = true;
+            // No data plane of ours tells more than fits one refusal, and no other makes us keep more of it.
+            if let Some(held) = refusal.held
+                && held.encoded_len() <= room
+            {
+                entry.told = Foreign::new(held).and_then(&mut share);
+                room -= entry.told.as_ref().map_or(0, |told| told.bytes());
+            }
+            if again {
+                further |= entry.instead != Instead::Nothing;
+                entry.instead = match entry.instead {
+                    Instead::Held => Instead::Refusal,
+                    Instead::Refusal | Instead::Nothing => Instead::Nothing,
+                };
             }
         }
         further
@@ -81,41 +113,65 @@ impl Poison {
     pub(super) fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for (object, entry) in &self.entries {
-            (object, entry.form, entry.instead).hash(&mut hasher);
+            let told = entry.told.as_ref().map(|told| told.content_hash());
+            (object, entry.form, entry.instead, told).hash(&mut hasher);
         }
         hasher.finish()
     }
 
-    /// The state with what was refused replaced by what is held, or left out.
+    /// The state with what was refused replaced by what is held, by what answers 503, or left out.
     pub(super) fn view(&self, current: &Snapshot, held: Option<&Snapshot>) -> Snapshot {
         let nothing = Snapshot::default();
         let held = Forms::of(held.unwrap_or(&nothing));
         let instead = |object: Object| match self.entries.get(&object) {
             None => Choice::Current,
             Some(Entry { instead: Instead::Nothing, .. }) => Choice::Nothing,
-            Some(_) => held.find(&object).map_or(Choice::Nothing, Choice::Held),
+            Some(Entry { instead: Instead::Refusal, .. }) => Choice::Refusal,
+            Some(Entry { instead: Instead::Held, told, .. }) => {
+                let told = || Forms::of(told.as_ref()?.objects()).find(&object);
+                held.find(&object).or_else(told).map_or(Choice::Refusal, Choice::Held)
+            }
         };
+        let has = |name: &ProfileName| {
+            matches!(instead(Object::Profile(name.clone())), Choice::Current | Choice::Held(Form::Profile(_)))
+        };
+        let is_refused = |backend: &Backend| self.entries.contains_key(&Object::Backend(backend.name.clone()));
+        let newest = LazyCell::new(|| Newest::of(current, is_refused));
         let route = |route: &Route| match instead(Object::Route(route.name.clone())) {
             Choice::Current => Some(route.clone()),
             Choice::Held(Form::Route(held)) => Some(held.clone()),
+            Choice::Refusal => Some(refused(route)),
             _ => None,
         };
-        let backend = |backend: &Backend| match instead(Object::Backend(backend.name.clone())) {
-            Choice::Current => Some(backend.clone()),
-            Choice::Held(Form::Backend(held)) => Some(held.clone()),
-            _ => None,
+        let backend = |backend: &Backend| {
+            let backend = match instead(Object::Backend(backend.name.clone())) {
+                Choice::Current => backend.clone(),
+                Choice::Held(Form::Backend(held)) => newest.settle(held),
+                Choice::Refusal => refusal(&backend.name),
+                _ => return None,
+            };
+            // Without its profile it is served by the default one, which is better than not at all.
+            let profile = backend.profile.clone().filter(has);
+            Some(Backend { profile, ..backend })
         };
         let profile = |profile: &Profile| match instead(Object::Profile(profile.name.clone())) {
             Choice::Current => Some(profile.clone()),
             Choice::Held(Form::Profile(held)) => Some(held.clone()),
             _ => None,
         };
+        let routes: Vec<_> = current.routes.iter().filter_map(route).collect();
+        let mut backends: Vec<_> = current.backends.iter().filter_map(backend).collect();
+        let known: HashSet<_> = backends.iter().map(|backend| backend.name.clone()).collect();
+        // A held route may be one that answers 503, too.
+        let refusals = refusals(&routes).into_iter().filter(|backend| !known.contains(&backend.name));
+        backends.extend(refusals.take(MAX_BACKENDS.saturating_sub(known.len())));
         Snapshot {
             version: current.version,
             fleet_seed: current.fleet_seed,
-            routes: current.routes.iter().filter_map(route).collect(),
-            backends: current.backends.iter().filter_map(backend).collect(),
+            routes,
+            backends,
             profiles: current.profiles.iter().filter_map(profile).collect(),
+            seen: current.seen.clone(),
         }
     }
 }
@@ -123,6 +179,7 @@ impl Poison {
 enum Choice<'a> {
     Current,
     Held(Form<'a>),
+    Refusal,
     Nothing,
 }
 

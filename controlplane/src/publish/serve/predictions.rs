@@ -24,6 +24,8 @@ pub(crate) use feed::{Feed, Listener};
 const MOST: usize = 1 << 20;
 /// Marks of one endpoint: seven million tokens, which are told in one message of less than 1 MiB.
 const MOST_OF_ONE: usize = 28_000;
+/// The part of the largest endpoint's marks that it gives up at once.
+const GIVEN_UP: usize = 64;
 /// Marks that a slow subscriber may be behind.
 const LOG: usize = 1 << 17;
 /// Tokens that a mark stands for where a token has 4 bytes.
@@ -69,10 +71,20 @@ impl Predictions {
         self.changed.subscribe()
     }
 
-    /// Takes runs of marks in.
+    /// Takes runs of marks in, which all others are told.
     pub(crate) fn take(&self, owner: Owner, marks: impl Iterator<Item = Mark>) {
+        self.take_in(owner, marks, Telling::All);
+    }
+
+    /// Takes in what was predicted before a stream began. Others are told the runs in which anything is new: a peer that comes again
+    /// says all it knows, which is many times what the log holds, and is known to all.
+    pub(crate) fn learn(&self, owner: Owner, marks: impl Iterator<Item = Mark>) {
+        self.take_in(owner, marks, Telling::News);
+    }
+
+    fn take_in(&self, owner: Owner, marks: impl Iterator<Item = Mark>, telling: Telling) {
         let mut book = self.book();
-        book.take(owner, marks);
+        book.take(owner, marks, telling);
         let logged = book.logged;
         self.changed.send_if_modified(|seen| std::mem::replace(seen, logged) != logged);
     }
@@ -94,9 +106,17 @@ impl Predictions {
     }
 }
 
+/// Which runs go into the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    All,
+    News,
+}
+
 impl Book {
-    fn take(&mut self, owner: Owner, marks: impl Iterator<Item = Mark>) {
+    fn take(&mut self, owner: Owner, marks: impl Iterator<Item = Mark>, telling: Telling) {
         let (mut before, mut marks) = (None, marks.peekable());
+        let (mut run, mut news) = (Vec::new(), false);
         while let Some(mark) = marks.next() {
             if !self.known.contains(&mark.handle) {
                 before = None;
@@ -107,18 +127,45 @@ impl Book {
             let mark = Mark { position: if parent == 0 { 0 } else { mark.position }, ..mark };
             let ends = marks.peek().is_none_or(|next| !next.follows(Some(&mark)));
             let ours = matches!(owner, Owner::Proxy(_));
-            self.mark(mark.handle, Asked { hash: mark.hash, parent, ends, ours });
-            self.log(mark, owner);
+            news |= self.mark(mark.handle, Asked { hash: mark.hash, parent, ends, ours });
+            run.push(mark);
             before = Some(mark);
+            if ends {
+                if news || telling == Telling::All {
+                    run.iter().for_each(|mark| self.log(*mark, owner));
+                }
+                run.clear();
+                news = false;
+            }
         }
     }
 
-    fn mark(&mut self, handle: u32, asked: Asked) {
+    /// Whether it was not known.
+    fn mark(&mut self, handle: u32, asked: Asked) -> bool {
+        let knows = |endpoint: &Endpoint| endpoint.knows(asked.hash);
+        if self.marks >= MOST && !self.endpoints.get(&handle).is_some_and(knows) {
+            self.make_room(handle);
+        }
         let full = self.marks >= MOST;
-        let Some(endpoint) = self.endpoints.get_mut(&handle) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(&handle) else { return false };
         let marks = endpoint.len();
-        endpoint.mark(asked, full);
+        let news = endpoint.mark(asked, full);
         self.marks = self.marks + endpoint.len() - marks;
+        news
+    }
+
+    /// Where an endpoint has less than its share of all marks the one that has most gives some up, a part of them at once so that
+    /// it need not be looked for each time. Else those that came first would keep all the room there is.
+    fn make_room(&mut self, handle: u32) {
+        let share = MOST / self.endpoints.len().max(1);
+        if self.endpoints.get(&handle).is_none_or(|endpoint| endpoint.len() >= share) {
+            return;
+        }
+        if let Some(largest) = self.endpoints.values_mut().max_by_key(|endpoint| endpoint.len()) {
+            let marks = largest.len();
+            largest.make_room(marks - marks / GIVEN_UP - 1);
+            self.marks = self.marks + largest.len() - marks;
+        }
     }
 
     fn log(&mut self, mark: Mark, owner: Owner) {

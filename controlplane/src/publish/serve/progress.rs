@@ -22,6 +22,8 @@ pub struct DataPlane {
     pub uid: String,
     /// The node's zone; empty where unknown.
     pub zone: String,
+    /// What its program says its version is; `unknown` or `invalid` where that is not known.
+    pub version: String,
     /// Its process's random number; 0 where it does not say.
     pub instance: u64,
     /// The version that it has acknowledged, perhaps without what it refused.
@@ -288,6 +290,7 @@ mod tests {
             pod: String::new(),
             uid: String::new(),
             zone: String::new(),
+            version: "unknown".into(),
             instance,
             applied: None,
             refused: BTreeMap::new(),

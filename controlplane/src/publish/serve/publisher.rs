@@ -34,5 +34,6 @@ fn publish(hub: &Hub, snapshot: &Snapshot) {
         *current = Some(Arc::new(published));
         news
     });
+    hub.seen.send_replace(Some(snapshot.seen.clone()));
     hub.registry.publish(version, source);
 }

@@ -1,38 +1,36 @@
 //! The task of one stream: it carries out what the subscriber's state machine decides, passes reports on, and sends sums.
 
+mod begin;
 mod lanes;
 
-use std::collections::BTreeMap;
+use begin::begin;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use api::limits::MAX_NAME_BYTES;
 use api::proto::config_ack::Result as Answer;
 use api::proto::from_data_plane::Message as Said;
 use api::proto::to_data_plane::Message as Told;
-use api::proto::{ConfigAck, FromDataPlane, LoadSum, Subscribe, ToDataPlane, Welcome};
+use api::proto::{ConfigAck, FromDataPlane, LoadSum, Subscribe, ToDataPlane};
+use api::seen::Seen;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use tonic::metadata::MetadataMap;
 use tonic::{Status, Streaming};
 
+use super::abreast::CatchingUp;
 use super::archive::{Published, Update};
 use super::budget::Budget;
-use super::identify::Identity;
 use super::kv::Teller;
 use super::load::Owner;
 use super::predictions::{Feed, Listener};
-use super::progress::{DataPlane, Seat};
+use super::progress::Seat;
 use super::service::Frame;
 use super::subscriber::{Heard, Subscriber};
 use super::transport::Link;
 use super::{Hub, random};
 
-/// For the first message.
-const SUBSCRIBE: Duration = Duration::from_secs(10);
-/// After a proof has run out: data planes open the next stream, with a newer proof, somewhat before they are told that this one ends.
-const GRACE: Duration = Duration::from_secs(60);
 /// To take the last message.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -63,63 +61,6 @@ pub(super) async fn run(hub: Arc<Hub>, mut call: Call) {
     }
 }
 
-async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Status> {
-    let mut closing = hub.closing.subscribe();
-    let first = tokio::select! {
-        first = timeout(SUBSCRIBE, call.inbound.message()) => first,
-        // The server ends once its streams have, and this one has nothing to say.
-        _ = closing.wait_for(|closing| *closing) => return Err(Status::unavailable("the control plane ends")),
-    };
-    let first = first.map_err(|_| Status::deadline_exceeded("no subscription within 10 s"))??;
-    let Some(FromDataPlane { message: Some(Said::Subscribe(subscribe)) }) = first else {
-        return Err(Status::invalid_argument("the first message is a subscription"));
-    };
-    if [&subscribe.node, &subscribe.zone, &subscribe.namespace].iter().any(|name| name.len() > MAX_NAME_BYTES) {
-        return Err(Status::invalid_argument(format!("a name is longer than {MAX_NAME_BYTES} bytes")));
-    }
-    let identity = prove(hub, call, &subscribe).await?;
-    if hub.registry.streams() >= hub.options.streams {
-        return Err(Status::resource_exhausted("too many data planes are connected"));
-    }
-    let zone = hub.zones.borrow().get(&identity.node).cloned().unwrap_or_else(|| subscribe.zone.clone());
-    let data_plane = DataPlane {
-        node: identity.node,
-        namespace: identity.namespace,
-        pod: identity.pod,
-        uid: identity.uid,
-        zone: zone.clone(),
-        instance: subscribe.instance,
-        applied: None,
-        refused: BTreeMap::new(),
-        stuck: None,
-    };
-    let seat = hub.registry.join(data_plane);
-    hub.counts.streams.fetch_add(1, Relaxed);
-    let life = hub.options.stream_life.mul_f64(0.8 + 0.4 * (random() as f64 / u64::MAX as f64));
-    let life = identity.valid_for.map_or(life, |valid_for| life.min(valid_for + GRACE));
-    let welcome = Welcome {
-        epoch: hub.epoch,
-        load_interval_ms: hub.options.load_interval.as_millis() as u32,
-        features: Vec::new(),
-        zone,
-        life_s: (life.as_secs() as u32).max(1),
-    };
-    let mut stream = Stream::new(hub.clone(), &subscribe, seat, Instant::now() + life);
-    stream.tell_registry(None);
-    stream.send(call, own(Told::Welcome(welcome))).await?;
-    Ok(stream)
-}
-
-async fn prove(hub: &Hub, call: &mut Call, subscribe: &Subscribe) -> Result<Identity, Status> {
-    // What proves it is not kept for as long as the stream is.
-    let metadata = std::mem::take(&mut call.metadata);
-    let identity = hub.identify.identify(&metadata, subscribe).await.inspect_err(|_| {
-        hub.counts.unproved.fetch_add(1, Relaxed);
-    })?;
-    call.link.known();
-    Ok(identity)
-}
-
 fn own(message: Told) -> Frame {
     Frame::Own(Box::new(ToDataPlane { message: Some(message) }))
 }
@@ -141,11 +82,14 @@ struct Watched {
     kv: watch::Receiver<u64>,
     predicted: watch::Receiver<u64>,
     closing: watch::Receiver<bool>,
+    /// Nothing of the config lane is sent before this has ended.
+    catching_up: CatchingUp,
 }
 
 impl Watched {
-    fn new(hub: &Hub) -> Self {
+    fn new(hub: &Hub, wanted: Seen) -> Self {
         Self {
+            catching_up: CatchingUp::new(hub.options.patience, wanted, hub.seen.subscribe(), hub.reached.clone()),
             current: hub.current.subscribe(),
             loads: hub.loads.watch(),
             kv: hub.kv.watch(),
@@ -180,6 +124,8 @@ struct Stream {
 /// What the loop waits for.
 enum Event {
     Said(Option<FromDataPlane>),
+    /// It need not be waited for any more; whether all that the data plane has seen is known here.
+    Abreast(bool),
     Published,
     Room,
     LoadChanged,
@@ -220,14 +166,20 @@ impl Stream {
     }
 
     async fn run(&mut self, call: &mut Call) -> Result<(), Status> {
-        let mut watched = Watched::new(&self.hub);
+        let mut watched = Watched::new(&self.hub, self.subscriber.seen().clone());
         loop {
-            self.decide(&mut watched.current);
+            if !watched.catching_up.lasts() {
+                self.decide(&mut watched.current);
+            }
             self.feeding |= self.kv.is_some() && self.may_load();
             match self.wait(call, &mut watched).await? {
                 Event::Said(Some(message)) => self.hear(message)?,
                 Event::Said(None) | Event::Gone | Event::Ends => return Ok(()),
-                Event::Published => {}
+                Event::Published | Event::Abreast(true) => {}
+                Event::Abreast(false) => {
+                    self.hub.counts.behind.fetch_add(1, Relaxed);
+                    tracing::warn!(stream = self.seat.stream(), "a data plane has seen more than is known here");
+                }
                 Event::Room => self.send_next(call).await?,
                 Event::LoadChanged => self.plan_load(),
                 Event::LoadDue => self.send_load(call)?,
@@ -262,11 +214,13 @@ impl Stream {
     }
 
     async fn wait(&self, call: &mut Call, watched: &mut Watched) -> Result<Event, Status> {
-        let Watched { current, loads, kv, predicted, closing } = watched;
+        let Watched { current, loads, kv, predicted, closing, catching_up } = watched;
+        let catches_up = catching_up.lasts();
         let at = |time: Option<Instant>| sleep_until(time.unwrap_or(self.ends).into());
         let event = tokio::select! {
             message = call.inbound.message() => Event::Said(message?),
             // The hub has the sending ends, so none of these fails while there is a stream.
+            abreast = catching_up.end(), if catches_up => Event::Abreast(abreast),
             _ = current.changed(), if self.sending.is_none() => Event::Published,
             room = call.outbound.reserve(), if self.sending.is_some() => if room.is_ok() { Event::Room } else { Event::Gone },
             _ = loads.changed(), if self.load_begun && self.load_due.is_none() => Event::LoadChanged,
@@ -373,7 +327,7 @@ impl Stream {
 
     fn plan_load(&mut self) {
         let now = Instant::now();
-        let paced = self.load_sent + self.hub.options.load_interval;
+        let paced = self.load_sent + self.hub.load_interval();
         self.load_due = Some(paced.max(now + self.budget.wait(now)));
     }
 
@@ -382,7 +336,7 @@ impl Stream {
         let now = Instant::now();
         self.load_due = None;
         let Ok(room) = call.outbound.try_reserve() else {
-            self.load_due = Some(now + self.hub.options.load_interval);
+            self.load_due = Some(now + self.hub.load_interval());
             return Ok(());
         };
         let (sum, up_to) = self.hub.loads.sum(self.owner, self.load_seen, now);

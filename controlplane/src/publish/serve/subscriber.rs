@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::proto::config_ack::Result as Answer;
 use api::proto::{ConfigAck, Refused, Subscribe};
+use api::seen::Seen;
 use api::snapshot::Version;
 
 use super::archive::{Archive, Mark, Needed, Published, State, Update};
@@ -22,6 +23,8 @@ struct Flight {
 #[derive(Debug)]
 pub(super) struct Subscriber {
     held: Option<Mark>,
+    /// What it had seen when it came.
+    seen: Seen,
     /// What is held is kept: objects that are refused stay in the form that they have there.
     needed: Option<Needed>,
     flight: Option<Flight>,
@@ -53,7 +56,8 @@ impl Subscriber {
             content_hash: subscribe.content_hash,
         });
         let needed = held.and_then(|held| archive.need(held.content_hash));
-        Self { held, needed, flight: None, poison: Poison::default(), compared: None, stuck: None, answers: 0 }
+        let seen = subscribe.resource_versions.clone().into_iter().collect();
+        Self { held, seen, needed, flight: None, poison: Poison::default(), compared: None, stuck: None, answers: 0 }
     }
 
     /// What is to be sent next; none while a change is on its way or where nothing is to be changed. A stream's first
@@ -67,7 +71,7 @@ impl Subscriber {
         if (told && self.held == Some(target.mark)) || self.stuck == Some(target.mark.content_hash) {
             return None;
         }
-        let update = archive.update(self.held, &target, self.answers == 0);
+        let update = archive.update(self.held, &target, (!told).then_some(&self.seen));
         let needed = archive.need(update.target.content_hash);
         self.flight = Some(Flight { nonce: update.nonce, base: update.base, target: update.target, needed });
         Some(update)
@@ -93,7 +97,7 @@ impl Subscriber {
                 Heard::Applied
             }
             Some(Answer::Refused(refused)) => {
-                self.refuse(&refused, flight.target, archive);
+                self.refuse(refused, flight.target, archive);
                 Heard::Refused
             }
             Some(Answer::Resync(_)) if flight.base.is_some() => {
@@ -105,13 +109,18 @@ impl Subscriber {
         }
     }
 
-    fn refuse(&mut self, refused: &Refused, target: Mark, archive: &Archive) {
+    fn refuse(&mut self, refused: Refused, target: Mark, archive: &Archive) {
         // Where it is not known any more what was refused, there is something newer to be tried.
         if let Some(tried) = archive.snapshot(target.content_hash)
-            && !self.poison.refuse(&refused.refusals, &tried)
+            && !self.poison.refuse(refused.refusals, &tried, |told| archive.share(told))
         {
             self.stuck = Some(target.content_hash);
         }
+    }
+
+    /// What it had seen when it came.
+    pub(super) fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// What it holds.

@@ -1,5 +1,6 @@
 //! The server as data planes see it: over its socket, with clients that do as they are told.
 
+mod behind;
 mod engines;
 mod fleet;
 mod kv;
@@ -29,13 +30,29 @@ pub(super) fn snapshot(words: &str) -> Snapshot {
     api::json::snapshot_from_json(text.as_bytes()).unwrap()
 }
 
-/// The names and models of a snapshot's routes, as [`snapshot`] takes them.
+/// The names and models of a snapshot's routes, as [`snapshot`] takes them; with a bang where it answers 503 whatever is asked.
 pub(super) fn words(snapshot: &Snapshot) -> String {
     let word = |route: &Route| {
         let (name, model) = (&route.name.as_str()[2..], route.model.as_ref().unwrap().as_str());
-        if model == "m" { name.to_owned() } else { format!("{name}={model}") }
+        let refusal = "d/not-served:unknown-to-the-data-plane";
+        match (model, route.rules[0].targets[0].backend.as_str() == refusal) {
+            (_, true) => {
+                let backend = snapshot.backends.iter().find(|backend| backend.name.as_str() == refusal);
+                assert!(backend.expect("it is told").endpoints.is_empty() && route.rules[0].uri.is_none());
+                format!("{name}!")
+            }
+            ("m", false) => name.to_owned(),
+            (model, false) => format!("{name}={model}"),
+        }
     };
     snapshot.routes.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Waits until so many data planes refuse each of what is refused.
+async fn until_refused(site: &Site, by: usize) -> Arc<Progress> {
+    let all = |p: &Progress| !p.refused.is_empty() && p.refused.values().all(|refused| refused.by == by);
+    until("all refuse it", || all(&site.progress.borrow())).await;
+    site.progress.borrow().clone()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,7 +165,7 @@ async fn c13_what_is_refused_is_sent_in_its_last_form_and_the_rest_flows() {
     site.publish("a=new b=poison c d=poison");
     plane.refuse(&[(Kind::Route, "d/b"), (Kind::Route, "d/d")]).await;
     plane.apply().await;
-    assert_eq!(plane.words(), "a=new b c", "one has an older form, the other has none");
+    assert_eq!(plane.words(), "a=new b c d!", "one has an older form, the other has none");
     let progress = site.complete(1).await;
     let (b, c) = (Object::Route("d/b".into()), Object::Route("d/c".into()));
     assert!(!progress.programmed(&b) && progress.programmed(&c));
@@ -156,7 +173,7 @@ async fn c13_what_is_refused_is_sent_in_its_last_form_and_the_rest_flows() {
     // The others go on changing, the poison stays away.
     site.publish("a=newer b=poison d=poison");
     plane.apply().await;
-    assert_eq!(plane.words(), "a=newer b");
+    assert_eq!(plane.words(), "a=newer b d!");
     // A new form is tried; the old one is gone with its object.
     site.publish("a=newer b=mended");
     plane.apply().await;
@@ -165,7 +182,48 @@ async fn c13_what_is_refused_is_sent_in_its_last_form_and_the_rest_flows() {
 }
 
 #[tokio::test]
-async fn who_refuses_the_older_form_too_does_without() {
+async fn c13_what_was_refused_before_this_control_plane_began_stays_in_the_form_that_is_held() {
+    let before = Site::start(Options::default()).await;
+    before.publish("a b c");
+    let mut planes = [before.join().await, before.join().await];
+    for plane in &mut planes {
+        plane.apply().await;
+    }
+    let site = Site::start(Options::default()).await;
+    site.publish("a=new b=poison d=poison");
+    let (mut again, mut old) = (site.rejoin(&planes[0]).await, site.rejoin(&planes[1]).await);
+    old.tells = false;
+    for plane in [&mut again, &mut old] {
+        plane.refuse(&[(Kind::Route, "d/b"), (Kind::Route, "d/d")]).await;
+        plane.apply().await;
+    }
+    assert_eq!(
+        (again.words(), old.words()),
+        ("a=new b d!".into(), "a=new b! d!".into()),
+        "one does not say what it holds"
+    );
+    let progress = until_refused(&site, 2).await;
+    assert!(progress.refused[&Object::Route("d/b".into())].reason.contains("poison"), "{progress:?}");
+    // The others go on changing, by changes only.
+    site.publish("a=newer b=poison d=poison");
+    let delta = again.apply().await;
+    assert_eq!((delta.base, delta.route_upserts.len()), (Some(site.version(1)), 1));
+    assert_eq!(again.words(), "a=newer b d!");
+    // Another control plane once more, by what the data plane has now, be it what answers 503.
+    let after = Site::start(Options::default()).await;
+    after.publish("a=newer b=poison d=poison");
+    let mut again = after.rejoin(&again).await;
+    again.refuse(&[(Kind::Route, "d/b"), (Kind::Route, "d/d")]).await;
+    again.apply().await;
+    assert_eq!(again.words(), "a=newer b d!");
+    // A form that it can take heals it.
+    after.publish("a=newer b=mended");
+    again.apply().await;
+    assert_eq!(again.words(), "a=newer b=mended");
+}
+
+#[tokio::test]
+async fn who_refuses_the_older_form_too_answers_503_and_who_refuses_even_that_does_without() {
     let site = Site::start(Options::default()).await;
     site.publish("a b");
     let mut plane = site.join().await;
@@ -174,7 +232,34 @@ async fn who_refuses_the_older_form_too_does_without() {
     plane.refuse(&[(Kind::Route, "d/b")]).await;
     plane.refuse(&[(Kind::Route, "d/b")]).await;
     plane.apply().await;
-    assert_eq!(plane.words(), "a=new");
+    assert_eq!(plane.words(), "a=new b!");
+    site.publish("a=newer b=poison");
+    plane.refuse(&[(Kind::Route, "d/b")]).await;
+    plane.apply().await;
+    assert_eq!(plane.words(), "a=newer");
+}
+
+#[tokio::test]
+async fn a_backend_that_is_refused_and_not_held_has_no_endpoints_and_a_profile_is_left_out() {
+    let site = Site::start(Options::default()).await;
+    let endpoint = r#"{"name": "d/p", "address": "10.0.0.1:80"}"#;
+    let state = format!(
+        r#"{{"routes": [{{"name": "d/a", "model": "m", "rules": [{{"targets": [{{"backend": "d/b"}}]}}]}}],
+        "backends": [{{"name": "d/b", "endpoints": [{endpoint}], "profile": "p"}}], "profiles": [{{"name": "p"}}]}}"#
+    );
+    site.send(api::json::snapshot_from_json(state.as_bytes()).unwrap());
+    let mut other = site.join().await;
+    other.refuse(&[(Kind::Profile, "p")]).await;
+    other.apply().await;
+    let [backend] = &other.held.backends[..] else { panic!("{:?}", other.held) };
+    assert_eq!((backend.endpoints.len(), &backend.profile, other.held.profiles.len()), (1, &None, 0));
+    let mut plane = site.join().await;
+    plane.refuse(&[(Kind::Profile, "p"), (Kind::Backend, "d/b")]).await;
+    plane.apply().await;
+    let [backend] = &plane.held.backends[..] else { panic!("{:?}", plane.held) };
+    assert_eq!((backend.name.as_str(), backend.endpoints.len(), &backend.profile), ("d/b", 0, &None));
+    assert!(plane.held.profiles.is_empty());
+    assert_eq!(plane.words(), "a");
 }
 
 #[tokio::test]
@@ -330,6 +415,9 @@ async fn nonsense_ends_the_stream_it_comes_by() {
     assert!(plane.ended().await.unwrap_err().message().contains("nothing that was sent"));
     let long = api::proto::Subscribe { node: "n".repeat(1_000), ..Default::default() };
     assert!(Plane::open(site.address, Some(long)).await.unwrap_err().message().contains("longer than"));
+    let versions = (0..=api::limits::MAX_LISTS).map(|n| (n.to_string(), "1".to_owned())).collect();
+    let many = api::proto::Subscribe { resource_versions: versions, ..Default::default() };
+    assert!(Plane::open(site.address, Some(many)).await.unwrap_err().message().contains("resource versions"));
     assert!(Plane::open(site.address, None).await.unwrap_err().message().contains("subscription"));
 }
 

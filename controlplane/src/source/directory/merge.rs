@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::file::{File, Placed};
-use crate::source::manifest::{Custom, Identity, Manifest};
+use crate::source::manifest::{Custom, Identity, Manifest, SCHEDULER};
 use crate::source::{Fault, MAX_FAULTS, Reading};
 use crate::world::{Held, Kind, LastGood, ObjectName, Scheduler, Seniority};
 
@@ -93,16 +93,25 @@ impl<'f> Merge<'f> {
             Manifest::Node(name, labels) => {
                 world.nodes.insert(Arc::clone(name), Arc::clone(labels));
             }
-            Manifest::Secret(name) => {
-                world.secrets.insert(name.clone());
+            Manifest::Secret(name, credentials) => {
+                world.secrets.insert(name.clone(), Arc::clone(credentials));
             }
-            Manifest::Scheduler(name, text) => match &world.scheduler {
-                Some(first) => {
-                    let sentence = format!("the scheduler is configured by ConfigMap {} already", first.name);
-                    self.fault(path, Some(placed), sentence);
-                }
-                None => world.scheduler = Some(Scheduler { name: name.clone(), text: Arc::clone(text) }),
-            },
+            Manifest::Scheduler(custom) => {
+                let forms = Forms { custom, problems, former: former.and_then(Manifest::scheduler) };
+                let scheduler = Scheduler { name: custom.name.clone(), held: held(seniority, forms) };
+                self.configure(path, placed, scheduler);
+            }
+        }
+    }
+
+    /// There is one scheduler.
+    fn configure(&mut self, path: &Arc<Path>, placed: &Placed, scheduler: Scheduler) {
+        match &self.reading.world.scheduler {
+            Some(first) => {
+                let sentence = format!("the scheduler is configured by ConfigMap {} already", first.name);
+                self.fault(path, Some(placed), sentence);
+            }
+            None => self.reading.world.scheduler = Some(scheduler),
         }
     }
 
@@ -116,6 +125,10 @@ impl<'f> Merge<'f> {
             "ModelRoute" => refuse(&mut world.routes, name, seniority, problems),
             "ModelServer" => refuse(&mut world.servers, name, seniority, problems),
             "ExternalModelProvider" => refuse(&mut world.providers, name, seniority, problems),
+            "ConfigMap" if *identity.name == *SCHEDULER.0 => {
+                let scheduler = Scheduler { name, held: refused(seniority, problems) };
+                self.configure(path, placed, scheduler);
+            }
             _ => {}
         }
     }
@@ -138,8 +151,12 @@ struct Forms<'a, T> {
     former: Option<&'a Custom<T>>,
 }
 
-/// In its latest form where that can be read. Where it cannot, the world says so, and what was published of it stays.
 fn put<T>(kind: &mut Kind<T>, seniority: Seniority, forms: Forms<'_, T>) {
+    kind.insert(forms.custom.name.clone(), held(seniority, forms));
+}
+
+/// In its latest form where that can be read. Where it cannot, the world says so, and what was published of it stays.
+fn held<T>(seniority: Seniority, forms: Forms<'_, T>) -> Held<T> {
     let Forms { custom, problems, former } = forms;
     let (spec, former) = match problems {
         [] => (Ok(Arc::clone(&custom.spec)), former),
@@ -147,10 +164,13 @@ fn put<T>(kind: &mut Kind<T>, seniority: Seniority, forms: Forms<'_, T>) {
     };
     // Nobody counts here: whatever is remembered is later than what was kept.
     let last_good = former.map(|former| Arc::new(LastGood { generation: 0, spec: Arc::clone(&former.spec) }));
-    let held = Held { uid: "".into(), generation: custom.generation, seniority, spec, last_good };
-    kind.insert(custom.name.clone(), held);
+    Held { uid: "".into(), generation: custom.generation, seniority, spec, last_good }
 }
 
 fn refuse<T>(kind: &mut Kind<T>, name: ObjectName, seniority: Seniority, problems: Arc<[String]>) {
-    kind.insert(name, Held { uid: "".into(), generation: 0, seniority, spec: Err(problems), last_good: None });
+    kind.insert(name, refused(seniority, problems));
+}
+
+fn refused<T>(seniority: Seniority, problems: Arc<[String]>) -> Held<T> {
+    Held { uid: "".into(), generation: 0, seniority, spec: Err(problems), last_good: None }
 }

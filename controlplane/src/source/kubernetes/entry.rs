@@ -16,12 +16,13 @@ pub(super) struct Entry {
     pub(super) identity: Identity,
     /// `metadata.uid`.
     pub(super) uid: Arc<str>,
-    /// `metadata.generation`, 0 where its kind has none.
+    /// `metadata.generation`; of a ConfigMap, which has none, its `metadata.resourceVersion`, which grows with what it says, too; 0 where
+    /// there is none.
     pub(super) generation: i64,
     /// `metadata.creationTimestamp`, in seconds since 1970.
     pub(super) created: i64,
-    /// What it says, or in sentences why that cannot be read.
-    pub(super) says: Result<Manifest, Vec<String>>,
+    /// What it says, or in sentences why that cannot be read; of a kind that is not published nothing but that it is valid.
+    pub(super) says: Result<Option<Manifest>, Vec<String>>,
     /// What its status keeps: a form that was good before the newest one.
     pub(super) last_good: Option<Manifest>,
 }
@@ -37,6 +38,7 @@ struct Head {
 struct Metadata {
     uid: Option<String>,
     generation: Option<i64>,
+    resource_version: Option<String>,
     creation_timestamp: Option<jiff::Timestamp>,
 }
 
@@ -54,16 +56,22 @@ pub(super) fn entry(watched: &Watched, mut value: Value) -> Option<Entry> {
     fields.insert("kind".to_owned(), watched.kind().into());
     let Head { metadata } = Head::deserialize(&value).unwrap_or_default();
     let last_good = kept::last_good(&value);
+    let named = identity(watched, &value);
     let (identity, says) = match manifest::read(value, Unknown::Drop) {
-        Read::Object(identity, manifest) => (identity, Ok(manifest)),
+        Read::Object(identity, manifest) => (identity, Ok(Some(manifest))),
         Read::Refused(Some(identity), problems) => (identity, Err(problems)),
         Read::Refused(None, problems) => {
             tracing::error!(list = %watched, ?problems, "an object without a name is passed over");
             return None;
         }
+        Read::Other if !watched.is_published() => (named?, Ok(None)),
         Read::Other => return None,
     };
     let created = metadata.creation_timestamp.map_or(0, jiff::Timestamp::as_second);
-    let (uid, generation) = (metadata.uid.unwrap_or_default().into(), metadata.generation.unwrap_or_default());
+    let generation = match identity.kind {
+        "ConfigMap" => kept::order(metadata.resource_version.as_deref()),
+        _ => metadata.generation.unwrap_or_default(),
+    };
+    let uid = metadata.uid.unwrap_or_default().into();
     Some(Entry { identity, uid, generation, created, says, last_good })
 }

@@ -17,11 +17,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::entry::{entry, identity};
 use super::pause::Pause;
-use super::state::Change;
+use super::state::{Change, Step};
 use super::version::Newest;
 use super::watched::Watched;
 use crate::metrics::Watches;
 use crate::refusal::retry_after;
+use crate::source::reached::{Reach, number};
 
 /// The server ends a watch after so long, and says before how far it has come,
 const WATCH: u32 = 60;
@@ -37,10 +38,13 @@ pub(super) struct Follower {
     client: Client,
     place: usize,
     watched: Watched,
-    tell: Sender<Change>,
+    tell: Sender<Step>,
     counts: Arc<Watches>,
     newest: Newest,
     pause: Pause,
+    /// Before a list is read again because the watch has fallen behind. It is apart, for whoever says so is there: after an hour of
+    /// failures it need not be waited for once more.
+    behind: Pause,
     fails: bool,
 }
 
@@ -104,10 +108,11 @@ impl Follower {
         client: Client,
         place: usize,
         watched: Watched,
-        tell: Sender<Change>,
+        tell: Sender<Step>,
         counts: Arc<Watches>,
     ) -> Self {
-        Self { client, place, watched, tell, counts, newest: Newest::default(), pause: Pause::default(), fails: false }
+        let (newest, pause, behind) = (Newest::default(), Pause::default(), Pause::default());
+        Self { client, place, watched, tell, counts, newest, pause, behind, fails: false }
     }
 
     /// Until nobody listens.
@@ -127,6 +132,7 @@ impl Follower {
                 let steady = begin.elapsed() >= STEADY;
                 if steady {
                     self.pause.reset();
+                    self.behind.reset();
                 }
                 match ended {
                     Ok(()) if steady => {}
@@ -134,12 +140,21 @@ impl Follower {
                     Err(Failure::Over) => return,
                     Err(failure) if failure.is_gone() => {
                         tracing::info!(list = %self.watched, "the watch has fallen behind: the list is read again");
-                        sleep(self.pause.next(failure.asked())).await;
+                        sleep(self.behind.next(failure.asked())).await;
                         break;
                     }
                     Err(failure) => self.fail(&failure).await,
                 }
             }
+        }
+    }
+
+    /// Reads it, and does not follow it.
+    pub(super) async fn once(mut self) {
+        if let Err(failure) = self.list().await {
+            let (change, reach) = self.failed(&failure);
+            // Only ever an error where nobody listens.
+            let _ = self.tell(Some(change), reach).await;
         }
     }
 
@@ -154,8 +169,10 @@ impl Follower {
                 false => request.list(&params),
             };
             let request = request.map_err(Error::BuildRequest)?;
-            let answer = timeout(ANSWER, self.client.request::<Page>(request)).await;
-            let Page { metadata, items } = answer.map_err(|_| Failure::Silent(ANSWER))??;
+            // Read here, for kube writes what it cannot read into the log, and that may be a Secret.
+            let answer = timeout(ANSWER, self.client.request_text(request)).await;
+            let text = answer.map_err(|_| Failure::Silent(ANSWER))??;
+            let Page { metadata, items } = serde_json::from_str(&text).map_err(Error::SerdeError)?;
             entries.extend(items.into_iter().flatten().filter_map(|value| entry(&self.watched, value)));
             match metadata.r#continue.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
@@ -168,7 +185,7 @@ impl Follower {
         }
         self.counts.listed(self.watched.kind());
         self.fails(false);
-        self.tell(Change::Listed(self.place, entries)).await?;
+        self.tell(Some(Change::Listed(self.place, entries)), Reach::Whole(number(&version))).await?;
         Ok(version)
     }
 
@@ -200,7 +217,11 @@ impl Follower {
         let (value, gone) = match event {
             WatchEvent::Added(value) | WatchEvent::Modified(value) => (value, false),
             WatchEvent::Deleted(value) => (value, true),
-            WatchEvent::Bookmark(bookmark) => return Ok(bookmark.metadata.resource_version),
+            WatchEvent::Bookmark(bookmark) => {
+                let version = bookmark.metadata.resource_version;
+                self.tell(None, Reach::Up(number(&version))).await?;
+                return Ok(version);
+            }
             WatchEvent::Error(status) => return Err(Failure::Said(status)),
         };
         let version = value["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
@@ -208,29 +229,34 @@ impl Follower {
             true => identity(&self.watched, &value).map(|identity| Change::Gone(self.place, identity)),
             false => entry(&self.watched, value).map(|entry| Change::Put(self.place, entry)),
         };
-        if let Some(change) = change {
-            self.tell(change).await?;
-        }
+        self.tell(change, Reach::Up(number(&version))).await?;
         Ok(version)
     }
 
     /// What is held stays, and after a while it is tried again.
     async fn fail(&mut self, failure: &Failure) {
-        let sentence = format!("{failure}{}", self.watched.remedy(failure.code()));
-        self.counts.failed(self.watched.kind());
-        let change = match failure.code() {
-            401 | 403 if self.watched.is_optional() => Change::Denied(self.place),
-            _ => {
-                self.fails(true);
-                Change::Failed(self.place, sentence.clone())
-            }
-        };
-        if self.tell(change).await.is_err() {
+        let (change, reach) = self.failed(failure);
+        if self.tell(Some(change), reach).await.is_err() {
             return;
         }
         let pause = self.pause.next(failure.asked());
-        tracing::warn!(list = %self.watched, again_in = ?pause, "{sentence}");
+        tracing::warn!(list = %self.watched, again_in = ?pause, "{}", self.sentence(failure));
         sleep(pause).await;
+    }
+
+    fn failed(&mut self, failure: &Failure) -> (Change, Reach) {
+        self.counts.failed(self.watched.kind());
+        match failure.code() {
+            401 | 403 | 404 if self.watched.is_optional() => (Change::Denied(self.place), Reach::Denied),
+            _ => {
+                self.fails(true);
+                (Change::Failed(self.place, self.sentence(failure)), Reach::Nowhere)
+            }
+        }
+    }
+
+    fn sentence(&self, failure: &Failure) -> String {
+        format!("{failure}{}", self.watched.remedy(failure.code()))
     }
 
     fn fails(&mut self, fails: bool) {
@@ -239,7 +265,8 @@ impl Follower {
         }
     }
 
-    async fn tell(&self, change: Change) -> Result<(), Failure> {
-        self.tell.send(change).await.map_err(|_| Failure::Over)
+    async fn tell(&self, change: Option<Change>, reach: Reach) -> Result<(), Failure> {
+        let step = Step { place: self.place, change, reach };
+        self.tell.send(step).await.map_err(|_| Failure::Over)
     }
 }

@@ -7,7 +7,9 @@ use super::Waiting;
 use super::entry::Entry;
 use super::watched::Watched;
 use crate::crd::{ModelRouteSpec, ModelServerSpec};
+use crate::object;
 use crate::source::manifest::{Custom, Identity, Manifest};
+use crate::source::reached::{Reach, Reached};
 use crate::source::{Fault, MAX_FAULTS, Reading};
 use crate::world::{Held, Kind, ObjectName, Scheduler, Seniority, World};
 
@@ -26,12 +28,22 @@ pub(super) enum Change {
     Denied(usize),
 }
 
+/// What a follower says, and how far its list reaches by that.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) place: usize,
+    /// None where it was about nothing that counts.
+    pub(super) change: Option<Change>,
+    pub(super) reach: Reach,
+}
+
 /// What is held.
 #[derive(Debug)]
 pub(super) struct State {
     lists: Vec<List>,
     world: World,
     faults: BTreeMap<Identity, Vec<String>>,
+    reached: Reached,
 }
 
 #[derive(Debug)]
@@ -46,12 +58,23 @@ struct List {
 impl State {
     pub(super) fn new(watched: Vec<Watched>) -> Self {
         let list = |watched| List { watched, held: None, failure: None };
+        let reached = Reached::of(watched.iter().map(Watched::list));
         let lists = watched.into_iter().map(list).collect();
-        Self { lists, world: World::default(), faults: BTreeMap::new() }
+        Self { lists, world: World::default(), faults: BTreeMap::new(), reached }
     }
 
     /// Whether that is news for a reading.
-    pub(super) fn apply(&mut self, change: Change) -> bool {
+    pub(super) fn hear(&mut self, step: Step) -> bool {
+        let Step { place, change, reach } = step;
+        let news = change.is_some_and(|change| self.apply(change));
+        // Nobody who is told what is published need wait for the rest.
+        if self.lists[place].watched.is_published() {
+            self.reached.hear(place, reach, news);
+        }
+        news
+    }
+
+    fn apply(&mut self, change: Change) -> bool {
         match change {
             Change::Listed(place, entries) => self.replace(place, entries),
             Change::Put(place, entry) => {
@@ -74,26 +97,34 @@ impl State {
         }
     }
 
-    /// Each list has been read once.
+    /// How far all have been read.
+    pub(super) fn reached(&self) -> &Reached {
+        &self.reached
+    }
+
+    /// Each list has been read once that what is published is made of.
     pub(super) fn is_complete(&self) -> bool {
-        self.lists.iter().all(|list| list.held.is_some())
+        self.awaited().next().is_none()
+    }
+
+    fn awaited(&self) -> impl Iterator<Item = &List> {
+        self.lists.iter().filter(|list| list.held.is_none() && list.watched.is_published())
     }
 
     /// The lists that have not been, with what is known of the reason.
     pub(super) fn waiting(&self) -> Waiting {
-        let waiting = self.lists.iter().filter(|list| list.held.is_none());
         let sentence = |list: &List| match &list.failure {
             Some(failure) => format!("{}: {failure}", list.watched),
             None => list.watched.to_string(),
         };
-        waiting.map(sentence).collect()
+        self.awaited().map(sentence).collect()
     }
 
     /// What the cluster says. What is large is shared.
     pub(super) fn reading(&self) -> Reading {
         let faults = self.faults.iter().flat_map(|(object, sentences)| sentences.iter().map(move |s| (object, s)));
         let faults = faults.take(MAX_FAULTS).map(|(object, sentence)| Fault::of_object(object, sentence)).collect();
-        Reading { world: self.world.clone(), faults, ..Reading::default() }
+        Reading { world: self.world.clone(), faults, seen: self.reached.seen(), ..Reading::default() }
     }
 
     /// What was held and is not said any more was deleted while nobody looked.
@@ -118,7 +149,8 @@ impl State {
         let name = ObjectName::new(Arc::clone(&identity.namespace), Arc::clone(&identity.name));
         let world = &mut self.world;
         let (news, problems) = match says {
-            Ok(manifest) => (put(world, manifest, whose), Vec::new()),
+            Ok(Some(manifest)) => (put(world, manifest, whose), Vec::new()),
+            Ok(None) => (judge(world, &identity, whose, Ok(Arc::new(()))), Vec::new()),
             Err(problems) => {
                 let why: Arc<[String]> = problems.clone().into();
                 let news = match identity.kind {
@@ -126,8 +158,8 @@ impl State {
                     "ModelServer" => hold(&mut world.servers, name, whose.server(Err(why))),
                     "ExternalModelProvider" => hold(&mut world.providers, name, whose.object(Err(why))),
                     "Pod" => world.pods.remove(&name).is_some(),
-                    // The scheduler goes on as it was configured last.
-                    _ => false,
+                    "ConfigMap" => configure(world, name, whose.scheduler(Err(why))),
+                    _ => judge(world, &identity, whose, Err(why)),
                 };
                 (news, problems)
             }
@@ -148,9 +180,9 @@ impl State {
             "ExternalModelProvider" => world.providers.remove(&name).is_some(),
             "Pod" => world.pods.remove(&name).is_some(),
             "Node" => world.nodes.remove(&identity.name).is_some(),
-            "Secret" => world.secrets.remove(&name),
+            "Secret" => world.secrets.remove(&name).is_some(),
             "ConfigMap" => world.scheduler.take().is_some(),
-            _ => false,
+            _ => key(identity).is_some_and(|key| world.judged.remove(&key).is_some()),
         };
         self.faults.remove(identity).is_some() || held
     }
@@ -177,6 +209,11 @@ impl Whose {
         Held { last_good, ..self.object(spec) }
     }
 
+    fn scheduler(self, spec: Spec<String>) -> Held<String> {
+        let last_good = self.last_good.as_ref().and_then(Manifest::scheduler).map(Custom::former);
+        Held { last_good, ..self.object(spec) }
+    }
+
     fn object<T>(self, spec: Spec<T>) -> Held<T> {
         let Self { uid, generation, seniority, last_good: _ } = self;
         Held { uid, generation, seniority, spec, last_good: None }
@@ -195,12 +232,26 @@ fn put(world: &mut World, manifest: Manifest, whose: Whose) -> bool {
         }
         Manifest::Pod(pod) => world.pods.insert(pod.name.clone(), pod.clone()) != Some(pod),
         Manifest::Node(name, labels) => world.nodes.insert(name, labels.clone()) != Some(labels),
-        Manifest::Secret(name) => world.secrets.insert(name),
-        Manifest::Scheduler(name, text) => {
-            let scheduler = Some(Scheduler { name, text });
-            std::mem::replace(&mut world.scheduler, scheduler.clone()) != scheduler
-        }
+        Manifest::Secret(name, credentials) => world.secrets.insert(name, credentials.clone()) != Some(credentials),
+        Manifest::Scheduler(Custom { name, generation: _, spec }) => configure(world, name, whose.scheduler(Ok(spec))),
     }
+}
+
+/// One of those of which no more counts than whether they are valid.
+fn key(identity: &Identity) -> Option<(object::Kind, ObjectName)> {
+    let kind = object::Kind::ALL.into_iter().find(|kind| kind.name() == identity.kind && !kind.is_published())?;
+    Some((kind, ObjectName::new(Arc::clone(&identity.namespace), Arc::clone(&identity.name))))
+}
+
+fn judge(world: &mut World, identity: &Identity, whose: Whose, spec: Spec<()>) -> bool {
+    let Some(key) = key(identity) else { return false };
+    let held = whose.object(spec);
+    world.judged.insert(key, held.clone()).as_ref() != Some(&held)
+}
+
+fn configure(world: &mut World, name: ObjectName, held: Held<String>) -> bool {
+    let scheduler = Some(Scheduler { name, held });
+    std::mem::replace(&mut world.scheduler, scheduler.clone()) != scheduler
 }
 
 fn hold<T: PartialEq>(kind: &mut Kind<T>, name: ObjectName, held: Held<T>) -> bool {

@@ -3,8 +3,11 @@
 use std::sync::Mutex;
 
 use super::entry::entry;
+use super::state::Change;
 use super::*;
+use crate::source::reached::Reach;
 
+mod away;
 mod histories;
 mod server;
 mod site;
@@ -24,11 +27,12 @@ async fn readings_beside(changes: &[u64], noise: &[u64]) -> Vec<(u64, usize)> {
     let note = move |reading: Reading| {
         log.lock().unwrap().push((begin.elapsed().as_millis() as u64, reading.world.pods.len()));
     };
-    let (waiting, _) = watch::channel(Waiting::new());
-    let gathering = gather(State::new(watched.clone()), told, &waiting, note);
+    let posts = Posts { waiting: watch::channel(Waiting::new()).0, reached: watch::channel(Reached::default()).0 };
+    let gathering = gather(State::new(watched.clone()), told, &posts, note);
     let telling = async {
         for place in 0..watched.len() {
-            tell.send(Change::Listed(place, Vec::new())).await.unwrap();
+            let change = Some(Change::Listed(place, Vec::new()));
+            tell.send(Step { place, change, reach: Reach::Nowhere }).await.unwrap();
         }
         let changes = changes.iter().enumerate().map(|(number, at)| (*at, format!("p{number}")));
         let mut all: Vec<_> = changes.chain(noise.iter().map(|at| (*at, "noise".to_owned()))).collect();
@@ -36,7 +40,8 @@ async fn readings_beside(changes: &[u64], noise: &[u64]) -> Vec<(u64, usize)> {
         for (at, name) in all {
             tokio::time::sleep_until(begin + Duration::from_millis(at)).await;
             let pod = serde_json::json!({"metadata": {"name": name, "namespace": "d"}});
-            tell.send(Change::Put(pods, entry(&watched[pods], pod).unwrap())).await.unwrap();
+            let change = Some(Change::Put(pods, entry(&watched[pods], pod).unwrap()));
+            tell.send(Step { place: pods, change, reach: Reach::Nowhere }).await.unwrap();
         }
         tokio::time::sleep(PERIOD * 2).await;
         drop(tell);

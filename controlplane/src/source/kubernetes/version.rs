@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::source::reached::number;
+
 /// An older list is taken all the same once nothing else has been said for so long: the cluster's storage was restored from a copy,
 /// and counts from there.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,11 +38,6 @@ impl Newest {
         *self = Self { version, older: None };
         true
     }
-}
-
-/// What is no number is not compared: it counts as the start.
-fn number(version: &str) -> u128 {
-    version.parse().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ enum What {
     Pods,
     /// Only their metadata, of which labels say the zone.
     Nodes,
-    /// Only their metadata, and only those that are labelled as ours: what they hold never leaves the API server.
+    /// Only those that are labelled as ours. What they hold is let go on arrival: which keys they have is what counts.
     Credentials,
     /// The ConfigMap of the scheduler, by its name.
     Scheduler,
@@ -34,7 +34,7 @@ enum What {
 const PAGE: u32 = 500;
 
 impl Watched {
-    /// All that the publisher reads.
+    /// All that is read; last what nothing that is published depends on.
     pub(super) fn all(scope: &Scope) -> Vec<Self> {
         use Kind::{ExternalModelProvider, ModelRoute, ModelServer};
         let kinds = [ModelServer, ModelRoute, ExternalModelProvider].map(What::Ours);
@@ -43,10 +43,11 @@ impl Watched {
             [] => vec![None],
             namespaces => namespaces.iter().map(|namespace| Some(namespace.as_str().into())).collect(),
         };
-        let of_each =
-            namespaced.flat_map(|what| places.iter().map(move |place| Self { what, namespace: place.clone() }));
+        let in_each = |what| places.iter().map(move |place: &Option<Arc<str>>| Self { what, namespace: place.clone() });
+        let of_each = namespaced.flat_map(in_each);
         let scheduler = Self { what: What::Scheduler, namespace: Some(scope.home.as_str().into()) };
-        of_each.chain([Self { what: What::Nodes, namespace: None }, scheduler]).collect()
+        let judged = Kind::ALL.into_iter().filter(|kind| !kind.is_published()).map(What::Ours).flat_map(in_each);
+        of_each.chain([Self { what: What::Nodes, namespace: None }, scheduler]).chain(judged).collect()
     }
 
     /// As in `kind`.
@@ -60,6 +61,14 @@ impl Watched {
         }
     }
 
+    /// By what data planes are told how far it was read.
+    pub(super) fn list(&self) -> Arc<str> {
+        match &self.namespace {
+            Some(namespace) => format!("{}/{namespace}", self.kind()).into(),
+            None => self.kind().into(),
+        }
+    }
+
     /// As in `apiVersion`.
     pub(super) fn api_version(&self) -> String {
         self.resource().api_version
@@ -67,13 +76,18 @@ impl Watched {
 
     /// Whether an answer brings metadata only.
     pub(super) fn metadata_only(&self) -> bool {
-        matches!(self.what, What::Nodes | What::Credentials)
+        self.what == What::Nodes
     }
 
     /// Whether one may do without: a control plane that may only read namespaces is not allowed to see nodes, and then knows no
-    /// zones.
+    /// zones; and a cluster of an earlier release neither has all kinds nor allows them.
     pub(super) fn is_optional(&self) -> bool {
-        self.what == What::Nodes
+        self.what == What::Nodes || !self.is_published()
+    }
+
+    /// Whether what data planes are told depends on it.
+    pub(super) fn is_published(&self) -> bool {
+        !matches!(self.what, What::Ours(kind) if !kind.is_published())
     }
 
     /// What is to be done where the API server does not know or not give the list.
@@ -138,6 +152,20 @@ mod tests {
     }
 
     #[test]
+    fn of_nodes_alone_the_metadata_is_enough_for_of_secrets_the_keys_count() {
+        let all = Watched::all(&Scope { namespaces: Vec::new(), home: "system".to_owned() });
+        let kinds: Vec<&str> = all.iter().filter(|watched| watched.metadata_only()).map(Watched::kind).collect();
+        assert_eq!(kinds, ["Node"]);
+    }
+
+    #[test]
+    fn what_nothing_published_depends_on_can_be_done_without() {
+        let all = Watched::all(&Scope::default());
+        let kinds: Vec<&str> = all.iter().filter(|watched| watched.is_optional()).map(Watched::kind).collect();
+        assert_eq!(kinds, ["Node", "ModelServing", "ModelBooster", "AutoscalingPolicy", "AutoscalingPolicyBinding"]);
+    }
+
+    #[test]
     fn all_namespaces_take_one_list_of_each_kind() {
         assert_eq!(
             paths(&[]),
@@ -149,6 +177,10 @@ mod tests {
                 "/api/v1/secrets",
                 "/api/v1/nodes",
                 "/api/v1/namespaces/system/configmaps",
+                "/apis/workload.serving.volcano.sh/v1alpha1/modelservings",
+                "/apis/workload.serving.volcano.sh/v1alpha1/modelboosters",
+                "/apis/workload.serving.volcano.sh/v1alpha1/autoscalingpolicies",
+                "/apis/workload.serving.volcano.sh/v1alpha1/autoscalingpolicybindings",
             ]
         );
     }
@@ -156,7 +188,7 @@ mod tests {
     #[test]
     fn some_namespaces_take_lists_of_their_own() {
         let paths = paths(&["a", "b"]);
-        assert_eq!(paths.len(), 12);
+        assert_eq!(paths.len(), 20);
         assert!(paths.contains(&"/api/v1/namespaces/b/pods".to_owned()), "{paths:?}");
         assert!(!paths.contains(&"/api/v1/pods".to_owned()), "{paths:?}");
     }

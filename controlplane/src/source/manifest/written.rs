@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{CREDENTIAL_LABEL, Custom, Identity, Manifest, SCHEDULER};
+use super::{CREDENTIAL_LABEL, Custom, Identity, Manifest, SCHEDULER, secret};
 use crate::crd;
 use crate::world::{Life, Pod};
 
@@ -19,17 +19,21 @@ pub(crate) fn written(identity: &Identity, manifest: &Manifest) -> Value {
             object["metadata"]["labels"] = json!(**labels);
             object
         }
-        Manifest::Secret(_) => {
+        Manifest::Secret(_, credentials) => {
             let mut object = core(identity);
             object["metadata"]["labels"] = json!({CREDENTIAL_LABEL: "true"});
+            object["data"] = secret::stand_ins(credentials);
             object
         }
-        Manifest::Scheduler(_, text) => {
-            let mut object = core(identity);
-            object["data"] = json!({SCHEDULER.1: **text});
-            object
-        }
+        Manifest::Scheduler(custom) => scheduler(identity, &custom.spec),
     }
+}
+
+/// The scheduler's ConfigMap that says this.
+pub(crate) fn scheduler(identity: &Identity, text: &str) -> Value {
+    let mut object = core(identity);
+    object["data"] = json!({SCHEDULER.1: text});
+    object
 }
 
 /// One of Kthena's networking kinds that says this.
@@ -139,8 +143,9 @@ mod tests {
         let labels = json!({"networking.serving.volcano.sh/external-model-provider-credential": "true"});
         let again = check(
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "k", "namespace": "d", "labels": labels},
-            "data": {"key": "aHVzaA=="}, "stringData": {"other": "hush"}}),
+            "data": {"key": "aHVzaA==", "blank": "Cg=="}, "stringData": {"other": "hush"}}),
         );
-        assert!(again.get("data").is_none() && !again.to_string().contains("hush"), "{again}");
+        assert_eq!(again["data"].as_object().map(serde_json::Map::len), Some(3), "{again}");
+        assert!(!again.to_string().contains("hush") && !again.to_string().contains("aHVzaA"), "{again}");
     }
 }

@@ -1,9 +1,10 @@
 //! What each kind says, in short.
 
 use super::*;
-use crate::publish::{ProviderVerdict, Verdicts};
+use crate::publish::{ProviderVerdict, Verdicts, unbuilt};
 use crate::source::directory::reading_of;
 use crate::status::desired::Verdict;
+use crate::status::key::judged;
 use crate::status::reach::Reach;
 
 /// `Accepted Programmed=Refused: sentence …`, after a build of YAML.
@@ -98,6 +99,29 @@ fn a_provider_says_it_in_the_reference_s_words() {
 }
 
 #[test]
+fn a_provider_whose_secret_lacks_the_key_is_not_ready() {
+    let check = |data: &str, reason: &str, part: &str| {
+        let verdicts = verdicts(&format!(
+            "apiVersion: networking.serving.volcano.sh/v1alpha1\nkind: ExternalModelProvider\nmetadata: {{name: it}}\n\
+             spec: {PROVIDER}\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: k, labels: \
+             {{networking.serving.volcano.sh/external-model-provider-credential: 'true'}}}}\nstringData: {data}\n"
+        ));
+        let says =
+            Verdict::Provider(&verdicts.providers[&ObjectName::new("default", "it")]).desired(&Reach::NotSent, None);
+        for kind in ["CredentialsResolved", "Ready"] {
+            let told = says.condition(kind).unwrap();
+            let as_expected = told.holds == reason.is_empty() && (told.holds || told.reason == reason);
+            assert!(as_expected && told.message.contains(part), "{data}: {told:?}");
+            assert!(!told.message.contains("hush"), "{told:?}");
+        }
+    };
+    check("{other: hush}", "CredentialKeyNotFound", "has no key \"k\"");
+    check("{k: ''}", "CredentialKeyNotFound", "or nothing there");
+    check("{k: ' '}", "CredentialInvalid", "white space alone");
+    check("{k: hush}", "", "");
+}
+
+#[test]
 fn an_invalid_provider_is_not_ready_whatever_its_credentials() {
     let no = |holds, reason, message: &str| crate::publish::Condition { holds, reason, message: message.to_owned() };
     let verdict = ProviderVerdict {
@@ -108,4 +132,24 @@ fn an_invalid_provider_is_not_ready_whatever_its_credentials() {
     let says = Verdict::Provider(&verdict).desired(&Reach::NotSent, None);
     let ready = says.condition("Ready").unwrap();
     assert_eq!((ready.holds, ready.reason.as_str()), (false, "ConfigurationInvalid"));
+}
+
+#[test]
+fn what_decides_nothing_says_whether_it_is_valid_and_no_more() {
+    let key = (Kind::ModelServing, name("it"));
+    let check = |spec: Result<Arc<()>, Arc<[String]>>, expected: &str| {
+        let held = Held { uid: "u".into(), generation: 4, seniority: Seniority::Created(1), spec, last_good: None };
+        let world = World { judged: [(key.clone(), held)].into(), ..World::default() };
+        let verdicts = build(&world, &Settings::default(), &mut Memory::default()).verdicts;
+        // By a fault of the rest of the world it becomes no other.
+        assert_eq!(unbuilt(&world, (&World::default(), &Verdicts::default()), "why").judged, verdicts.judged);
+        let round = Round { world, verdicts, snapshot: Arc::default() };
+        let (found, verdict, (uid, _)) = judged(&round).next().unwrap();
+        assert_eq!((found, verdict.sent(), &**uid), (Key { kind: key.0, name: key.1.clone() }, false, "u"));
+        let says = verdict.desired(&Reach::NotSent, None);
+        assert_eq!((says.generation, says.data_planes, says.last_good), (4, None, None));
+        assert_eq!(text(&says), expected);
+    };
+    check(Ok(Arc::new(())), "Accepted");
+    check(Err(["a".to_owned(), "b".to_owned()].into()), "Accepted=Invalid: a; b");
 }

@@ -140,13 +140,6 @@ impl Recency {
         self.pop()
     }
 
-    /// Takes a mark out, wherever it is in the order. Whether it was there.
-    pub(super) fn remove(&mut self, key: u64) -> bool {
-        let Some(at) = self.find(key) else { return false };
-        self.take(at);
-        true
-    }
-
     /// Takes out the oldest.
     pub(super) fn pop(&mut self) -> Option<u64> {
         let at = self.oldest;

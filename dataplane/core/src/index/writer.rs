@@ -153,14 +153,6 @@ impl Writer {
         }
     }
 
-    /// The prediction is made no longer.
-    pub fn unmark(&mut self, owner: OwnerId, key: u64) {
-        if self.recency.get_mut(&owner).is_some_and(|recency| recency.remove(key.max(1))) {
-            self.holders.remove(key.max(1), owner);
-            self.marks -= 1;
-        }
-    }
-
     /// Takes what the cores have sent: every few ms while there is traffic. At most a ring's length of each core's.
     /// Returns the number of events.
     pub fn drain(&mut self, now_ms: u64) -> usize {

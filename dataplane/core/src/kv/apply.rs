@@ -3,20 +3,16 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 
-use api::kv::{Entry, Said, Trust, Update};
-use api::limits::{BLOCK_BYTES, MARK_EVERY_BLOCKS};
-
 use super::model::{Model, Rank};
 use super::places::Places;
 use super::{Counts, Hearing, Lane, MAX_WAITING};
-use crate::index::{Event, Inserted, Seat, Writer};
+use crate::index::{Inserted, Seat, Writer};
+use api::kv::{Entry, Said, Trust, Update};
 
 /// Entries whose cells are read before the first of them is changed.
 const BATCH: usize = 64;
 /// Entries after which the cores' rings are looked at: a message of 65,536 takes some ten milliseconds.
 const DRAIN_EVERY: usize = 4_096;
-/// What the 16 blocks of a mark weigh where nobody says: four bytes in a token.
-const MARK_TOKENS: u32 = (MARK_EVERY_BLOCKS * BLOCK_BYTES / 4) as u32;
 
 impl Lane {
     /// Of a model that is known.
@@ -130,12 +126,10 @@ impl Apply<'_> {
     fn entry(&mut self, entry: &Entry, writer: &mut Writer) {
         let Entry { hash, handle, said, position: _ } = *entry;
         let Self { homes, counts } = self;
-        let now_ms = homes.now_ms;
         let Some(rank) = homes.find(handle, writer) else {
             counts.homeless += 1;
             return;
         };
-        let predicted = |rank: &Rank, writer: &mut Writer| writer.owners().owner(rank.home.as_ref()?.1);
         match said {
             Said::Held => match held(rank, hash, writer) {
                 Inserted::New => {
@@ -151,14 +145,6 @@ impl Apply<'_> {
                     rank.blocks -= 1;
                 }
             }
-            Said::Predicted => match predicted(rank, writer) {
-                Some(owner) => {
-                    let mark = Event::Mark { owner, key: hash, parent: 0, tokens: MARK_TOKENS };
-                    writer.apply(mark, now_ms);
-                }
-                None => counts.homeless += 1,
-            },
-            Said::Withdrawn => predicted(rank, writer).into_iter().for_each(|owner| writer.unmark(owner, hash)),
         }
     }
 }

@@ -134,17 +134,6 @@ fn what_is_told_is_found_until_it_is_taken_back() {
 }
 
 #[test]
-fn others_predictions_are_marks_of_the_predicted_table() {
-    let (mut bed, prompt) = (Bed::new(), chain(1, 64));
-    let marks: Vec<u64> = prompt.iter().skip(15).step_by(16).copied().collect();
-    bed.tell(vec![], &said(2, &marks, Said::Predicted));
-    assert_eq!(bed.found(&prompt), [(1, 64)]);
-    assert_eq!((bed.writer.stats().marks, bed.lane.look().blocks), (4, 0));
-    bed.tell(vec![], &said(2, &marks[2..], Said::Withdrawn));
-    assert_eq!(bed.found(&prompt), [(1, 32)]);
-}
-
-#[test]
 fn a_sampled_model_is_searched_at_its_level() {
     let (mut bed, prompt) = (Bed::new(), chain(1, 100));
     let sampled: Vec<u64> = prompt[..70].iter().step_by(8).copied().collect();

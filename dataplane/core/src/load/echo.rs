@@ -54,10 +54,14 @@ impl Unheard {
 
     /// A guess at what the others have sent to one of so many endpoints since they were heard of: between nothing and twice
     /// its share, by `chance` from 0 to 1. Proxies that know the same guess differently, and so do not all choose the same
-    /// endpoint. Without it, 64 of them that hear of each other 200 ms late make one hot prefix wait 2.8 × as long as one
-    /// proxy does, and 1.8 × with it.
+    /// endpoint.
     pub fn guess(&self, endpoints: usize, chance: f32) -> u64 {
         (2.0 * self.tokens / endpoints.max(1) as f64 * f64::from(chance)) as u64
+    }
+
+    /// A guess at what the others have sent in all since they were heard of: the time between requests is drawn like that.
+    pub fn drawn(&self, chance: f32) -> f64 {
+        -(1.0 - f64::from(chance)).max(f64::EPSILON).ln() * self.tokens
     }
 
     /// Tokens of the others that wait at an endpoint: what they said, less what it has prefilled since at `speed` tokens/s,

@@ -84,6 +84,7 @@ impl Reservation {
             Stage::Predicted { work_us, ends_us } => {
                 let left_us = ends_us.saturating_sub(now_ms.saturating_mul(1_000)).min(work_us);
                 subtract(&self.live.unary_until_us, left_us);
+                uncount(&self.live, work_us);
             }
             Stage::Decode => {}
         }
@@ -105,8 +106,10 @@ impl Reservation {
 impl Drop for Reservation {
     /// Without a time nothing is learned; predicted work ends by itself.
     fn drop(&mut self) {
-        if let Stage::Prefill { tokens } = self.stage {
-            dequeue(&self.live, tokens);
+        match self.stage {
+            Stage::Prefill { tokens } => dequeue(&self.live, tokens),
+            Stage::Predicted { work_us, .. } => uncount(&self.live, work_us),
+            Stage::Decode => {}
         }
         self.live.in_flight.fetch_sub(1, Relaxed);
     }
@@ -131,5 +134,16 @@ fn predict(live: &Live, demand: Demand, now_ms: u64) -> Stage {
     let extended = |until: u64| until.max(now_us).saturating_add(work_us);
     let before =
         live.unary_until_us.fetch_update(Relaxed, Relaxed, |until| Some(extended(until))).unwrap_or_else(|until| until);
+    live.unary.fetch_add(1, Relaxed);
+    live.unary_work_ms.fetch_add(work_ms(work_us), Relaxed);
     Stage::Predicted { work_us, ends_us: extended(before) }
+}
+
+fn uncount(live: &Live, work_us: u64) {
+    live.unary.fetch_sub(1, Relaxed);
+    live.unary_work_ms.fetch_sub(work_ms(work_us), Relaxed);
+}
+
+fn work_ms(work_us: u64) -> u32 {
+    work_us.div_ceil(1_000).try_into().unwrap_or(u32::MAX)
 }

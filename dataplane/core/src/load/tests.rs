@@ -157,3 +157,23 @@ fn a_mean_follows_small_changes_and_a_refusal_is_no_first_event() {
     reserve(&live, 10, Answer::Stream, 0).finish(2);
     assert_eq!((live.mean_ttft_ms(), live.queued_tokens(1.0, 2)), (17, 0));
 }
+
+#[test]
+fn what_waits_are_streams_without_a_first_event_and_unary_requests_by_their_predicted_prefill() {
+    let live = Arc::new(Live::new());
+    let reserve = |answer| {
+        let demand = Demand { uncached_tokens: 100, answer, speed: 1_000.0, max_in_flight: 10 };
+        Reservation::try_new(&live, demand, 0).unwrap()
+    };
+    let mut streams = [(); 2].map(|()| reserve(Answer::Stream));
+    // Of 100 ms each, one after the other.
+    let mut unary = [(); 3].map(|()| reserve(Answer::Unary));
+    let depths = |times: [u64; 4]| times.map(|now_ms| live.queue_depth(now_ms));
+    assert_eq!(depths([0, 100, 101, 300]), [5, 4, 4, 2]);
+    streams[0].first_event(50);
+    unary[0].answered(50);
+    assert_eq!(depths([50, 150, 249, 250]), [3, 2, 2, 1]);
+    drop((streams, unary));
+    assert_eq!(live.queue_depth(50), 0, "who left waits for nothing");
+    assert_eq!((live.unary.load(Relaxed), live.unary_work_ms.load(Relaxed)), (0, 0));
+}

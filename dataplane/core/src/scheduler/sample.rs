@@ -4,6 +4,7 @@ use api::snapshot::Scorers;
 use smallvec::SmallVec;
 
 use super::filter::{Admission, Standing};
+use super::guess::guess;
 use super::{
     Held, MANY_PROXIES, MATCHED_CANDIDATES, NoEndpoint, RANDOM_CANDIDATES, RANDOM_CANDIDATES_OF_MANY, Rng,
     SCORE_ALL_UP_TO, Scene,
@@ -42,7 +43,9 @@ pub(super) fn draw(scene: &Scene<'_>, admission: &Admission<'_>, rng: &mut Rng) 
     if slots.len() < target || slots.is_empty() {
         health = walk(admission, target, &mut slots, rng)?;
     }
-    Ok(Drawn { candidates: slots.iter().map(|slot| scene.consider(*slot, rng)).collect(), health, session })
+    let mut candidates: Candidates = slots.iter().map(|slot| scene.consider(*slot)).collect();
+    guess(scene, &mut candidates, rng);
+    Ok(Drawn { candidates, health, session })
 }
 
 type Slots = SmallVec<[u32; 64]>;

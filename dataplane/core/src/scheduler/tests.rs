@@ -300,15 +300,32 @@ fn own_decisions_are_echoed_until_the_others_are_heard() {
         1_000,
     );
     reservation.unwrap().finish(1_400);
-    let consider =
-        |now_ms, seed| Scene::new(&REQUEST, &backend, &Matches::default(), now_ms).consider(1, &mut Rng::new(seed));
-    let running = |now_ms| consider(now_ms, 1).running;
+    let running = |now_ms| Scene::new(&REQUEST, &backend, &Matches::default(), now_ms).consider(1).running;
     assert_eq!([1_400, 1_500, 1_800].map(running), [10, 7, 0], "a request takes 400 ms there");
-    let guesses: Vec<u64> = (0..1_000).map(|seed| consider(1_500, seed).guessed_tokens).collect();
+    let guesses = |peers| -> Vec<[u64; 2]> {
+        let guessed = |seed| {
+            let (request, matches) = (Request { peers, ..REQUEST }, Matches::default());
+            let scene = Scene::new(&request, &backend, &matches, 1_500);
+            let mut candidates = [0, 1].map(|slot| scene.consider(slot));
+            guess::guess(&scene, &mut candidates, &mut Rng::new(seed));
+            candidates.map(|candidate| candidate.guessed_tokens)
+        };
+        (0..1_000).map(guessed).collect()
+    };
+    let mean = |guesses: &[[u64; 2]], slot: usize| guesses.iter().map(|guess| guess[slot]).sum::<u64>() / 1_000;
     // They decide 30,000 tokens/s, were heard of 100 ms ago, and have two endpoints.
-    assert!(guesses.iter().all(|guess| *guess <= 3_000), "at most all of it");
-    let mean = guesses.iter().sum::<u64>() / 1_000;
-    assert!((1_400..1_600).contains(&mean), "{mean}: an endpoint's share");
+    let of_few = guesses(MANY_PROXIES);
+    assert!(of_few.iter().flatten().all(|guess| *guess <= 3_000), "at most all of it");
+    assert!((1_400..1_600).contains(&mean(&of_few, 1)), "{}: an endpoint's share", mean(&of_few, 1));
+    // What many have sent went where least waits, until that is as much as at the other.
+    let _busy = crate::load::Reservation::try_new(
+        live,
+        Demand { uncached_tokens: 20_000, answer: Answer::Stream, speed: 1.0, max_in_flight: 9 },
+        1_500,
+    );
+    let of_many = guesses(MANY_PROXIES + 1);
+    assert!((2_800..3_200).contains(&mean(&of_many, 0)), "{}: all of it", mean(&of_many, 0));
+    assert!(mean(&of_many, 1) < 100 && of_many.iter().any(|guess| guess[0] > 6_000));
     backend.live.hear(crate::load::Others::default(), 1_300);
     assert_eq!(backend.live.proxies(), 1);
 }

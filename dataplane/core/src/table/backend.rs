@@ -76,11 +76,13 @@ impl BackendTable {
         let slots: Box<[EndpointEntry]> = backend
             .endpoints
             .iter()
-            .map(|e| EndpointEntry {
-                live: registry.endpoint(&e.key),
-                endpoint: Arc::clone(e),
-                seat: seat_of(&e.key),
-                distance: registry.place().to(e),
+            .map(|e| {
+                let (live, seat) = match registry.take_expected(e) {
+                    Some(expected) => (expected.live, expected.seat),
+                    None => (registry.endpoint(&e.key), None),
+                };
+                let seat = seat.or_else(|| seat_of(&e.key));
+                EndpointEntry { live, endpoint: Arc::clone(e), seat, distance: registry.place().to(e) }
             })
             .collect();
         let serving = set(&slots, |e| e.role != Role::Prefill);

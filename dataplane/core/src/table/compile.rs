@@ -21,7 +21,6 @@ pub(super) fn compile(snapshot: &Snapshot, registry: &mut LiveRegistry, seat_of:
     let models = index(&routes, hasher(snapshot.fleet_seed));
     let mut model_names: Box<[Arc<str>]> = models.keys().cloned().collect();
     model_names.sort_unstable();
-    registry.prune();
     Table { version: snapshot.version, fleet_seed: snapshot.fleet_seed, routes, models, model_names, backends }
 }
 

@@ -118,6 +118,44 @@ fn live_numbers_survive_swaps_by_key_and_die_with_their_holders() {
 }
 
 #[test]
+fn what_was_expected_is_what_the_table_has_and_dies_where_it_has_it_not() {
+    let mut registry = LiveRegistry::new();
+    let snapshot = of(vec![backend("d/m", [endpoint(0), endpoint(1), endpoint(2)])], vec![]);
+    let [first, second, third] = &snapshot.backends[0].endpoints[..] else { panic!("three") };
+    registry.expect(first, Some(70));
+    registry.expect(&Arc::new(endpoint(9)), Some(71));
+    registry.expect(second, Some(72));
+    registry.expect_backend(&"d/m".into());
+    let numbers = |registry: &mut LiveRegistry| [first, second].map(|e| Arc::as_ptr(&registry.endpoint(&e.key)));
+    let (made, of_backend) = (numbers(&mut registry), Arc::as_ptr(&registry.backend(&"d/m".into())));
+
+    let table = Table::compile_seated(&snapshot, &mut registry, |key| Some(u32::from(*key == third.key)));
+    let compiled = table.backend(&"d/m".into()).unwrap();
+    assert_eq!(Arc::as_ptr(&compiled.live), of_backend);
+    assert_eq!([0, 1].map(|slot| Arc::as_ptr(&compiled.slots[slot].live)), made);
+    assert_eq!(compiled.slots.iter().map(|entry| entry.seat).collect::<Vec<_>>(), [Some(70), Some(0), Some(1)]);
+    registry.prune();
+    assert_eq!(registry.len(), 3, "the one that came unexpected, and not the one that never came");
+}
+
+#[test]
+fn what_was_expected_of_an_update_that_was_broken_off_does_not_hide_the_next_one() {
+    let mut registry = LiveRegistry::new();
+    let snapshot = of(vec![backend("d/m", [endpoint(0), endpoint(1)])], vec![]);
+    let [first, second] = &snapshot.backends[0].endpoints[..] else { panic!("two") };
+    let never = Arc::new(endpoint(9));
+    registry.expect(&never, Some(69));
+    registry.expect_backend(&"d/never".into());
+    registry.expect_nothing();
+    assert_eq!(Arc::strong_count(&never), 1, "nothing of it is held");
+    registry.expect(first, Some(70));
+    registry.expect(second, Some(71));
+    let table = Table::compile_seated(&snapshot, &mut registry, |_| None);
+    let seats: Vec<_> = table.backend(&"d/m".into()).unwrap().slots.iter().map(|entry| entry.seat).collect();
+    assert_eq!(seats, [Some(70), Some(71)]);
+}
+
+#[test]
 fn an_endpoint_of_two_backends_has_one_cell_and_one_seat_and_a_slot_in_each() {
     let prefill = Endpoint { role: Role::Prefill, ..endpoint(1) };
     let backends = vec![backend("d/b", [endpoint(0), endpoint(1)]), backend("d/a", [prefill, endpoint(2)])];

@@ -16,7 +16,7 @@ pub(crate) const ENGINES: u32 = 4;
 const BLOCKS_PER_UNIT: u32 = 16;
 const USES_HALF_LIFE_MS: f32 = 30_000.0;
 const REFRESH_MS: u64 = 1_000;
-const REPORT_MS: u64 = 20;
+const REPORT_MS: u64 = 5;
 
 /// Whose use counts a proxy knows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,7 +29,7 @@ pub(crate) enum Counts {
 pub(crate) struct Setup {
     pub(crate) policy: Policy,
     pub(crate) proxies: usize,
-    /// How late the others' reports come, one every 20 ms; none: never.
+    /// How late the others' reports come, one every 5 ms; none: never.
     pub(crate) delay_ms: Option<u64>,
     pub(crate) counts: Counts,
     pub(crate) seed: u64,
@@ -189,7 +189,7 @@ impl World {
         }
     }
 
-    /// What goes on every 20 ms: engines' metrics, reports, and once a second what each proxy recomputes.
+    /// What goes on every 5 ms: engines' metrics, reports, and once a second what each proxy recomputes.
     fn tell(&mut self, now_ms: u64) {
         if self.setup.policy == Policy::Kthena {
             for (slot, engine) in self.engines.iter_mut().enumerate() {

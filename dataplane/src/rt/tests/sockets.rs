@@ -148,6 +148,27 @@ fn drain_takes_all_that_wait() {
 }
 
 #[test]
+fn who_passes_on_gets_no_new_connection_and_who_follows_has_its_share_again() {
+    on_each_driver(|| async {
+        let mut old = Listener::bind(loopback(), 64).unwrap();
+        let address = old.local_addr();
+        let mut new = [(); 2].map(|()| Listener::bind(address, 64).unwrap());
+        let got = |new: &mut [Listener; 2]| {
+            let _clients: Vec<_> = (0..40).map(|_| client_of(&new[0])).collect();
+            new.each_mut().map(|listener| listener.drain().len())
+        };
+        old.pass_on(1);
+        assert_eq!(got(&mut new), [40, 0]);
+        assert!(old.drain().is_empty() && old.end().is_empty());
+        // The last of them has taken the place of who ended, and nobody is told to share before one of them asks for it.
+        assert_eq!(got(&mut new), [40, 0]);
+        new[0].pass_on_no_more();
+        let shared = got(&mut new);
+        assert!(shared[0] > 0 && shared[1] > 0, "{shared:?}");
+    });
+}
+
+#[test]
 fn a_stopped_accept_leaves_no_connection_behind() {
     on_each_driver(|| async {
         for round in 0..100 {

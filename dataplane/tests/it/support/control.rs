@@ -44,7 +44,8 @@ impl Control {
         Self::at(([127, 0, 0, 1], 0).into(), epoch, snapshot)
     }
 
-    fn at(address: SocketAddr, epoch: u64, snapshot: &Value) -> Self {
+    /// The same at this address.
+    pub(crate) fn at(address: SocketAddr, epoch: u64, snapshot: &Value) -> Self {
         let snapshot = api::json::snapshot_from_json(snapshot.to_string().as_bytes()).unwrap();
         let snapshot = Snapshot { version: Version { epoch, version: 1 }, ..snapshot };
         let (subscriptions, digests) = Default::default();

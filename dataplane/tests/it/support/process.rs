@@ -21,11 +21,18 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the program on loopback with a port of the kernel's choice.
     pub(crate) fn start(leg: Leg, snapshot: &Value, config: &str) -> Self {
+        Self::at(leg, snapshot, (config, 0, 1))
+    }
+
+    /// Starts it at a port, which others may have too, with so many cores.
+    pub(crate) fn at(leg: Leg, snapshot: &Value, (config, port, cores): (&str, u16, usize)) -> Self {
         let folder = Folder::new();
         let snapshot = folder.put("snapshot.json", &snapshot.to_string());
         let config = folder.put("config.yaml", config);
         let mut command = Command::new(env!("CARGO_BIN_EXE_kthena-dataplane"));
-        let ports = ["--port", "0", "--metrics-port", "0", "--debug-port", "0", "--bind", "127.0.0.1", "--cores", "1"];
+        let (port, cores) = (port.to_string(), cores.to_string());
+        let ports =
+            ["--metrics-port", "0", "--debug-port", "0", "--bind", "127.0.0.1", "--port", &port, "--cores", &cores];
         command.arg("--snapshot").arg(snapshot).arg("--config").arg(config).args(ports);
         command.args(["--io-driver", leg.flag()]).env("NO_COLOR", "1");
         command.env("ACCESS_LOG_ENABLED", "false").stderr(Stdio::piped());

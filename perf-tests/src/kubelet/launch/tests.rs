@@ -27,10 +27,19 @@ fn secret(key: &str) -> Sources {
 }
 
 fn start(pod: &Pod, sources: &Sources) -> Result<Launch, Waiting> {
-    let facts = Facts { pod_ip: [127, 1, 2, 3].into(), host_ip: [127, 1, 0, 1].into(), node: "node-a".to_owned() };
+    start_within(pod, sources, None)
+}
+
+fn start_within(pod: &Pod, sources: &Sources, walls: Option<&Walls>) -> Result<Launch, Waiting> {
+    let facts = Facts {
+        pod_ip: [127, 1, 2, 3].into(),
+        pod_ip_6: None,
+        host_ip: [127, 1, 0, 1].into(),
+        node: "node-a".to_owned(),
+    };
     let volumes = BTreeMap::from([("config".to_owned(), PathBuf::from("/tmp/etc/app"))]);
     let programs = Programs::default().with("engine-sim", "/built/engine-sim").with("sh", "/bin/sh");
-    let view = View { pod, facts: &facts, sources, volumes: &volumes };
+    let view = View { pod, facts: &facts, sources, volumes: &volumes, walls };
     launch(&programs, view, &pod.spec.as_ref().unwrap().containers[0])
 }
 
@@ -42,6 +51,30 @@ fn args_and_env_are_resolved_as_kubernetes_resolves_them() {
     assert_eq!(launch.args, args);
     let env: Vec<_> = launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(env, ["APP=x", "POD_IP=127.1.2.3", "TOKEN=secret", "URL=http://127.1.2.3/"]);
+}
+
+#[test]
+fn in_a_jail_paths_stay_and_programs_and_volumes_are_where_the_pod_says() {
+    let walls = Walls {
+        namespace: "pod-1-2".to_owned(),
+        hostname: "p".to_owned(),
+        hosts: "/k/hosts".into(),
+        users: false,
+        seccomp: None,
+        profiles: PathBuf::new(),
+    };
+    let launch = start_within(&pod(POD), &secret("token"), Some(&walls)).unwrap();
+    assert_eq!(launch.program, PathBuf::from("/usr/bin/engine-sim"));
+    assert_eq!(launch.args[2], "--config=/etc/app/config.yaml");
+    let jail = launch.jail.unwrap();
+    let binds: Vec<_> = jail.binds.iter().map(|bind| format!("{} {}", bind.from.display(), bind.to)).collect();
+    let expected = [
+        "/bin/sh /usr/bin/sh",
+        "/built/engine-sim /usr/bin/engine-sim",
+        "/k/hosts /etc/hosts",
+        "/tmp/etc/app /etc/app",
+    ];
+    assert_eq!(binds, expected);
 }
 
 #[test]
@@ -61,7 +94,8 @@ fn a_command_replaces_the_program_of_the_image() {
 
 #[test]
 fn only_whole_paths_are_moved_and_what_was_moved_stays() {
-    let mounts = [("/etc/app/tls", "/v/tls"), ("/etc/app", "/v/etc/app")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    let mount = |path: &str, folder: &str| Mount { path: path.to_owned(), folder: folder.into(), read_only: false };
+    let mounts = [mount("/etc/app/tls", "/v/tls"), mount("/etc/app", "/v/etc/app")];
     let cases = [
         ("/etc/app", "/v/etc/app"),
         ("--dir=/etc/app/x,/etc/app/tls/ca", "--dir=/v/etc/app/x,/v/tls/ca"),

@@ -20,7 +20,8 @@ fn pod(spec: &str) -> Pod {
 }
 
 fn written(pod: &Pod, views: &Views, conditions: &mut Conditions, second: i64) -> Value {
-    let facts = Facts { pod_ip: [127, 1, 2, 3].into(), host_ip: [127, 1, 0, 1].into(), node: "n".to_owned() };
+    let facts =
+        Facts { pod_ip: [127, 1, 2, 3].into(), pod_ip_6: None, host_ip: [127, 1, 0, 1].into(), node: "n".to_owned() };
     patch(pod, &facts, views, conditions, Timestamp::from_second(second).unwrap())["status"].clone()
 }
 
@@ -42,6 +43,24 @@ fn the_phase_says_what_its_containers_do() {
     check(&[ended(0)], &[ended(0)], true, "Succeeded");
     check(&[ended(0)], &[ended(0), ended(137)], true, "Failed");
     check(&[ended(1)], &[View::new()], true, "Failed");
+    let sidecar = |view| View { sidecar: true, ..view };
+    check(&[sidecar(running(true))], &[View::new()], false, "Pending");
+    check(&[sidecar(ended(137))], &[ended(0)], true, "Succeeded");
+}
+
+#[test]
+fn a_sidecar_that_runs_holds_nothing_back_and_counts_for_readiness() {
+    let (pod, mut conditions) =
+        (pod("{initContainers: [{name: s, restartPolicy: Always}], containers: [{name: a}]}"), Conditions::default());
+    let views = |ready| Views {
+        inits: vec![View { sidecar: true, ..running(ready) }],
+        mains: vec![running(true)],
+        over: false,
+    };
+    let status = written(&pod, &views(false), &mut conditions, 1);
+    assert_eq!(condition(&status, "Initialized")["status"], "True");
+    assert_eq!(condition(&status, "Ready")["status"], "False");
+    assert_eq!(condition(&written(&pod, &views(true), &mut conditions, 2), "Ready")["status"], "True");
 }
 
 #[test]

@@ -3,18 +3,34 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bench::show::Site;
+use bench::show::manifests::{self, Size};
 use bench::show::site::{Control, free};
+use bench::show::subscribers::Trust;
+use controlplane::identity::AUDIENCE;
 use controlplane::object::Kind;
 use futures_util::{StreamExt, stream};
-use kube::Client;
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
 use perf_tests::cluster::{Account, Cluster, Parts, Wanted};
 use serde_json::{Value, json};
 
 use crate::objects::Place;
+use crate::wait::until;
 
 /// Writes at once while a fleet is made.
 const AT_ONCE: usize = 32;
+
+/// What a control plane of the bed is besides one that follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum With {
+    Nothing,
+    /// The API server asks it about each edit.
+    Webhook,
+    /// Data planes come by TLS, and prove who they are.
+    Tls,
+}
 
 pub(super) struct Bed {
     pub(super) cluster: Cluster,
@@ -25,11 +41,11 @@ pub(super) struct Bed {
     servers: Place,
     account: Account,
     webhook: Option<SocketAddr>,
+    with: With,
 }
 
 impl Bed {
-    /// With the webhook registered, or without one.
-    pub(super) async fn start(webhook: bool) -> Self {
+    pub(super) async fn start(with: With) -> Self {
         let cluster = Cluster::start(Parts::ApiServer).unwrap();
         let client = cluster.admin().await.unwrap();
         cluster.install_definitions(&client).await.unwrap();
@@ -37,7 +53,7 @@ impl Bed {
         let here = |yaml: &str| yaml.replace("kthena-system", &namespace);
         let rights = include_str!("../../../../examples/cluster/controlplane.yaml");
         cluster.apply(&client, &namespace, &here(rights)).await.unwrap();
-        let webhook = webhook.then(|| free(Ipv4Addr::LOCALHOST).unwrap());
+        let webhook = (with == With::Webhook).then(|| free(Ipv4Addr::LOCALHOST).unwrap());
         if let Some(address) = webhook {
             // There are no Services here.
             let service =
@@ -52,7 +68,7 @@ impl Bed {
         let account = cluster.account(&client, wanted).await.unwrap();
         let [routes, servers] = [Kind::ModelRoute, Kind::ModelServer].map(|kind| Place::of(&client, kind, &namespace));
         let site = Site::of(&super::programs()).unwrap();
-        Self { cluster, client, namespace, site, routes, servers, account, webhook }
+        Self { cluster, client, namespace, site, routes, servers, account, webhook, with }
     }
 
     /// What a control plane of this place is told.
@@ -67,6 +83,9 @@ impl Bed {
         if let Some(address) = self.webhook {
             args.push(format!("--webhook-address={address}"));
             args.push(format!("--certificate-hosts={}", address.ip()));
+        }
+        if self.with == With::Tls {
+            args.push("--always-tls".to_owned());
         }
         args
     }
@@ -85,9 +104,22 @@ impl Bed {
         self.routes.create(&route).await.unwrap();
     }
 
+    /// What is of the second size and not of the first: servers, a route to each, and their pods. Pods are told apart by their number alone.
+    pub(super) async fn grow(&self, from: Size, to: Size) {
+        let server = |n: usize| format!("server-{n}");
+        all((from.routes..to.routes).map(|n| self.serve(manifests::server(&server(n), &server(n), 9)))).await;
+        all((from.endpoints..to.endpoints).map(|n| self.pod(manifests::pod(n, to, 0)))).await;
+        let route = |n: usize| manifests::route(&format!("route-{n}"), &manifests::model(n), &server(n));
+        all((from.routes..to.routes).map(|n| self.route(route(n)))).await;
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
     /// A pod that is ready, as its manifest for a directory says.
     pub(super) async fn pod(&self, manifest: Value) {
-        let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let pods = self.pods();
         let meta = &manifest["metadata"];
         let made = json!({
             "metadata": {"name": meta["name"], "labels": meta["labels"]},
@@ -100,9 +132,44 @@ impl Bed {
         let name = made.metadata.name.unwrap();
         pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     }
+
+    /// Says of a pod, as its kubelet does, that it is ready or not.
+    pub(super) async fn ready(&self, name: &str, ready: bool) {
+        let conditions = json!([{"type": "Ready", "status": if ready { "True" } else { "False" }}]);
+        let status = json!({"status": {"conditions": conditions}});
+        self.pods().patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+
+    /// What so many data planes, each a pod of its own, have of a control plane that runs.
+    pub(super) async fn trust(&self, data_planes: usize) -> Trust {
+        let tokens = stream::iter(0..data_planes).map(|n| self.token(n)).buffer_unordered(AT_ONCE).collect().await;
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut bundle = String::new();
+        until("a CA for data planes", async || {
+            let data = maps.get("kthena-controlplane-ca").await.unwrap().data;
+            bundle = data.and_then(|mut data| data.remove("ca.crt")).unwrap_or_default();
+            !bundle.is_empty()
+        })
+        .await;
+        Trust { bundle, server_name: format!("kthena-controlplane.{}", self.namespace), tokens }
+    }
+
+    /// A data plane's pod, and its token as the kubelet asks for it.
+    async fn token(&self, n: usize) -> String {
+        let account = "kthena-dataplane";
+        let pod = json!({"metadata": {"name": format!("data-plane-{n}")}, "spec": {"serviceAccountName": account,
+            "nodeName": format!("node-{n}"), "containers": [{"name": "main", "image": "kthena-dataplane"}]}});
+        let pod = self.pods().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+        let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name_any(), "uid": pod.uid()});
+        let spec = json!({"audiences": [AUDIENCE], "expirationSeconds": 3600, "boundObjectRef": bound});
+        let request: TokenRequest = serde_json::from_value(json!({"spec": spec})).unwrap();
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.namespace);
+        let answer = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
+        answer.status.unwrap().token
+    }
 }
 
 /// Makes all of them, some at once.
-pub(super) async fn all<F: Future<Output = ()>>(made: impl Iterator<Item = F>) {
+async fn all<F: Future<Output = ()>>(made: impl Iterator<Item = F>) {
     stream::iter(made).buffer_unordered(AT_ONCE).collect::<()>().await;
 }

@@ -8,8 +8,12 @@ use bench::show::{Bound, Check, manifests};
 use serde_json::json;
 
 use super::Form;
-use super::bed::Bed;
+use super::bed::{Bed, With};
 use crate::objects::refusal;
+
+const METHOD: &str = "The real programs at a real API server, which asks the control plane's webhook about each edit; four data planes of two cores. \
+     The clock starts when the API server has answered and ends when a request on each of 8 connections to each data plane sees the edit. The storm \
+     edits other routes in turn, and the edit that is timed is of a route that it leaves alone.";
 
 /// People, who edit by `kubectl apply`.
 struct People<'b>(&'b Bed);
@@ -27,7 +31,7 @@ impl Edited for People<'_> {
 #[tokio::test]
 async fn an_edit_at_the_api_server_reaches_every_core_and_a_storm_of_them_costs_no_request() {
     let form = Form::asked();
-    let bed = Bed::start(true).await;
+    let bed = Bed::start(With::Webhook).await;
     let control = bed.control();
     let engine = site::addresses(1).unwrap()[0];
     let _engine = bed.site.engine(engine, MODEL, &["--fast"]).unwrap();
@@ -45,8 +49,9 @@ async fn an_edit_at_the_api_server_reaches_every_core_and_a_storm_of_them_costs_
     assert!(sentence.contains("denied the request"), "the webhook judges what is applied: {sentence}");
     let proxies: Vec<_> = (0..4).map(|_| bed.site.programmed(&control).unwrap()).collect();
     let listen: Vec<_> = proxies.iter().map(|proxy| proxy.listen).collect();
-    let small = Plan { edits: 10, storm_rate: 40.0, storm_time: Duration::from_secs(3), requests: 20.0 };
-    let full = Plan { edits: 300, storm_rate: 100.0, storm_time: Duration::from_secs(60), requests: 50.0 };
+    let seconds = Duration::from_secs;
+    let small = Plan { edits: 10, storm_routes: 20, storm_rate: 40.0, storm_time: seconds(3), requests: 20.0 };
+    let full = Plan { edits: 300, storm_routes: 100, storm_rate: 100.0, storm_time: seconds(60), requests: 50.0 };
     let plan = form.pick(small, full);
     let seen = edits::run(plan, &People(&bed), &listen, control.metrics).await.unwrap();
     let (rest, storm) = form.pick((5_000.0, 5_000.0), (50.0, 500.0));
@@ -59,5 +64,5 @@ async fn an_edit_at_the_api_server_reaches_every_core_and_a_storm_of_them_costs_
         Check::new("snapshots published a second", seen.published_per_s, Bound::AtMost(20.0)),
         Check::new("failed requests", failed, Bound::AtMost(0.0)),
     ];
-    form.show("cluster-edits", checks, json!({"plan": plan, "seen": seen}));
+    form.show("cluster-edits", METHOD, checks, json!({"plan": plan, "seen": seen}));
 }

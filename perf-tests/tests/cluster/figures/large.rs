@@ -40,7 +40,13 @@ async fn an_edit_of_a_file_reaches_every_core_and_a_storm_of_them_costs_no_reque
     let control = site.control(&folder).unwrap();
     let proxies: Vec<_> = (0..2).map(|_| site.programmed(&control).unwrap()).collect();
     let listen: Vec<_> = proxies.iter().map(|proxy| proxy.listen).collect();
-    let plan = edits::Plan { edits: 10, storm_rate: 500.0, storm_time: Duration::from_secs(2), requests: 20.0 };
+    let plan = edits::Plan {
+        edits: 10,
+        storm_routes: 50,
+        storm_rate: 500.0,
+        storm_time: Duration::from_secs(2),
+        requests: 20.0,
+    };
     let seen = edits::run(plan, &manifests, &listen, control.metrics).await.unwrap();
     assert!(seen.at_rest.count == 10 && seen.at_rest.most_ms < 5_000.0, "{seen:?}");
     assert!(seen.storm_edits > 100 && seen.published_per_s <= 20.0, "{seen:?}");

@@ -207,6 +207,37 @@ fn a_load_event_of_any_length_is_read() {
     assert_eq!(load(&pack(&json!(["LoadStat", 1, 2, 3]))), Err(Fault::Missing("a number of a load event")));
     assert_eq!(load(&pack(&json!(["Load", 1, 2, 3, 4]))), Err(Fault::Value("a load event's type")));
     assert_eq!(load(&pack(&json!(["LoadStat", 1, 2, 3, -4]))), Err(Fault::Type("a number of a load event")));
+    assert_eq!(load(&pack(&json!(["LoadStat", 1, 2, 3, 4.5]))), Err(Fault::Type("a number of a load event")));
+    assert_eq!(load(&pack(&json!({"num_running_reqs": 1}))), Err(Fault::Type("a load event")));
+    let long = json!(["LoadStat", 1, 2, 3, 4, null, 5, 6, 7, 8, 9, "x".repeat(4_096)]);
+    assert_eq!(load(&pack(&long)), Err(Fault::TooMany("bytes of a load event")));
+}
+
+proptest! {
+    #[test]
+    fn a_load_event_says_what_was_written(numbers: [u64; 9], rank: Option<u32>, parts in 5_usize..=11, nils: [bool; 9]) {
+        let number = |at: usize| if nils[at] { 0 } else { numbers[at] };
+        let value = |at: usize| if nils[at] { Value::Null } else { json!(numbers[at]) };
+        let mut whole = vec![json!("LoadStat")];
+        whole.extend((0..4).map(value));
+        whole.push(json!(rank));
+        whole.extend((4..9).map(value));
+        whole.truncate(parts);
+        let told = |at: usize, place: usize| if place < parts { number(at) } else { 0 };
+        let expected = Load {
+            running: number(0),
+            waiting: number(1),
+            used_tokens: number(2),
+            max_tokens: number(3),
+            rank: rank.filter(|_| parts > 5),
+            waiting_uncached_tokens: told(4, 6),
+            total_tokens: told(5, 7),
+            max_running: told(6, 8),
+            prefilled_tokens: told(7, 9),
+            prefill_busy_us: told(8, 10),
+        };
+        prop_assert_eq!(load(&pack(&Value::Array(whole))), Ok(expected));
+    }
 }
 
 fn any_store() -> impl Strategy<Value = Stored> {

@@ -4,21 +4,11 @@ use std::collections::BTreeMap;
 
 use super::super::*;
 use super::rules::store;
+use crate::chance::testing::Rng;
 use crate::kv::event::{Attention, Removed, Stored};
 
 const RANK: RankId = RankId(0);
 const GROUPS: u32 = 2;
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
 
 /// A block by group and hash.
 type Name = (u32, u64);
@@ -106,7 +96,7 @@ fn chain(rng: &mut Rng) -> (Option<u64>, Vec<u64>) {
 }
 
 fn event(rng: &mut Rng) -> Event {
-    let tier = Tier::ALL[rng.below(2) as usize];
+    let tier = Tier::ALL[rng.index(2)];
     let group = rng.below(u64::from(GROUPS)) as u32;
     match rng.below(200) {
         0 => Event::Cleared,
@@ -119,8 +109,8 @@ fn event(rng: &mut Rng) -> Event {
 }
 
 fn run(seed: u64) {
-    let mut rng = Rng(seed);
-    let most = if rng.below(2) == 0 { 1_000 } else { 5 + rng.below(40) as usize };
+    let mut rng = Rng::new(seed);
+    let most = if rng.below(2) == 0 { 1_000 } else { 5 + rng.index(40) };
     let (mut store, mut model, mut told) = (Store::new(), Model::default(), BTreeMap::<(Key, Tier), i32>::new());
     store.admit(RANK, most);
     for step in 0..300 {

@@ -6,6 +6,7 @@ use api::prefix;
 
 use super::super::*;
 use super::rules::store;
+use crate::chance::testing::Rng;
 use crate::kv::event::{Adapter, Extra, Removed, Salting, Stored};
 use crate::kv::vocabulary::Vocabulary;
 
@@ -57,32 +58,26 @@ impl Case {
     }
 
     /// All that a newcomer would be told, in pages.
-    fn pages(&self) -> BTreeSet<u64> {
+    fn pages(&self, level: u8) -> BTreeSet<u64> {
         let (mut all, mut from) = (BTreeSet::new(), Some(0));
         while let Some(at) = from {
             let mut page = Vec::new();
-            from = self.rank().page(at, 3, &mut page);
+            from = self.rank().page(level, at, 3, &mut page);
             all.extend(page.iter().map(|block| block.hash));
         }
         all
     }
 
-    /// The digest and the pages say what was told.
+    /// The digest and the pages say what was told, at every sampling level.
     fn agrees(&self) {
-        let told: BTreeSet<u64> = self.told.keys().copied().collect();
-        let digest = Digest { xor: told.iter().fold(0, |xor, hash| xor ^ hash), blocks: told.len() as u64 };
-        assert_eq!((self.rank().digest(), self.pages()), (digest, told));
-    }
-}
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
+        for level in 0..4 {
+            let told = self.told.iter().filter(|(_, position)| **position % (1 << level) == 0);
+            let told: BTreeSet<u64> = told.map(|(hash, _)| *hash).collect();
+            let digest = Digest { xor: told.iter().fold(0, |xor, hash| xor ^ hash), blocks: told.len() as u64 };
+            assert_eq!((self.rank().sampled(level), self.pages(level)), (digest, told), "level {level}");
+        }
+        assert_eq!(self.rank().digest(), self.rank().sampled(0));
+        assert!(self.told.keys().all(|hash| self.rank().tells(*hash)) && !self.rank().tells(1));
     }
 }
 
@@ -106,11 +101,10 @@ fn text(path: &[u32]) -> Vec<u64> {
 }
 
 /// What can be hit, given how often each block is held.
-fn expected(held: &BTreeMap<Path, u32>, level: u8) -> BTreeMap<u64, u16> {
+fn expected(held: &BTreeMap<Path, u32>) -> BTreeMap<u64, u16> {
     let prefixes = |path: &Path| (1..=path.len() / BLOCK).map(|n| n * BLOCK).collect::<Vec<_>>();
     let reached = held.keys().filter(|path| prefixes(path).iter().all(|end| held.contains_key(&path[..*end])));
-    let blocks = reached.flat_map(|path| text(path).into_iter().zip(0..));
-    blocks.filter(|(_, position)| position % (1 << level) == 0).collect()
+    reached.flat_map(|path| text(path).into_iter().zip(0..)).collect()
 }
 
 fn stored(path: &[u32], from: usize) -> Event {
@@ -123,17 +117,15 @@ fn stored(path: &[u32], from: usize) -> Event {
 
 /// A prompt of up to 12 blocks; two that part do so anywhere in a block.
 fn prompt(rng: &mut Rng) -> Path {
-    let blocks = 1 + rng.below(12) as usize;
-    let (part, side) = (rng.below(60) as usize, 1 + rng.below(2) as u32);
+    let blocks = 1 + rng.index(12);
+    let (part, side) = (rng.index(60), 1 + rng.below(2) as u32);
     (0..blocks * BLOCK).map(|n| if n < part { 0x6161_6161 } else { 0x6262_6262 + side }).collect()
 }
 
 fn run(rng_seed: u64) {
-    let mut rng = Rng(rng_seed);
+    let mut rng = Rng::new(rng_seed);
     let mut case = Case::new(Vocabulary::quads());
     let mut held = BTreeMap::<Path, u32>::new();
-    let level = rng.below(3) as u8;
-    case.store.resample(RANK, level);
     for _ in 0..150 {
         let path = prompt(&mut rng);
         let known: BTreeSet<Path> = held.keys().cloned().collect();
@@ -150,7 +142,7 @@ fn run(rng_seed: u64) {
             }
             // Any block goes, not only last ones.
             _ => {
-                let Some(gone) = known.iter().nth(rng.below(known.len().max(1) as u64) as usize) else { continue };
+                let Some(gone) = known.iter().nth(rng.index(known.len().max(1))) else { continue };
                 case.apply(Event::Removed(Removed { hashes: vec![name(gone)], tier: Tier::Device, group: 0 }));
                 let count = held.get_mut(gone).unwrap();
                 *count -= 1;
@@ -158,7 +150,7 @@ fn run(rng_seed: u64) {
             }
         }
         case.settle();
-        assert_eq!(case.told, expected(&held, level), "seed {rng_seed}");
+        assert_eq!(case.told, expected(&held), "seed {rng_seed}");
         case.agrees();
     }
 }

@@ -4,21 +4,7 @@
 use std::collections::VecDeque;
 
 use super::*;
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    fn one_in(&mut self, chances: u64) -> bool {
-        self.below(chances) == 0
-    }
-}
+use crate::chance::testing::Rng;
 
 /// An engine with a ring, the pipe to the follower, and a question that is being answered.
 struct World {
@@ -36,9 +22,9 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut rng = Rng(seed);
+        let mut rng = Rng::new(seed);
         let replayable = if rng.one_in(4) { Replayable::No } else { Replayable::Yes };
-        let ring = 1 + rng.below(40) as usize;
+        let ring = 1 + rng.index(40);
         Self {
             rng,
             now: Instant::now(),

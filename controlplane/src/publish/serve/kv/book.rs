@@ -13,6 +13,8 @@ use crate::kv::store::{Digest, News, TextBlock};
 pub(super) const ENTRY: usize = 16;
 /// Entries of one message, 64 KiB: each subscriber that does not read holds one or two in its socket's queue.
 pub(super) const IN_ONE: usize = 4_096;
+/// Endpoints of one message of which it is said how they stand.
+pub(super) const MOST_RANKS: usize = 1_024;
 /// Bytes of the log of one model. Who is further behind gets all that there is in pages.
 const LOG_BYTES: usize = 4 << 20;
 /// What a part counts besides its entries.
@@ -39,6 +41,10 @@ pub(super) struct Model {
     pub(super) endpoints: BTreeMap<u32, Standing>,
     /// Counts endpoints that came and went.
     pub(super) moves: u64,
+    /// Counts changes of whom endpoints are known from.
+    renewals: u64,
+    /// Which of these was an endpoint's last.
+    renewed: BTreeMap<u32, u64>,
     log: VecDeque<Arc<Part>>,
     log_bytes: usize,
     /// The number of the log's first part.
@@ -94,6 +100,7 @@ impl Book {
 
     pub(super) fn leave(&mut self, name: &str, handle: u32) {
         let Some(model) = self.models.get_mut(name) else { return };
+        model.renewed.remove(&handle);
         if model.endpoints.remove(&handle).is_some() {
             model.moves += 1;
             self.moved = true;
@@ -101,6 +108,12 @@ impl Book {
         if model.endpoints.is_empty() {
             self.models.remove(name);
         }
+    }
+
+    pub(super) fn renew(&mut self, model: &str, handle: u32) {
+        let Some(model) = self.models.get_mut(model) else { return };
+        model.renewals += 1;
+        model.renewed.insert(handle, model.renewals);
     }
 
     pub(super) fn tell(&mut self, model: &str, handle: u32, news: &News, digest: Digest) {
@@ -155,6 +168,11 @@ impl Model {
         self.log.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
     }
 
+    /// Which source an endpoint's pages are of: another number, another order.
+    pub(super) fn source(&self, handle: u32) -> u64 {
+        self.renewed.get(&handle).copied().unwrap_or(0)
+    }
+
     pub(super) fn reaches(&self, number: u64) -> bool {
         number >= self.first
     }
@@ -164,13 +182,14 @@ impl Model {
         if self.open.handles.contains(&rank.handle) && !self.open.packed.is_empty() {
             self.seal();
         }
-        match self.open.ranks.iter_mut().find(|known| known.handle == rank.handle) {
-            Some(known) => {
-                *known = KvRank { forget: known.forget | rank.forget, emptied: known.emptied | rank.emptied, ..rank }
-            }
-            None => self.open.ranks.push(rank),
+        if self.open.handles.insert(rank.handle) {
+            self.open.ranks.push(rank);
+        } else if let Some(known) = self.open.ranks.iter_mut().find(|known| known.handle == rank.handle) {
+            *known = KvRank { forget: known.forget | rank.forget, emptied: known.emptied | rank.emptied, ..rank };
         }
-        self.open.handles.insert(rank.handle);
+        if self.open.ranks.len() >= MOST_RANKS {
+            self.seal();
+        }
     }
 
     fn entry(&mut self, handle: u32, block: &TextBlock) {

@@ -10,7 +10,7 @@ use api::proto::{KvDigest, KvDigests, KvRank, KvTrust, KvUpdate, Subscribe};
 use api::snapshot::Snapshot;
 use bytes::Bytes;
 
-use super::book::{ENTRY, IN_ONE, Model, Part, nothing, pack, rank};
+use super::book::{ENTRY, IN_ONE, MOST_RANKS, Model, Part, nothing, pack, rank};
 use super::frame::frame;
 use super::{Handles, Lane};
 use crate::kv::store::{Digest, TextBlock};
@@ -22,16 +22,16 @@ const DIGESTS: Duration = Duration::from_millis(250);
 const MOST_DIGESTS: usize = 1_024;
 /// A model that nobody here has heard of by then is one whose blocks are not known.
 const UNHEARD: Duration = Duration::from_secs(10);
-/// Endpoints of one message of pages.
-const MOST_RANKS: usize = 1_024;
 
 /// One subscriber.
 #[derive(Debug)]
-pub(in crate::publish::serve) struct Teller {
+pub(crate) struct Teller {
     lane: Arc<Lane>,
     /// The models that it wants; all where it names none.
     models: HashSet<String>,
     may_hold: bool,
+    /// It is told of each endpoint that is gone; else only where it knows that by its config.
+    farewells: bool,
     /// When models of which it has sent no digests are begun; none before its first answer.
     begin_at: Option<Instant>,
     /// The endpoints that it knows.
@@ -57,24 +57,25 @@ struct Line {
     cursor: u64,
     /// Endpoints that it was told of, all of whose changes it is told.
     told: BTreeSet<u32>,
-    /// Endpoints whose digest is that of the book: only how they stand is told.
+    /// What is told before all else: how endpoints stand whose digest is that of the book, and who is gone.
     same: Vec<KvRank>,
     /// Endpoints that it is still to be told of.
-    todo: VecDeque<u32>,
-    /// The one it is being told of, and the place to go on from.
-    page: Option<(u32, u32)>,
-    /// As of when `todo` is complete.
+    waiting: VecDeque<u32>,
+    /// The one it is being told of, the place to go on from, and of which source that is.
+    page: Option<(u32, u32, u64)>,
+    /// As of when `waiting` is complete.
     looked: (u64, u64),
     /// The last message was of the log: pages come next, if there are any.
     logged: bool,
 }
 
 impl Teller {
-    pub(in crate::publish::serve) fn new(lane: Arc<Lane>, subscribe: &Subscribe, generation: u64) -> Self {
+    pub(crate) fn new(lane: Arc<Lane>, subscribe: &Subscribe, generation: u64) -> Self {
         Self {
             lane,
             models: subscribe.kv_models.iter().cloned().collect(),
             may_hold: subscribe.held.is_some(),
+            farewells: false,
             begin_at: None,
             known: Handles::default(),
             knows: 0,
@@ -85,9 +86,21 @@ impl Teller {
         }
     }
 
+    /// The subscriber has a config of its own: who has left ours may be in that.
+    #[must_use]
+    pub(crate) fn with_farewells(mut self) -> Self {
+        self.farewells = true;
+        self
+    }
+
     /// The subscriber runs this snapshot.
     pub(in crate::publish::serve) fn runs(&mut self, content_hash: u64, snapshot: &Snapshot, now: Instant) {
         let known = self.lane.handles(content_hash, snapshot);
+        self.knows(known, now);
+    }
+
+    /// The subscriber knows these endpoints.
+    pub(crate) fn knows(&mut self, known: Handles, now: Instant) {
         if self.known != known {
             self.known = known;
             self.knows += 1;
@@ -114,16 +127,33 @@ impl Teller {
 
     /// The next message; none while there is nothing to tell.
     pub(in crate::publish::serve) fn next(&mut self, now: Instant) -> Option<Frame> {
+        let (update, entries) = self.next_update(now)?;
+        let (frame, counts) = (frame(&update, entries), &self.lane.counts);
+        counts.messages.fetch_add(1, Relaxed);
+        counts.bytes.fetch_add(frame.len() as u64, Relaxed);
+        Some(frame)
+    }
+
+    /// The same, with its entries apart.
+    pub(crate) fn next_update(&mut self, now: Instant) -> Option<(KvUpdate, Bytes)> {
         let begin_at = self.begin_at?;
         if let Some(unheard) = self.compare_all(now >= begin_at + UNHEARD) {
             return Some(unheard);
         }
         let mut names: Vec<Arc<str>> = {
             let book = self.lane.book();
-            self.lines.retain(|model, _| book.models.contains_key(model));
+            let gone = |name: &Arc<str>| !book.models.contains_key(name);
+            let (known, farewells) = (&self.known, self.farewells);
+            self.lines.retain(|name, line| {
+                !gone(name) || {
+                    line.end(|handle| farewells || known.contains(handle));
+                    !line.same.is_empty()
+                }
+            });
             let wanted = book.models.keys().filter(|model| self.models.is_empty() || self.models.contains(&***model));
-            wanted.cloned().collect()
+            wanted.chain(self.lines.keys().filter(|name| gone(name))).cloned().collect()
         };
+        names.sort_unstable();
         let after_last = names.iter().position(|name| Some(name) > self.last.as_ref()).unwrap_or(0);
         names.rotate_left(after_last);
         for model in names {
@@ -135,31 +165,35 @@ impl Teller {
                 let line = Line { generation: self.generation, reset: true, life: u64::MAX, ..Line::default() };
                 self.lines.insert(Arc::clone(&model), line);
             }
-            if let Some(frame) = self.of_model(&model) {
+            if let Some(update) = self.of_model(&model) {
                 self.last = Some(model);
-                return Some(frame);
+                return Some(update);
             }
         }
         None
     }
 
-    fn of_model(&mut self, name: &Arc<str>) -> Option<Frame> {
-        let Self { lane, known, knows, lines, generation, .. } = self;
+    fn of_model(&mut self, name: &Arc<str>) -> Option<(KvUpdate, Bytes)> {
+        let Self { lane, known, knows, lines, generation, farewells, .. } = self;
         let line = lines.get_mut(name)?;
         // Neither waits for the other to have nothing.
         let log_first = !line.same.is_empty() || !line.logged;
         let (told, level) = {
             let mut book = lane.book();
-            let model = book.models.get_mut(name)?;
+            let Some(model) = book.models.get_mut(name) else {
+                line.end(|handle| *farewells || known.contains(handle));
+                return line.last_words(lane.epoch, name);
+            };
             if line.life != model.life {
                 *generation += u64::from(line.life != u64::MAX);
                 *line = Line { generation: *generation, reset: true, life: model.life, ..Line::default() };
                 line.join(model);
             } else if !model.reaches(line.cursor) {
                 lane.counts.behind.fetch_add(1, Relaxed);
+                line.look(model, known, (*knows, *farewells));
                 line.join(model);
             }
-            line.look(model, known, *knows);
+            line.look(model, known, (*knows, *farewells));
             (if log_first || !line.has_pages() { line.change(model) } else { None }, model.level)
         };
         line.logged = told.is_some();
@@ -176,19 +210,12 @@ impl Teller {
             ranks,
         };
         line.sequence += 1;
-        Some(self.sent(&update, entries))
-    }
-
-    fn sent(&self, update: &KvUpdate, entries: Bytes) -> Frame {
-        let (frame, counts) = (frame(update, entries), &self.lane.counts);
-        counts.messages.fetch_add(1, Relaxed);
-        counts.bytes.fetch_add(frame.len() as u64, Relaxed);
-        frame
+        Some((update, entries))
     }
 
     /// Those of a model that is not known yet wait, for a replica that has just begun hears of it soon. When it was to have been
     /// heard of, what the subscriber holds of it is not to be believed.
-    fn compare_all(&mut self, late: bool) -> Option<Frame> {
+    fn compare_all(&mut self, late: bool) -> Option<(KvUpdate, Bytes)> {
         for _ in 0..self.digests.len() {
             let digests = self.digests.pop_front()?;
             if self.compare(&digests) {
@@ -197,7 +224,7 @@ impl Teller {
             if late {
                 let KvDigests { epoch, model, generation, endpoints: _ } = digests;
                 let reset = KvUpdate { epoch, model, generation, reset: true, ..KvUpdate::default() };
-                return Some(self.sent(&reset, Bytes::new()));
+                return Some((reset, Bytes::new()));
             }
             self.digests.push_back(digests);
         }
@@ -239,27 +266,51 @@ impl Line {
         model.seal();
         self.cursor = model.next();
         self.told.clear();
-        self.same.clear();
-        self.todo.clear();
+        self.same.retain(|rank| rank.forget);
+        self.waiting.clear();
         self.page = None;
         self.looked = (u64::MAX, 0);
     }
 
-    /// Endpoints that came, and that the subscriber knows, are to be told of.
-    fn look(&mut self, model: &Model, known: &BTreeSet<u32>, knows: u64) {
+    /// Endpoints that came, and that the subscriber knows, are to be told of; of those that are gone nothing is known.
+    fn look(&mut self, model: &Model, known: &BTreeSet<u32>, (knows, farewells): (u64, bool)) {
         if self.looked == (knows, model.moves) {
             return;
         }
         self.looked = (knows, model.moves);
         let there = |handle: &u32| model.endpoints.contains_key(handle) && known.contains(handle);
+        let gone = |handle: &u32| !there(handle) && (farewells || known.contains(handle));
+        self.same.extend(self.told.iter().copied().filter(gone).map(nothing));
         self.told.retain(there);
         let waits = |handle: &u32| !self.told.contains(handle) && there(handle);
-        self.todo = model.endpoints.keys().copied().filter(waits).collect();
-        self.page = self.page.filter(|(handle, _)| there(handle));
+        self.waiting = model.endpoints.keys().copied().filter(waits).collect();
+        self.page = self.page.filter(|(handle, ..)| there(handle));
+    }
+
+    /// The model has no endpoints any more.
+    fn end(&mut self, heeds: impl Fn(&u32) -> bool) {
+        let gone = std::mem::take(&mut self.told);
+        self.same.retain(|rank| rank.forget);
+        self.same.extend(gone.into_iter().filter(heeds).map(nothing));
+        self.waiting.clear();
+        self.page = None;
+    }
+
+    /// The next of what is to be told of a model that has none.
+    fn last_words(&mut self, epoch: u64, name: &Arc<str>) -> Option<(KvUpdate, Bytes)> {
+        if self.same.is_empty() {
+            return None;
+        }
+        let ranks: Vec<KvRank> = self.same.drain(..self.same.len().min(MOST_RANKS)).collect();
+        let (generation, sequence, reset) = (self.generation, self.sequence, std::mem::take(&mut self.reset));
+        self.sequence += 1;
+        let model = name.to_string();
+        let update = KvUpdate { epoch, model, generation, sequence, reset, ranks, ..KvUpdate::default() };
+        Some((update, Bytes::new()))
     }
 
     fn has_pages(&self) -> bool {
-        self.page.is_some() || !self.todo.is_empty()
+        self.page.is_some() || !self.waiting.is_empty()
     }
 
     /// What the log says next to this subscriber: of several parts where they fit into one message, and the later ones tell of
@@ -301,10 +352,10 @@ impl Line {
     fn pages(&mut self, lane: &Lane, name: &str) -> Option<(Vec<KvRank>, Bytes)> {
         let (mut ranks, mut packed, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
         while packed.len() < IN_ONE * ENTRY && ranks.len() < MOST_RANKS {
-            let (handle, from) = match self.page.take() {
+            let (handle, from, begun) = match self.page.take() {
                 Some(page) => page,
-                None => match self.todo.pop_front() {
-                    Some(handle) => (handle, 0),
+                None => match self.waiting.pop_front() {
+                    Some(handle) => (handle, 0, 0),
                     None => break,
                 },
             };
@@ -312,11 +363,16 @@ impl Line {
             self.told.insert(handle);
             let standing = lane.book().models.get(name).and_then(|model| {
                 let standing = *model.endpoints.get(&handle)?;
-                Some((standing, model.level))
+                Some((standing, model.level, model.source(handle)))
             });
-            let Some((standing, level)) = standing else { continue };
+            let Some((standing, level, source)) = standing else { continue };
+            let begun = if from == 0 { source } else { begun };
             blocks.clear();
             let next = lane.page(name, handle, from, &mut blocks, IN_ONE - packed.len() / ENTRY);
+            if from > 0 && lane.book().models.get(name).is_none_or(|model| model.source(handle) != begun) {
+                self.page = Some((handle, 0, 0));
+                continue;
+            }
             let mut told = rank(handle, &standing, from == 0);
             if next.is_some() {
                 told.trust = KvTrust::Replaying.into();
@@ -327,7 +383,7 @@ impl Line {
             pack_all(&mut packed, handle, &blocks, level);
             lane.counts.paged.fetch_add(blocks.len() as u64, Relaxed);
             if let Some(next) = next {
-                self.page = Some((handle, next));
+                self.page = Some((handle, next, begun));
                 break;
             }
         }

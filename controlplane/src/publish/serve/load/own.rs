@@ -94,6 +94,7 @@ impl super::Book {
         for load in proxies.filter_map(|(_, proxy)| proxy.loads.get(&handle)) {
             sum.queued_tokens = sum.queued_tokens.wrapping_add(load.queued_tokens);
             sum.running = sum.running.wrapping_add(load.running);
+            sum.queue_depth = sum.queue_depth.wrapping_add(load.queue_depth);
             sum.ttft += load.ttft;
             measured += u32::from(load.ttft > 0.0);
         }

@@ -3,7 +3,8 @@ use std::time::Duration;
 use super::*;
 
 pub(super) fn report(loads: &[(u32, u64, u32)]) -> LoadReport {
-    let load = |&(handle, queued_tokens, running)| EndpointLoad { handle, queued_tokens, running, ttft: 0.0 };
+    let load =
+        |&(handle, queued_tokens, running)| EndpointLoad { handle, queued_tokens, running, ..EndpointLoad::default() };
     LoadReport { epoch: 1, endpoints: loads.iter().map(load).collect(), ..LoadReport::default() }
 }
 
@@ -57,7 +58,7 @@ fn what_is_of_another_epoch_is_of_other_endpoints() {
 fn the_time_to_the_first_token_is_the_mean_over_proxies_and_outlasts_their_requests() {
     let loads = Loads::new(1);
     let tell = |owner: u64, running, ttft| {
-        let endpoints = vec![EndpointLoad { handle: 7, queued_tokens: 0, running, ttft }];
+        let endpoints = vec![EndpointLoad { handle: 7, queued_tokens: 0, running, ttft, ..EndpointLoad::default() }];
         loads.report(Owner::Proxy(owner), owner, &LoadReport { epoch: 1, endpoints, ..LoadReport::default() });
         loads.at(7).ttft
     };
@@ -212,4 +213,40 @@ fn many_engines_come_in_pieces_and_no_change_is_lost_between() {
         pieces.push((sum.engines.len(), sum.endpoints.len()));
     }
     assert_eq!(pieces, [(in_one, in_one), (20_000 - in_one, 20_000 - in_one), (0, 0)]);
+}
+
+#[test]
+fn what_waits_is_summed_for_all_and_is_never_more_than_there_is() {
+    let loads = Loads::new(1);
+    let report = |of: u64, running, queue_depth| {
+        let endpoints =
+            vec![EndpointLoad { handle: 7, queued_tokens: 10, running, queue_depth, ..EndpointLoad::default() }];
+        loads.report(Owner::Proxy(of), of, &LoadReport { epoch: 1, endpoints, ..LoadReport::default() });
+        loads.at(7).queue_depth
+    };
+    assert_eq!(report(1, 5, 2), 2);
+    assert_eq!(report(2, 4, 1_000), 6, "as many wait as there are");
+    // By itself it is no news, and it is known all the same.
+    let before = *loads.watch().borrow();
+    assert_eq!(report(1, 5, 4), 8);
+    assert_eq!(*loads.watch().borrow(), before);
+    let (sum, _) = loads.sum(Owner::Proxy(3), 0, Instant::now());
+    assert_eq!((sum.endpoints[0].running, sum.endpoints[0].queue_depth), (9, 0), "proxies do not ask for it");
+    let has = |of: u64| loads.outstanding()[&of];
+    let outstanding = |running, queue_depth| Outstanding { endpoints: 1, queued_tokens: 10, running, queue_depth };
+    assert_eq!((has(1), has(2)), (outstanding(5, 4), outstanding(4, 4)));
+    loads.forget(Owner::Proxy(2), 2);
+    assert_eq!((loads.at(7).queue_depth, loads.outstanding().len()), (4, 1));
+    assert_eq!(report(1, 0, 9), 0, "of none nothing waits");
+    assert_eq!(loads.outstanding()[&1], Outstanding { endpoints: 1, queued_tokens: 10, ..Outstanding::default() });
+    loads.report(
+        Owner::Proxy(1),
+        1,
+        &LoadReport {
+            epoch: 1,
+            endpoints: vec![EndpointLoad { handle: 7, ..EndpointLoad::default() }],
+            ..LoadReport::default()
+        },
+    );
+    assert_eq!(loads.outstanding()[&1], Outstanding::default());
 }

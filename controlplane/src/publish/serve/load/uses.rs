@@ -18,8 +18,9 @@ const FAINT: f32 = 0.25;
 const PRUNE_EVERY: Duration = Duration::from_secs(1);
 /// No count is more.
 const HIGHEST: f32 = 1e7;
-/// Peers whose counts of a block are kept; there are two or three replicas.
-const MOST_PEERS: usize = 16;
+/// Peers whose counts of a block are kept; there are two or three replicas, and those that they came after. The faintest count
+/// makes room, for a replica that has ended is never heard again.
+const MOST_PEERS: usize = 8;
 /// A smaller count is not told.
 const LEAST_TOLD: f32 = 1.5;
 /// What weighs a block is 1 + its uses: it is told again once that has grown by so much.
@@ -57,6 +58,17 @@ impl Use {
     fn new(owner: Owner, at: Instant) -> Self {
         let (there, only) = (Vec::new(), Some(owner));
         Self { at, here: 0.0, there, told: 0.0, told_here: 0.0, change: 0, change_here: 0, only }
+    }
+
+    /// The count of a peer that was not heard of before.
+    fn join(&mut self, epoch: u64, uses: f32) {
+        if self.there.len() >= MOST_PEERS {
+            let faintest = self.there.iter().enumerate().min_by(|(_, (_, one)), (_, (_, other))| one.total_cmp(other));
+            if let Some((at, _)) = faintest {
+                self.there.swap_remove(at);
+            }
+        }
+        self.there.push((epoch, uses));
     }
 
     fn total(&self) -> f32 {
@@ -104,8 +116,7 @@ impl Uses {
         let uses = uses.min(HIGHEST);
         match entry.there.iter().position(|(peer, _)| *peer == epoch) {
             Some(at) => entry.there[at].1 = uses,
-            None if entry.there.len() < MOST_PEERS => entry.there.push((epoch, uses)),
-            None => return false,
+            None => entry.join(epoch, uses),
         }
         self.mark(hash, change)
     }

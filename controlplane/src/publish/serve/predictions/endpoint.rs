@@ -43,14 +43,19 @@ impl Endpoint {
         self.marks.len()
     }
 
+    pub(super) fn knows(&self, hash: u64) -> bool {
+        self.marks.contains_key(&hash)
+    }
+
     pub(super) fn set_capacity(&mut self, marks: usize) {
         self.capacity = marks;
         self.make_room(marks);
     }
 
-    /// It is asked for a mark; where `full` another one leaves for it.
-    pub(super) fn mark(&mut self, asked: Asked, full: bool) {
+    /// It is asked for a mark; where `full` another one leaves for it. Whether it is a new one.
+    pub(super) fn mark(&mut self, asked: Asked, full: bool) -> bool {
         let Asked { hash, parent, ends, ours } = asked;
+        let news = !self.marks.contains_key(&hash);
         match self.marks.get_mut(&hash) {
             Some(place) => {
                 // A run that begins with it does not know what it follows.
@@ -62,7 +67,7 @@ impl Endpoint {
                 let most = if full { held.saturating_sub(1) } else { self.capacity - 1 };
                 self.make_room(most.min(self.capacity - 1));
                 if full && self.len() == held {
-                    return;
+                    return false;
                 }
                 self.marks.insert(hash, Place { number: 0, parent, ours });
             }
@@ -72,6 +77,7 @@ impl Endpoint {
             let marks = &self.marks;
             self.order.retain(|(hash, number)| marks.get(hash).is_some_and(|place| place.number == *number));
         }
+        news
     }
 
     /// The chain's end is the oldest of it, for engines let go of leaves first.
@@ -87,7 +93,8 @@ impl Endpoint {
         }
     }
 
-    fn make_room(&mut self, most: usize) {
+    /// Lets go of the oldest until there are so many at most.
+    pub(super) fn make_room(&mut self, most: usize) {
         while self.marks.len() > most {
             let Some((hash, number)) = self.order.pop_front() else { return };
             if self.marks.get(&hash).is_some_and(|place| place.number == number) {

@@ -140,6 +140,48 @@ fn who_joins_is_warm_within_five_seconds_where_there_are_a_million_marks() {
 }
 
 #[test]
+fn a_replica_that_comes_again_with_all_it_knows_is_no_news_to_anybody() {
+    const EACH: u64 = 3_000;
+    let predictions = predictions(&(0..100).map(|handle| (handle, EACH)).collect::<Vec<_>>());
+    let all: Vec<Vec<Mark>> = (0..100).map(|handle| run(handle, &(1..EACH).collect::<Vec<_>>())).collect();
+    let mut feed = proxy(A);
+    let say = |feed: &mut Feed| {
+        all.iter().for_each(|marks| predictions.learn(Owner::Peer(9), marks.iter().copied()));
+        told(feed, &predictions).len()
+    };
+    assert!(say(&mut feed) >= all.len() * (EACH as usize - 1), "it was not known");
+    let logged = predictions.book().logged;
+    assert_eq!((say(&mut feed), predictions.book().logged), (0, logged));
+    // With a new end the whole run is told, so that it is known where that belongs.
+    predictions.learn(Owner::Peer(9), run(1, &[1, 2, 1_000_000]).into_iter());
+    assert_eq!(told(&mut feed, &predictions), run(1, &[1, 2, 1_000_000]));
+    // What is asked for is told, known or not: it is in use.
+    predictions.take(Owner::Peer(9), run(1, &[1, 2]).into_iter());
+    assert_eq!(told(&mut feed, &predictions), run(1, &[1, 2]));
+}
+
+#[test]
+fn an_endpoint_that_comes_when_there_is_no_room_left_gets_its_share() {
+    let each = 20_000;
+    let endpoints: Vec<(u32, u64)> = (0..60).map(|handle| (handle, each)).collect();
+    let predictions = predictions(&endpoints);
+    let ask = |handle: u32| {
+        let marks = (1..each + 1).map(|hash| Mark { hash, handle, position: 0 });
+        predictions.take(A, marks);
+        predictions.book().endpoints[&handle].len()
+    };
+    assert!((0..60).map(ask).all(|held| held > 0));
+    let all: Vec<u64> = (0..61).map(|_| each).collect();
+    predictions.book().keep((0..).zip(all).map(|(handle, marks)| (handle, Some(marks * MARK_TOKENS))));
+    let share = MOST / 61;
+    let got = ask(60);
+    assert!((share..=each as usize).contains(&got), "{got} of {share}");
+    assert!(predictions.marks() <= MOST);
+    let least = predictions.book().endpoints.values().map(Endpoint::len).min().unwrap();
+    assert!(least > share * 9 / 10, "{least}: no other lost more than that");
+}
+
+#[test]
 fn there_is_no_more_than_the_bound_in_all() {
     let each = 20_000;
     let endpoints: Vec<(u32, u64)> = (0..60).map(|handle| (handle, each)).collect();
@@ -149,4 +191,20 @@ fn there_is_no_more_than_the_bound_in_all() {
         predictions.take(A, hashes);
     }
     assert_eq!(predictions.marks(), MOST);
+}
+
+#[test]
+fn a_mark_that_is_known_needs_no_room() {
+    let each = 20_000;
+    let predictions = predictions(&(0..61).map(|handle| (handle, each)).collect::<Vec<_>>());
+    for handle in 0..60 {
+        predictions.take(A, (1..each + 1).map(|hash| Mark { hash, handle, position: 0 }));
+    }
+    let ask = |hashes: std::ops::Range<u64>| {
+        predictions.take(A, hashes.map(|hash| Mark { hash, handle: 60, position: 0 }));
+        predictions.marks()
+    };
+    let room = (MOST - ask(1..2)) as u64;
+    assert_eq!((room > 0, ask(2..2 + room)), (true, MOST));
+    assert_eq!(ask(1..2), MOST);
 }

@@ -58,7 +58,7 @@ impl Stream {
     pub(super) fn send_predictions(&mut self, call: &Call) {
         let now = Instant::now();
         let Ok(room) = call.outbound.try_reserve() else {
-            return self.feed.postpone(now + self.hub.options.load_interval);
+            return self.feed.postpone(now + self.hub.load_interval());
         };
         let warming = self.feed.is_warming();
         let marks = self.feed.next(&self.hub.predictions, now);

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::*;
-use crate::engine::Shard;
+use crate::engine::{Shard, Told};
 use crate::world::Engines;
 
 const VLLM: &str = include_str!("../../../../tests/recorded/vllm-0.32.0.prom");
@@ -55,7 +55,8 @@ async fn a_data_plane_hears_what_an_engine_says() {
     let rounds = watch::channel(Some(round)).0;
     let shard = watch::channel(Shard::alone()).1;
     let engines = watch::channel(Engines::default()).0;
-    let watching = tokio::spawn(crate::engine::watch(rounds.subscribe(), shard, site.loads.clone(), engines));
+    let told = Told { loads: site.loads.clone(), engines, first: oneshot::channel().0 };
+    let watching = tokio::spawn(crate::engine::watch(rounds.subscribe(), shard, told, crate::engine::PERIOD));
     let mut plane = site.join().await;
     plane.apply().await;
     for running in [3, 5] {

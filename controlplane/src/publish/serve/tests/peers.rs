@@ -13,14 +13,15 @@ use futures_util::StreamExt;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::Code;
 use tonic::transport::Channel;
 
 use super::*;
-use crate::engine::Shard;
-use crate::peer::{Member, Members, Others, Peering, Shared};
+use crate::engine::{Shard, Told};
+use crate::peer::{Caches, Member, Members, Others, Peering, Shared};
 use crate::run::{self, Listen, Round, Source};
 use crate::world::Engines;
 
@@ -53,10 +54,13 @@ impl Replica {
         let mut tasks = JoinSet::new();
         let mut shards = watch::channel(Shard::alone()).1;
         let site = Site::of(listener, Options::default(), |server| {
-            let Joined { ear: _, shard, own, tasks: talking } =
-                server.join(peering, Shared { rounds: rounds.subscribe(), engines: known, others: tell_others });
+            let Joined { ear: _, shard, hearing: _, own, tasks: talking } = server.join(
+                peering,
+                Shared { rounds: rounds.subscribe(), engines: known, others: tell_others, caches: Caches::of_nobody() },
+            );
             (tasks, shards) = (talking, shard.clone());
-            tasks.spawn(crate::engine::watch(rounds.subscribe(), shard, server.loads(), own));
+            let told = Told { loads: server.loads(), engines: own, first: oneshot::channel().0 };
+            tasks.spawn(crate::engine::watch(rounds.subscribe(), shard, told, crate::engine::PERIOD));
         });
         site.send(Snapshot::clone(&round.snapshot));
         rounds.send_replace(Some(round));
@@ -304,7 +308,7 @@ async fn a_replica_that_falls_silent_is_taken_for_dead() {
     let EndpointKey { uid, port, rank } =
         a.rounds.borrow().clone().unwrap().snapshot.backends[0].endpoints[0].key.clone();
     let key = Some(PeerKey { uid: uid.to_string(), port: port.into(), rank: rank.into() });
-    let loads = vec![PeerLoad { key, queued_tokens: 500, running: 3, ttft: 0.0 }];
+    let loads = vec![PeerLoad { key, queued_tokens: 500, running: 3, ..PeerLoad::default() }];
     let report = PeerReport { epoch: 5, member: "silent".into(), loads, ..PeerReport::default() };
     let channel = Channel::from_shared(format!("http://{}", a.me.address)).unwrap().connect().await.unwrap();
     let begin = Instant::now();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::decode::{Object, Problem, Reason};
 use api::predictions::Mark;
 use api::proto::config_ack::Result as Answer;
 use api::proto::data_plane_client::DataPlaneClient;
@@ -13,10 +14,10 @@ use api::proto::refusal::Kind;
 use api::proto::to_data_plane::Message as Told;
 use api::proto::{
     Applied, ConfigAck, ConfigDelta, EndpointLoad, EngineLoad, FromDataPlane, KvDigests, KvUpdate, LoadReport,
-    Predictions, Refusal, Refused, Resync, Subscribe, ToDataPlane, UseCounts, Version, Welcome,
+    Predictions, Refused, Resync, Subscribe, ToDataPlane, UseCounts, Version, Welcome,
 };
 use api::snapshot::Snapshot;
-use api::{delta, hash};
+use api::{delta, encode, hash};
 use futures_util::stream::unfold;
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -46,6 +47,7 @@ pub(super) struct Site {
     pub(super) address: SocketAddr,
     pub(super) epoch: u64,
     pub(super) zones: watch::Sender<Arc<Zones>>,
+    pub(super) reached: watch::Sender<Reached>,
     pub(super) progress: watch::Receiver<Arc<Progress>>,
     pub(super) counts: Arc<Counts>,
     pub(super) loads: Arc<Loads>,
@@ -68,7 +70,9 @@ impl Site {
     /// With something done before it serves.
     pub(super) fn of(listener: Listener, options: Options, prepare: impl FnOnce(&mut Server)) -> Self {
         let (snapshots, zones) = (watch::channel(None).0, watch::channel(Arc::default()).0);
-        let inputs = Inputs { snapshots: snapshots.subscribe(), zones: zones.subscribe() };
+        let reached = watch::channel(Reached::default()).0;
+        let inputs =
+            Inputs { snapshots: snapshots.subscribe(), zones: zones.subscribe(), reached: reached.subscribe() };
         let mut server = Server::new(listener, inputs, options);
         prepare(&mut server);
         let (stop, stopped) = oneshot::channel();
@@ -76,6 +80,7 @@ impl Site {
             address: server.address(),
             epoch: server.epoch(),
             zones,
+            reached,
             progress: server.progress(),
             counts: server.counts(),
             loads: server.loads(),
@@ -131,6 +136,7 @@ impl Site {
                 subscribe.instance = plane.instance;
                 subscribe.held = Some(wire(plane.held.version));
                 subscribe.content_hash = hash::content_hash(&plane.held);
+                subscribe.resource_versions = plane.held.seen.wire();
             })
             .await;
         joined.held = plane.held.clone();
@@ -163,6 +169,8 @@ pub(super) struct Update {
 pub(super) struct Plane {
     pub(super) welcome: Welcome,
     pub(super) held: Snapshot,
+    /// It says with a refusal what it holds.
+    pub(super) tells: bool,
     pub(super) instance: u64,
     /// What the others have, by endpoint.
     pub(super) loads: HashMap<u32, (u64, u32)>,
@@ -208,7 +216,20 @@ impl Plane {
         };
         let (held, loads, engines) = (Snapshot::default(), HashMap::new(), HashMap::new());
         let (kv, uses, predicted) = (Vec::new(), HashMap::new(), Vec::new());
-        Ok(Self { welcome, held, instance, loads, load_bytes: 0, kv, engines, uses, predicted, inbound, outbound })
+        Ok(Self {
+            welcome,
+            held,
+            tells: true,
+            instance,
+            loads,
+            load_bytes: 0,
+            kv,
+            engines,
+            uses,
+            predicted,
+            inbound,
+            outbound,
+        })
     }
 
     /// Opens a stream and says nothing; ends with what the server says to that.
@@ -294,13 +315,17 @@ impl Plane {
     }
 
     pub(super) async fn refuse_update(&mut self, update: Update, objects: &[(Kind, &str)]) {
-        let refusal = |&(kind, name): &(Kind, &str)| Refusal {
-            kind: kind.into(),
-            name: name.into(),
-            path: "here".into(),
-            reason: "poison".into(),
+        let problem = |&(kind, name): &(Kind, &str)| {
+            let object = match kind {
+                Kind::Snapshot => None,
+                Kind::Route => Some(Object::Route(name.into())),
+                Kind::Backend => Some(Object::Backend(name.into())),
+                Kind::Profile => Some(Object::Profile(name.into())),
+            };
+            Problem { object, path: "here".into(), reason: Reason::Unfit("poison") }
         };
-        let refused = Refused { refusals: objects.iter().map(refusal).collect() };
+        let held = if self.tells { &self.held } else { &Snapshot::default() };
+        let refused = Refused { refusals: encode::refusals(&objects.iter().map(problem).collect::<Vec<_>>(), held) };
         self.answer(update.nonce, Answer::Refused(refused)).await;
     }
 
@@ -317,7 +342,12 @@ impl Plane {
     }
 
     pub(super) async fn report(&self, loads: &[(u32, u64, u32)]) {
-        let load = |&(handle, queued_tokens, running)| EndpointLoad { handle, queued_tokens, running, ttft: 0.0 };
+        let load = |&(handle, queued_tokens, running)| EndpointLoad {
+            handle,
+            queued_tokens,
+            running,
+            ..EndpointLoad::default()
+        };
         let endpoints = loads.iter().map(load).collect();
         let report = LoadReport { epoch: self.welcome.epoch, endpoints, ..LoadReport::default() };
         self.outbound.send(FromDataPlane { message: Some(Said::Load(report)) }).await.unwrap();

@@ -11,6 +11,8 @@ const PODS: usize = 3;
 const SECRETS: usize = 4;
 const NODES: usize = 5;
 const SCHEDULER: usize = 6;
+/// The first of those that nothing that is published depends on.
+const SERVINGS: usize = 7;
 
 struct Cluster {
     watched: Vec<Watched>,
@@ -38,17 +40,22 @@ impl Cluster {
 
     fn list(&mut self, place: usize, values: &[Value]) -> bool {
         let entries = values.iter().filter_map(|value| entry(&self.watched[place], value.clone())).collect();
-        self.state.apply(Change::Listed(place, entries))
+        self.apply(Change::Listed(place, entries))
     }
 
     fn put(&mut self, place: usize, value: Value) -> bool {
         let entry = self.entry(place, value);
-        self.state.apply(Change::Put(place, entry))
+        self.apply(Change::Put(place, entry))
     }
 
     fn remove(&mut self, place: usize, value: Value) -> bool {
         let identity = self.entry(place, value).identity;
-        self.state.apply(Change::Gone(place, identity))
+        self.apply(Change::Gone(place, identity))
+    }
+
+    /// Whether it is news.
+    fn apply(&mut self, change: Change) -> bool {
+        self.state.hear(Step { place: 0, change: Some(change), reach: Reach::Nowhere })
     }
 
     fn pods(&self) -> Vec<String> {
@@ -80,11 +87,13 @@ fn route(name: &str, generation: i64, server: &str) -> Value {
 }
 
 #[test]
-fn nothing_is_complete_before_each_list_has_been_read_once() {
+fn nothing_is_complete_before_each_list_has_been_read_once_that_is_published() {
     let mut cluster = Cluster::new();
-    for place in 0..cluster.watched.len() {
+    // As when one object of them in etcd cannot be decoded.
+    cluster.apply(Change::Failed(SERVINGS, "an error of the server".to_owned()));
+    for place in 0..SERVINGS {
         assert!(!cluster.state.is_complete());
-        assert_eq!(cluster.state.waiting().len(), cluster.watched.len() - place);
+        assert_eq!(cluster.state.waiting().len(), SERVINGS - place);
         assert!(cluster.list(place, &[]), "an empty list is news the first time");
         assert!(!cluster.list(place, &[]), "and not the second time");
     }
@@ -94,11 +103,11 @@ fn nothing_is_complete_before_each_list_has_been_read_once() {
 #[test]
 fn a_list_that_cannot_be_read_is_named_with_the_reason_and_loses_nothing() {
     let mut cluster = Cluster::new();
-    assert!(!cluster.state.apply(Change::Failed(PODS, "forbidden".to_owned())));
+    assert!(!cluster.apply(Change::Failed(PODS, "forbidden".to_owned())));
     assert!(cluster.state.waiting().contains(&"pods: forbidden".to_owned()), "{:?}", cluster.state.waiting());
     let mut cluster = Cluster::empty();
     cluster.put(PODS, pod("a", "10.0.0.1", json!({})));
-    assert!(!cluster.state.apply(Change::Failed(PODS, "gone away".to_owned())));
+    assert!(!cluster.apply(Change::Failed(PODS, "gone away".to_owned())));
     assert!(cluster.state.is_complete());
     assert_eq!(cluster.pods(), ["d/a"]);
 }
@@ -110,10 +119,10 @@ fn nodes_that_may_not_be_read_are_done_without() {
         cluster.list(place, &[]);
     }
     assert!(!cluster.state.is_complete());
-    assert!(cluster.state.apply(Change::Denied(NODES)));
+    assert!(cluster.apply(Change::Denied(NODES)));
     assert!(cluster.state.is_complete());
     cluster.put(NODES, json!({"metadata": {"name": "n", "labels": {"topology.kubernetes.io/zone": "z"}}}));
-    assert!(!cluster.state.apply(Change::Denied(NODES)), "what was read stays");
+    assert!(!cluster.apply(Change::Denied(NODES)), "what was read stays");
     assert_eq!(cluster.state.reading().world.nodes.len(), 1);
 }
 
@@ -198,25 +207,90 @@ fn fields_of_a_newer_release_are_passed_over() {
     assert!(cluster.state.reading().world.servers.into_values().next().unwrap().spec.is_ok());
 }
 
-#[test]
-fn metadata_alone_makes_a_node_and_a_credential() {
-    let mut cluster = Cluster::empty();
-    let of = |metadata: Value| json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata});
-    assert!(cluster.put(NODES, of(json!({"name": "n", "labels": {"topology.kubernetes.io/zone": "z"}}))));
-    let labels = json!({"networking.serving.volcano.sh/external-model-provider-credential": "true"});
-    assert!(cluster.put(SECRETS, of(json!({"name": "key", "namespace": "d", "labels": labels}))));
-    let world = cluster.state.reading().world;
-    assert_eq!(world.nodes["n"]["topology.kubernetes.io/zone"], "z");
-    assert!(world.secrets.contains(&ObjectName::new("d", "key")));
+fn serving(generation: i64, image: &str) -> Value {
+    let container = json!({"name": "engine", "image": image});
+    let role = json!({"name": "server", "entryTemplate": {"spec": {"containers": [container]}}, "workerReplicas": 0});
+    json!({
+        "metadata": {"name": "s", "namespace": "d", "uid": "u", "generation": generation, "creationTimestamp": "2026-01-01T00:00:07Z"},
+        "spec": {"template": {"roles": [role]}},
+    })
 }
 
 #[test]
-fn a_scheduler_that_cannot_be_read_stays_as_it_was_and_goes_when_it_is_deleted() {
+fn of_what_nothing_published_depends_on_it_is_known_whether_it_is_valid() {
     let mut cluster = Cluster::empty();
-    let of = |data: Value| json!({"metadata": {"name": "kthena-router-config", "namespace": "system"}, "data": data});
+    let key = (object::Kind::ModelServing, ObjectName::new("d", "s"));
+    let held = |cluster: &Cluster| cluster.state.reading().world.judged.get(&key).cloned();
+    assert!(cluster.put(SERVINGS, serving(1, "nginx")));
+    let first = held(&cluster).unwrap();
+    assert_eq!((&*first.uid, first.generation, first.spec), ("u", 1, Ok(Arc::new(()))));
+    let mut progressed = serving(1, "nginx");
+    progressed["status"] = json!({"replicas": 1, "conditions": [{"type": "Available", "status": "True"}]});
+    assert!(!cluster.put(SERVINGS, progressed), "what its controller says of it is no news");
+    assert!(cluster.put(SERVINGS, serving(2, "n ginx")));
+    let sentences = held(&cluster).unwrap().spec.unwrap_err();
+    assert!(sentences[0].contains("white space"), "{sentences:?}");
+    assert!(cluster.faults()[0].starts_with("ModelServing d/s: spec.template"), "{:?}", cluster.faults());
+    assert!(cluster.remove(SERVINGS, serving(2, "n ginx")));
+    assert_eq!((held(&cluster), cluster.faults()), (None, Vec::new()));
+}
+
+#[test]
+fn nobody_who_is_told_what_is_published_waits_for_the_rest() {
+    let mut cluster = Cluster::new();
+    for place in 0..cluster.watched.len() {
+        let change = if place <= SERVINGS { Change::Listed(place, Vec::new()) } else { Change::Denied(place) };
+        cluster.state.hear(Step { place, change: Some(change), reach: Reach::Whole(90) });
+    }
+    assert!(cluster.state.is_complete());
+    let change = Some(Change::Put(SERVINGS, cluster.entry(SERVINGS, serving(1, "nginx"))));
+    assert!(cluster.state.hear(Step { place: SERVINGS, change, reach: Reach::Up(95) }));
+    let seen = cluster.state.reading().seen;
+    let lists: Vec<_> = seen.lists().collect();
+    assert!(lists.len() == SERVINGS && lists.iter().all(|(_, version)| *version == "90"), "{lists:?}");
+}
+
+#[test]
+fn metadata_alone_makes_a_node() {
+    let mut cluster = Cluster::empty();
+    let of = |metadata: Value| json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata});
+    assert!(cluster.put(NODES, of(json!({"name": "n", "labels": {"topology.kubernetes.io/zone": "z"}}))));
+    assert_eq!(cluster.state.reading().world.nodes["n"]["topology.kubernetes.io/zone"], "z");
+}
+
+#[test]
+fn a_credential_is_news_when_its_keys_change_and_not_when_what_they_hold_does() {
+    let mut cluster = Cluster::empty();
+    let labels = json!({"networking.serving.volcano.sh/external-model-provider-credential": "true"});
+    let of = |data: Value| json!({"metadata": {"name": "key", "namespace": "d", "labels": labels}, "data": data});
+    assert!(cluster.put(SECRETS, of(json!({"token": "aHVzaA=="}))));
+    assert!(!cluster.put(SECRETS, of(json!({"token": "aHVzaGVk"}))));
+    let keys = |cluster: &Cluster| {
+        cluster.state.reading().world.secrets[&ObjectName::new("d", "key")]
+            .keys()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&cluster), ["token"]);
+    assert!(cluster.put(SECRETS, of(json!({"other": "aHVzaA=="}))));
+    assert_eq!(keys(&cluster), ["other"]);
+}
+
+#[test]
+fn a_scheduler_that_cannot_be_read_says_why_and_goes_when_it_is_deleted() {
+    let mut cluster = Cluster::empty();
+    let metadata = json!({"name": "kthena-router-config", "namespace": "system", "resourceVersion": "41"});
+    let of = |data: Value| json!({"metadata": metadata, "data": data});
     cluster.put(SCHEDULER, of(json!({"routerConfiguration": "scheduler: {}"})));
+    let held = cluster.state.reading().world.scheduler.unwrap().held;
+    assert_eq!(
+        (held.generation, held.spec.as_ref().unwrap().as_str()),
+        (41, "scheduler: {}"),
+        "by its resourceVersion"
+    );
     assert!(cluster.put(SCHEDULER, of(json!({}))), "the fault is news");
-    assert_eq!(&*cluster.state.reading().world.scheduler.unwrap().text, "scheduler: {}");
+    let spec = cluster.state.reading().world.scheduler.unwrap().held.spec;
+    assert_eq!(*spec.unwrap_err(), ["data.routerConfiguration: is missing".to_owned()]);
     assert_eq!(cluster.faults(), ["ConfigMap system/kthena-router-config: data.routerConfiguration: is missing"]);
     assert!(cluster.list(SCHEDULER, &[]));
     assert_eq!((cluster.state.reading().world.scheduler, cluster.faults()), (None, Vec::new()));

@@ -20,6 +20,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::chance::testing::Rng;
 
+mod single;
+
+use single::Place;
+
 /// Items of a page, whatever is asked for.
 const PAGE: usize = 2;
 const BOOKMARKS: Duration = Duration::from_secs(10);
@@ -144,11 +148,14 @@ impl Server {
     }
 
     async fn answer(&self, request: Request<Body>) -> io::Result<Answer> {
-        let plural = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+        let place = Place::of(request.uri().path());
+        let method = request.method().clone();
         let query: BTreeMap<String, String> =
             request.uri().query().unwrap_or_default().split('&').filter_map(pair).collect();
         let mut turned = self.turns.subscribe();
-        self.inner().asked.push((Instant::now(), plural.clone()));
+        self.inner().asked.push((Instant::now(), place.asked()));
+        let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+        let body = serde_json::from_slice(&body).unwrap_or_default();
         loop {
             let (weather, gust) = {
                 let mut inner = self.inner();
@@ -159,8 +166,9 @@ impl Server {
                 Weather::Away => return Err(io::ErrorKind::ConnectionRefused.into()),
                 Weather::Refuses(code, after) => return Ok(refusal(code, after)),
                 Weather::Gusty(_) if gust => return Err(io::ErrorKind::ConnectionReset.into()),
-                _ if query.contains_key("watch") => return Ok(self.watch(plural, &query)),
-                _ => return Ok(self.list(&plural, &query)),
+                _ if !place.is_list(&method) => return Ok(self.one(&method, &place, &body)),
+                _ if query.contains_key("watch") => return Ok(self.watch(place.plural, &query)),
+                _ => return Ok(self.list(&place.plural, &query)),
             }
         }
     }
@@ -326,7 +334,15 @@ fn pair(pair: &str) -> Option<(String, String)> {
 }
 
 fn status(code: u16) -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": format!("{code} by the test")})
+    let reason = match code {
+        404 => "NotFound",
+        409 => "Conflict",
+        _ => "",
+    };
+    let message = format!("{code} by the test");
+    json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message,
+    })
 }
 
 fn refusal(code: u16, retry_after: Option<u32>) -> Answer {

@@ -17,7 +17,7 @@ use crate::chance::testing::Rng;
 use crate::metrics::Watches;
 use crate::publish::{Memory, Settings, build};
 use crate::source::Reading;
-use crate::source::kubernetes::{Scope, Waiting, watch as follow};
+use crate::source::kubernetes::{Posts, Scope, Waiting, watch as follow};
 use crate::world::World;
 
 /// The lists that have a history here.
@@ -48,12 +48,13 @@ impl Site {
         let (registry, scope) = (Registry::new(), Scope { namespaces: Vec::new(), home: "d".to_owned() });
         let counts = Arc::new(Watches::new(&registry));
         let (told, waiting) = watch::channel(Waiting::new());
+        let posts = Posts { waiting: told, reached: watch::channel(Default::default()).0 };
         let (tell, newest) = watch::channel(BTreeMap::new());
         let (memory, prefixes, readings) = (Memory::default(), BTreeMap::new(), Vec::new());
         let judge = Arc::new(Mutex::new(Judge { server: server.clone(), memory, prefixes, readings }));
         let (client, judging) = (server.client(), judge.clone());
         let running = tokio::spawn(async move {
-            follow(client, &scope, counts, told, |reading| {
+            follow(client, &scope, counts, posts, |reading| {
                 drop(tell.send_replace(judging.lock().unwrap().take(&reading)));
             })
             .await;
@@ -163,6 +164,9 @@ impl Judge {
             let Some(prefix) = self.prefix(plural, first, &seen) else {
                 panic!("{plural}: {seen:?} is no state after revision {first} of {}", self.server.revision());
             };
+            let revision = said(reading, plural);
+            let then = written(&self.server.objects(plural, revision));
+            assert_eq!(then, seen, "{plural} as it was at {revision}, which the reading says it is of");
             self.prefixes.insert(plural, prefix);
         }
         self.check_published(&reading.world);
@@ -204,6 +208,16 @@ impl Judge {
             assert_eq!(endpoints, wanted, "{name}");
         }
     }
+}
+
+/// Of which revision of a list the reading says it is.
+fn said(reading: &Reading, plural: &str) -> u64 {
+    let list = match plural {
+        "pods" => "Pod",
+        "modelroutes" => "ModelRoute",
+        _ => "ModelServer",
+    };
+    reading.seen.of(list).map_or(0, |version| version.parse().unwrap())
 }
 
 fn is_ready(pod: &Value) -> bool {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::types::marks_in;
-use super::super::{Config, Event, Inserted, OwnerId, Reader, Seat, Writer};
+use super::super::{Config, Inserted, OwnerId, Reader, Seat, Writer};
 use super::Random;
 use super::lookup::{SMALL, chain, found, key, place};
 
@@ -191,19 +191,4 @@ fn a_prediction_lives_5_s_under_events_and_else_by_the_size_of_the_cache() {
     s.writer.tell(s.seats[1], None, false);
     s.writer.expire(1_000, 1_000_000);
     assert_eq!(found(&mut s.reader, &prompt), [(1, 32)]);
-}
-
-#[test]
-fn a_prediction_can_be_taken_back() {
-    let mut s = setup(1, (0, 0));
-    let prompt = chain(1, 64);
-    let owner = s.reader.owners().owner(s.seats[0]).unwrap();
-    for at in 0..4 {
-        let key = prompt[16 * at + 15];
-        s.writer.apply(Event::Mark { owner, key, parent: 0, tokens: 256 }, 0);
-    }
-    s.writer.unmark(owner, prompt[63]);
-    s.writer.unmark(owner, prompt[63]);
-    assert_eq!(found(&mut s.reader, &prompt), [(0, 48)]);
-    assert_eq!(s.writer.stats().marks, 3);
 }

@@ -160,3 +160,41 @@ fn the_digests_of_a_subscriber_that_never_begins_are_bounded() {
     (1..100).for_each(|model| teller.hear(digests(model, MAX_KV_DIGESTS / 10)));
     assert_eq!(teller.digests.len(), 10);
 }
+
+#[test]
+fn how_many_endpoints_stand_goes_in_messages_of_a_bounded_size() {
+    let (now, many) = (Instant::now(), 3 * MOST_RANKS as u32);
+    let (lane, _shelf) = lane(&["a"]);
+    let mut teller = Teller::new(lane.clone(), &Subscribe::default(), 1);
+    teller.knows(Arc::new((1..=many).collect()), now);
+    let stand = |trust| {
+        (1..=many).for_each(|handle| {
+            lane.stand("a", handle, Standing { trust, capacity_tokens: 0, digest: Digest::default() });
+        });
+        lane.flush();
+    };
+    for trust in [KvTrust::Cold, KvTrust::Replaying] {
+        stand(trust);
+        let told: Vec<usize> =
+            std::iter::from_fn(|| teller.next(now)).map(|frame| update(&frame).ranks.len()).collect();
+        assert!(
+            told.iter().all(|ranks| *ranks <= MOST_RANKS) && told.iter().sum::<usize>() >= many as usize,
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_gone_is_told_of_to_who_knows_it() {
+    let now = Instant::now();
+    for models in [&["a"][..], &["a", "a"]] {
+        let (lane, _shelf) = lane(models);
+        let mut teller = teller(&lane, false, now);
+        while teller.next(now).is_some() {}
+        lane.leave("a", 1);
+        lane.flush();
+        let told: Vec<KvRank> =
+            std::iter::from_fn(|| teller.next(now)).flat_map(|frame| update(&frame).ranks).collect();
+        assert_eq!(told, [nothing(1)], "{models:?}");
+    }
+}

@@ -14,7 +14,7 @@ fn told(loads: &Loads, seen: &mut u64, most: usize) -> Vec<(u32, u64, u32)> {
 }
 
 fn load(queued_tokens: u64, running: u32) -> Load {
-    Load { queued_tokens, running, ttft: 0.0 }
+    Load { queued_tokens, running, ..Load::default() }
 }
 
 #[test]

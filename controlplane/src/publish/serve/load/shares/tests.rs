@@ -73,7 +73,8 @@ fn many_shares_come_in_pieces_beside_endpoints_and_no_change_is_lost_between() {
     let (loads, mut seen, in_one) = (Loads::new(1), 0, Room::default().shares);
     for number in 0..1_500 {
         let one = report(&[(&format!("d/{number}"), 1.0)]);
-        let endpoints = vec![api::proto::EndpointLoad { handle: number, queued_tokens: 1, running: 1, ttft: 0.0 }];
+        let endpoints =
+            vec![api::proto::EndpointLoad { handle: number, queued_tokens: 1, running: 1, ..Default::default() }];
         loads.report(Owner::Proxy(2), 2, &LoadReport { endpoints, ..one });
     }
     let mut pieces = Vec::new();

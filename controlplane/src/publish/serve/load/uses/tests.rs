@@ -29,8 +29,12 @@ impl Book {
     }
 
     fn hear(&mut self, hash: u64, uses: f32, second: u64) -> bool {
+        self.hear_of(PEER, hash, uses, second)
+    }
+
+    fn hear_of(&mut self, peer: u64, hash: u64, uses: f32, second: u64) -> bool {
         let now = self.at(second);
-        let news = self.uses.hear(PEER, (hash, uses), self.change + 1, now);
+        let news = self.uses.hear(peer, (hash, uses), self.change + 1, now);
         self.change += u64::from(news);
         news
     }
@@ -42,6 +46,18 @@ impl Book {
     fn own(&self, seen: u64, second: u64) -> Vec<UseCount> {
         self.uses.own_since(seen, self.at(second)).map(|(_, count)| count).collect()
     }
+}
+
+#[test]
+fn the_newest_replica_counts_however_many_there_have_been_before_it() {
+    let mut book = Book::new();
+    for life in 0..100 {
+        // Each lives for ten minutes.
+        assert!(book.hear_of(life, 7, 8.0, 600 * life), "life {life}");
+    }
+    let [(7, uses)] = book.told(A, 0, 600 * 99)[..] else { panic!() };
+    assert!((8.0..8.1).contains(&uses), "{uses}");
+    assert!(book.uses.of[&7].there.len() <= MOST_PEERS);
 }
 
 #[test]

@@ -1,0 +1,98 @@
+//! Values of a chart that did not have all of ours, as `helm upgrade --reuse-values` leaves them: each key that is missing has its default.
+
+use perf_tests::helm::{Render, chart};
+use serde_json::{Map, Value};
+
+/// What may be missing for good: whoever takes it away wants none.
+const MAY_LACK: [&str; 8] = [
+    "affinity",
+    "nodeSelector",
+    "podSecurityContext",
+    "priorityClassName",
+    "resources",
+    "securityContext",
+    "tolerations",
+    "topologySpreadConstraints",
+];
+
+/// Everything that can be asked for.
+const SET: [&str; 6] = [
+    "node.enabled=true",
+    "networkPolicy.enabled=true",
+    "monitoring.monitors=true",
+    "monitoring.alerts=true",
+    "monitoring.dashboards=true",
+    "gateway.autoscaling.enabled=true",
+];
+
+fn values() -> Value {
+    serde_norway::from_str(&std::fs::read_to_string(chart().join("values.yaml")).unwrap()).unwrap()
+}
+
+fn rendered(without: &[String]) -> Vec<Value> {
+    let nulls: Vec<_> = without.iter().map(|path| format!("{path}=null")).collect();
+    let set: Vec<_> = SET.iter().copied().chain(nulls.iter().map(String::as_str)).collect();
+    let render = Render { set: &set, api_versions: &["monitoring.coreos.com/v1"], ..Render::default() };
+    render.objects().unwrap_or_else(|error| panic!("without {without:?}: {error:#}"))
+}
+
+/// Paths of all blocks, and of all values that are in none but may not be missing.
+fn paths(map: &Map<String, Value>, above: &str, blocks: &mut Vec<String>, single: &mut Vec<String>) {
+    for (key, value) in map {
+        let path = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };
+        if SET.iter().any(|set| set.starts_with(&format!("{path}="))) || MAY_LACK.contains(&key.as_str()) {
+            continue;
+        }
+        match value.as_object() {
+            Some(map) if !map.is_empty() => {
+                paths(map, &path, blocks, single);
+                // One with a setting in it would be taken away with it.
+                if !SET.iter().any(|set| set.starts_with(&format!("{path}."))) {
+                    blocks.push(path);
+                }
+            }
+            _ => single.push(path),
+        }
+    }
+}
+
+#[test]
+fn a_key_that_an_older_charts_values_lack_has_its_default() {
+    let (mut blocks, mut single) = (Vec::new(), Vec::new());
+    paths(values().as_object().unwrap(), "", &mut blocks, &mut single);
+    assert!(blocks.len() > 20 && single.len() > 80, "{blocks:?} {single:?}");
+    let expected = rendered(&[]);
+    for block in &blocks {
+        assert!(rendered(std::slice::from_ref(block)) == expected, "without {block} it is another chart");
+    }
+    // All at once, so that nothing stands in for what is taken away.
+    let found = rendered(&single);
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found, expected);
+    }
+    assert_eq!(found.len(), expected.len());
+}
+
+#[test]
+fn what_somebody_takes_away_stays_away() {
+    let set = [
+        "gateway.resources=null",
+        "gateway.priorityClassName=null",
+        "gateway.podSecurityContext=null",
+        "node.enabled=true",
+        "node.tolerations=null",
+        "node.securityContext=null",
+    ];
+    let objects = Render { set: &set, ..Render::default() }.objects().unwrap();
+    let pod = |kind: &str, name: &str| {
+        let mut named = objects.iter().filter(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+        named.next().unwrap()["spec"]["template"]["spec"].clone()
+    };
+    let gateway = pod("Deployment", "kthena-router");
+    assert_eq!((&gateway["priorityClassName"], &gateway["containers"][0]["resources"]), (&Value::Null, &Value::Null));
+    assert_eq!(gateway["securityContext"], Value::Null);
+    let node = pod("DaemonSet", "kthena-node");
+    assert_eq!(node["tolerations"], Value::Null);
+    let of_container = &node["containers"][0]["securityContext"];
+    assert_eq!((&of_container["capabilities"], of_container["seccompProfile"].is_object()), (&Value::Null, true));
+}

@@ -1,0 +1,149 @@
+//! The chart as its users meet it: helm installs it on three nodes, its pods run as it says, requests are answered, it is upgraded
+//! under load, rolled back under load and uninstalled. Release, namespace and names are not the defaults.
+
+pub mod clients;
+mod families;
+mod host;
+mod left;
+mod near;
+mod rollback;
+mod site;
+mod trouble;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use perf_tests::nodes;
+use tokio::time::{sleep, timeout};
+
+use crate::program::route;
+use crate::wait::{DEADLINE, until};
+use clients::{Count, Load, ask};
+use site::{GATEWAY, MODEL, NODE, RELEASE, Ready, Site, asked, everything, install, places, populate, upgrade};
+
+/// Within which an edit is in force on every proxy.
+const EDIT: Duration = Duration::from_secs(1);
+
+/// Edits of which one is in force on every proxy within a second: another test's load may be beside some.
+const EDITS: usize = 5;
+
+/// An edit is in force on every proxy within a second.
+async fn edited(site: &Site) {
+    let all = [site.proxies(NODE).await, site.proxies(GATEWAY).await].concat();
+    let mut times = Vec::new();
+    for n in 0..EDITS {
+        times.push(edit(site, &all, &format!("edited-{n}")).await);
+        if times[n] < EDIT {
+            return;
+        }
+    }
+    panic!("in force everywhere after {times:?}");
+}
+
+/// How long it takes until a new route is in force on all of these.
+async fn edit(site: &Site, all: &[Ready], name: &str) -> Duration {
+    let began = Instant::now();
+    site.apply(&route(name, "chat")).await;
+    let applied = began.elapsed();
+    let in_force = all.iter().map(|proxy| async move {
+        let address = format!("{}:8080", proxy.ip);
+        while ask(&address, name).await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        began.elapsed()
+    });
+    let last = join_all(in_force).await.into_iter().max().unwrap();
+    println!("an edit was applied after {applied:?}, in force on {} proxies after {last:?}", all.len());
+    last
+}
+
+/// All three workloads are replaced while requests and streams go on.
+async fn upgraded(site: &Site) {
+    let load = Load::start(&places(site).await, MODEL);
+    let of_runtime = BTreeSet::from(["epoll".to_owned()]);
+    assert_eq!((site.drivers(NODE).await, site.drivers(GATEWAY).await), (of_runtime.clone(), of_runtime.clone()));
+    let settings = [
+        "gateway.podAnnotations.revision=two",
+        "controlplane.podAnnotations.revision=two",
+        "node.ioUring.seccomp=localhost",
+        "node.ioUring.install=true",
+    ];
+    replaced(site, upgrade(site, &settings)).await;
+    // Under the profile that the chart installs on each node it runs on io_uring.
+    assert_eq!((site.drivers(NODE).await, site.drivers(GATEWAY).await), (["uring".to_owned()].into(), of_runtime));
+    unharmed(site, load, "the upgrade").await;
+}
+
+/// By this every pod of the chart is replaced by another.
+async fn replaced(site: &Site, act: impl Future<Output = ()>) {
+    let before = everything(site).await;
+    act.await;
+    let after = everything(site).await;
+    let kept: Vec<_> = before.iter().filter(|name| after.contains(name)).collect();
+    assert!(kept.is_empty() && after.len() == before.len(), "{kept:?} are not of the new revision");
+}
+
+/// By this each pod of a workload is replaced by another.
+async fn replaced_all(site: &Site, name: &str, act: impl Future<Output = ()>) {
+    let names = async || site.proxies(name).await.into_iter().map(|pod| pod.name).collect::<BTreeSet<_>>();
+    let before = names().await;
+    act.await;
+    let after = names().await;
+    assert!(after.len() == before.len() && after.is_disjoint(&before), "{before:?} {after:?}");
+}
+
+/// That nothing failed, and that there was something to fail.
+async fn unharmed(site: &Site, load: Load, what: &str) {
+    let Count { requests, streams, failed, rate, open } = load.end().await;
+    println!("{requests} requests, {rate:.0} a second, and {streams} streams, {open:.0} at once, over {what}");
+    let some = &failed[..failed.len().min(20)];
+    if !failed.is_empty() {
+        site.tell().await;
+    }
+    assert!(failed.is_empty() && requests > 100 && streams > 10, "{} failed, as {some:#?}", failed.len());
+}
+
+#[test]
+fn the_chart_serves_from_every_node_is_upgraded_and_rolled_back_under_load_and_leaves_nothing() {
+    let name = "installed::the_chart_serves_from_every_node_is_upgraded_and_rolled_back_under_load_and_leaves_nothing";
+    nodes::within(name, || async {
+        let site = Site::new().await;
+        let before = left::objects(&site.client).await;
+        install(&site, &[]).await;
+        populate(&site).await;
+        asked(&places(&site).await, MODEL).await;
+        near::engines(&site).await;
+        near::proxies(&site).await;
+        edited(&site).await;
+        let said = site.helm(&["test", RELEASE, "--timeout=2m"]).await;
+        assert!(said.contains("Succeeded"), "{said}");
+        upgraded(&site).await;
+        rollback::rolled_back(&site).await;
+        site.helm(&["uninstall", RELEASE, "--wait"]).await;
+        uninstalled(&site, &before).await;
+    })
+    .unwrap();
+}
+
+/// What is left of it is the definitions and what users made.
+async fn uninstalled(site: &Site, before: &BTreeSet<String>) {
+    let ours =
+        |object: &&String| !object.contains(&format!(" {}/", site.models)) && !object.contains("serving.volcano.sh");
+    let mut left = Vec::new();
+    let gone = async || {
+        let now = left::objects(&site.client).await;
+        left = now.difference(before).filter(ours).cloned().collect();
+        left.is_empty()
+    };
+    // Shorter than `until`, so that what is left is seen.
+    let in_time = timeout(DEADLINE - Duration::from_secs(5), until("end of all that helm made", gone)).await;
+    assert!(in_time.is_ok(), "left behind: {left:#?}");
+    let after = left::objects(&site.client).await;
+    for kept in [
+        "CustomResourceDefinition.apiextensions.k8s.io /modelroutes.networking.serving.volcano.sh".to_owned(),
+        format!("ModelRoute.networking.serving.volcano.sh {}/chat", site.models),
+    ] {
+        assert!(after.contains(&kept), "{kept} is gone");
+    }
+}

@@ -1,0 +1,269 @@
+//! Three nodes with engines, clients and the chart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::Client;
+use kube::api::{Api, ListParams};
+use perf_tests::cluster::{Cluster, Parts};
+use perf_tests::helm::{chart, helm};
+use perf_tests::kubelet::{Config, Seccomp, built};
+use perf_tests::nodes::{self, Nodes, enter, plan};
+
+use super::clients::{Place, ask, exchange};
+use crate::fleet::{holds, programs};
+use crate::nodes::{NAMES, specs};
+use crate::program::{route, server};
+use crate::wait::until;
+
+pub const RELEASE: &str = "front";
+pub const GATEWAY: &str = "edge";
+pub const NODE: &str = "local";
+/// So many.
+pub const ENGINES: usize = 6;
+pub const MODEL: &str = "chat";
+
+/// Six engines, two on each node, which are told to end when no stream that began before can still run, and on each node a pod from which
+/// clients ask.
+const PODS: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: chat}
+spec:
+  replicas: 6
+  selector: {matchLabels: {app: chat}}
+  template:
+    metadata: {labels: {app: chat}}
+    spec:
+      terminationGracePeriodSeconds: 60
+      topologySpreadConstraints:
+      - maxSkew: 1
+        topologyKey: kubernetes.io/hostname
+        whenUnsatisfiable: ScheduleAnyway
+        labelSelector: {matchLabels: {app: chat}}
+      containers:
+      - name: main
+        image: engine-sim
+        args: ['--listen=0.0.0.0:8000', '--model=chat', '--gap-us=100000']
+        lifecycle: {preStop: {sleep: {seconds: 15}}}
+        readinessProbe: {httpGet: {path: /health, port: 8000}, periodSeconds: 1}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: clients}
+spec:
+  selector: {matchLabels: {app: clients}}
+  template:
+    metadata: {labels: {app: clients}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: main, image: sleep, args: ['100000']}]
+";
+
+/// A pod that is ready and stays.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    pub name: String,
+    pub node: String,
+    pub ip: String,
+}
+
+impl Ready {
+    pub fn namespace(&self) -> String {
+        plan::pod_namespace(self.ip.parse().unwrap())
+    }
+}
+
+pub struct Site {
+    pub cluster: Cluster,
+    pub client: Client,
+    pub bed: Nodes,
+    /// Of the release.
+    pub namespace: String,
+    /// Of engines and clients.
+    pub models: String,
+}
+
+impl Site {
+    pub async fn new() -> Self {
+        Self::of_families(false).await
+    }
+
+    /// With IPv6 beside IPv4, or without.
+    pub async fn of_families(dual_stack: bool) -> Self {
+        nodes::lay(&specs()).await.unwrap();
+        if dual_stack {
+            nodes::lay_second(&specs()).await.unwrap();
+        }
+        let cluster = Cluster::start(Parts::Nodes).unwrap();
+        let client = cluster.admin().await.unwrap();
+        let programs = programs()
+            .with("sleep", "/bin/sleep")
+            .with("kthena-controlplane", built("kthena-controlplane").unwrap())
+            .with("kthena-dataplane", built("kthena-dataplane").unwrap())
+            .with("kthena-tools", built("kthena-ask").unwrap());
+        // As containerd has it, generated from its module.
+        let runtime_default = concat!(env!("CARGO_MANIFEST_DIR"), "/../tuning/seccomp/containerd-default.amd64.json");
+        let seccomp = Seccomp { program: built("seccomp-exec").unwrap(), runtime_default: runtime_default.into() };
+        let config =
+            Config { nodes: specs(), seccomp: Some(seccomp), dual_stack, ..Config::of(&cluster, programs).unwrap() };
+        let bed = Nodes::start(&cluster, config).await.unwrap();
+        let namespace = cluster.namespace(&client, "inference").await.unwrap();
+        let models = cluster.namespace(&client, "models").await.unwrap();
+        Self { cluster, client, bed, namespace, models }
+    }
+
+    pub async fn apply(&self, yaml: &str) {
+        self.cluster.apply(&self.client, &self.models, yaml).await.unwrap();
+    }
+
+    pub async fn helm(&self, arguments: &[&str]) -> String {
+        let kubeconfig = self.cluster.kubeconfig();
+        let mut all = vec!["--kubeconfig", kubeconfig.to_str().unwrap(), "--namespace", &self.namespace];
+        all.extend(arguments);
+        let all: Vec<_> = all.into_iter().map(str::to_owned).collect();
+        let began = Instant::now();
+        let run = move || helm(&all.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        let output = tokio::task::spawn_blocking(run).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        println!("helm {}: {:?}", arguments[0], began.elapsed());
+        if !output.status.success() {
+            self.tell().await;
+            panic!("helm {arguments:?}: {said}");
+        }
+        said
+    }
+
+    /// What the pods of the chart have come to, for whoever reads a failure.
+    pub async fn tell(&self) {
+        for pod in self.pods(&self.namespace).list(&ListParams::default()).await.unwrap().items {
+            let (name, status) = (pod.metadata.name.unwrap(), pod.status.unwrap_or_default());
+            println!("{name}: {}", serde_json::to_string(&status.container_statuses).unwrap());
+            for container in ["controlplane", "dataplane", "doctor", "apply", "client", "engine"] {
+                let log = self.bed.kubelet.log(&self.namespace, &name, container);
+                let lines: Vec<_> = log.lines().collect();
+                let end = &lines[lines.len().saturating_sub(15)..];
+                end.iter().for_each(|line| println!("  {container}: {line}"));
+            }
+        }
+    }
+
+    pub fn pods(&self, namespace: &str) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Those with a label that are ready and stay.
+    pub async fn ready(&self, namespace: &str, label: &str) -> Vec<Ready> {
+        let listed = self.pods(namespace).list(&ListParams::default().labels(label)).await.unwrap();
+        let stay = listed.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let ready = stay.filter(|pod| holds(&serde_json::to_value(pod.status.clone()).unwrap(), "Ready"));
+        ready
+            .map(|pod| Ready {
+                name: pod.metadata.name.unwrap(),
+                node: pod.spec.unwrap().node_name.unwrap(),
+                ip: pod.status.unwrap().pod_ip.unwrap(),
+            })
+            .collect()
+    }
+
+    pub async fn proxies(&self, name: &str) -> Vec<Ready> {
+        self.ready(&self.namespace, &format!("app.kubernetes.io/name={name},app.kubernetes.io/instance={RELEASE}"))
+            .await
+    }
+
+    /// On which driver each data plane of that name runs, as it says.
+    pub async fn drivers(&self, name: &str) -> BTreeSet<String> {
+        let driver = |pod: &Ready| {
+            let log = self.bed.kubelet.log(&self.namespace, &pod.name, "dataplane");
+            let said =
+                log.split_once("driver=\"").and_then(|(_, rest)| rest.split(['/', '"']).next().map(str::to_owned));
+            said.unwrap_or_default()
+        };
+        self.proxies(name).await.iter().map(driver).collect()
+    }
+
+    pub async fn clients(&self) -> Vec<Ready> {
+        self.ready(&self.models, "app=clients").await
+    }
+
+    /// Address and port of a Service of the chart.
+    pub async fn service(&self, name: &str) -> String {
+        let services = Api::<Service>::namespaced(self.client.clone(), &self.namespace);
+        let spec = services.get(name).await.unwrap().spec.unwrap();
+        format!("{}:{}", spec.cluster_ip.unwrap(), spec.ports.unwrap()[0].port)
+    }
+}
+
+/// Asks from each place, until it is answered.
+pub async fn asked(places: &[Place], model: &'static str) {
+    for Place { namespace, address } in places {
+        until(&format!("answer for {namespace} by {address}"), async || {
+            let address = address.clone();
+            enter(namespace, move || async move { ask(&address, model).await }).await.unwrap().is_ok()
+        })
+        .await;
+    }
+}
+
+/// Requests that a proxy has finished.
+pub async fn finished(proxy: &Ready) -> u64 {
+    let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let text = exchange(&format!("{}:9090", proxy.ip), request).await.unwrap();
+    let lines = text.lines().filter(|line| line.starts_with("kthena_router_requests_total{"));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+}
+
+pub async fn finished_by(proxies: &[Ready]) -> BTreeMap<String, u64> {
+    let counts = join_all(proxies.iter().map(finished)).await;
+    proxies.iter().map(|proxy| proxy.name.clone()).zip(counts).collect()
+}
+
+/// With more settings than the ones that all have.
+pub async fn install(site: &Site, more: &[&str]) {
+    let folder = chart();
+    let settings = [
+        "node.enabled=true",
+        "gateway.name=edge",
+        "node.name=local",
+        "gateway.config.access_log.format=json",
+        "node.config.expose.endpoint=true",
+        "global.commonLabels.team=serving",
+    ];
+    let mut arguments = vec!["install", RELEASE, folder.to_str().unwrap(), "--wait", "--timeout=2m"];
+    settings.iter().chain(more).for_each(|set| arguments.extend(["--set", set]));
+    site.helm(&arguments).await;
+    assert_eq!((site.proxies(GATEWAY).await.len(), site.proxies(NODE).await.len()), (2, NAMES.len()));
+    assert_eq!(site.proxies("kthena-controlplane").await.len(), 2);
+}
+
+/// With these settings besides, and waits until it is done.
+pub async fn upgrade(site: &Site, settings: &[&str]) {
+    let folder = chart();
+    let mut arguments = vec!["upgrade", RELEASE, folder.to_str().unwrap(), "--reuse-values", "--wait", "--timeout=3m"];
+    settings.iter().for_each(|set| arguments.extend(["--set", set]));
+    site.helm(&arguments).await;
+}
+
+/// Engines, a route to them, and clients on all nodes.
+pub async fn populate(site: &Site) {
+    site.apply(PODS).await;
+    site.apply(&(server("chat", 8000) + "---\n" + &route("chat", "chat"))).await;
+    until("engines", async || site.ready(&site.models, "app=chat").await.len() == ENGINES).await;
+    until("clients", async || site.clients().await.len() == NAMES.len()).await;
+}
+
+/// Each client, asking its node's proxy and the gateway.
+pub async fn places(site: &Site) -> Vec<Place> {
+    let (near, far) = (site.service(NODE).await, site.service(GATEWAY).await);
+    let both =
+        |client: Ready| [&near, &far].map(|address| Place { namespace: client.namespace(), address: address.clone() });
+    site.clients().await.into_iter().flat_map(both).collect()
+}
+
+/// The names of the chart's pods that are ready and stay.
+pub async fn everything(site: &Site) -> Vec<String> {
+    let all = [NODE, GATEWAY, "kthena-controlplane"].map(|name| site.proxies(name));
+    join_all(all).await.concat().into_iter().map(|pod| pod.name).collect()
+}

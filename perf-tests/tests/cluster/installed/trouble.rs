@@ -1,0 +1,102 @@
+//! What clusters do to pods, all of it under load.
+
+use std::time::Instant;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Api, DeleteParams, EvictParams, ListParams};
+use kube::{Error, ResourceExt};
+use perf_tests::nodes;
+
+use super::clients::Load;
+use super::site::{ENGINES, GATEWAY, MODEL, Site, asked, install, places, populate};
+use super::{edited, unharmed};
+use crate::wait::until;
+
+const CONTROL: &str = "kthena-controlplane";
+
+/// As `kubectl drain` does it: again and again while a budget forbids it.
+async fn evict(site: &Site, namespace: &str, pod: &str) {
+    let pods = site.pods(namespace);
+    until(&format!("eviction of {pod}"), async || match pods.evict(pod, &EvictParams::default()).await {
+        Ok(_) => true,
+        Err(Error::Api(status)) if status.code == 429 => false,
+        Err(Error::Api(status)) if status.code == 404 => true,
+        Err(error) => panic!("{pod}: {error}"),
+    })
+    .await;
+}
+
+/// As `kill -9`: no grace at all.
+async fn kill_leader(site: &Site) {
+    let leases = Api::<Lease>::namespaced(site.client.clone(), &site.namespace);
+    let holder = async || {
+        let spec = leases.get(CONTROL).await.unwrap().spec.unwrap_or_default();
+        spec.holder_identity.unwrap_or_default()
+    };
+    let leader = holder().await;
+    let controls = site.proxies(CONTROL).await;
+    let killed = controls.iter().find(|pod| leader.starts_with(&pod.name)).expect("a leader among the pods");
+    site.pods(&site.namespace).delete(&killed.name, &DeleteParams::default().grace_period(0)).await.unwrap();
+    let began = Instant::now();
+    until("another leader", async || holder().await != leader).await;
+    println!("another control plane led {:?} after the leader was killed", began.elapsed());
+}
+
+/// What is on a node and not a DaemonSet's.
+async fn movable(site: &Site, node: &str) -> Vec<(String, String)> {
+    let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    let pods = Api::<Pod>::all(site.client.clone()).list(&on_node).await.unwrap().items;
+    let stays = |pod: &Pod| pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet");
+    let leaves = pods.into_iter().filter(|pod| !stays(pod));
+    leaves.map(|pod| (pod.namespace().unwrap(), pod.name_any())).collect()
+}
+
+async fn drain(site: &Site, node: &str) {
+    Api::<Node>::all(site.client.clone()).cordon(node).await.unwrap();
+    let leaving = movable(site, node).await;
+    for (namespace, pod) in &leaving {
+        evict(site, namespace, pod).await;
+    }
+    until("end of what was drained", async || movable(site, node).await.is_empty()).await;
+    println!("{} pods were drained from {node}", leaving.len());
+    assert!(!leaving.is_empty());
+}
+
+/// All of it is ready again, and none of it on this node.
+async fn recovered(site: &Site, node: &str) {
+    let many = [(&site.namespace, GATEWAY, 2), (&site.namespace, CONTROL, 2)];
+    for (namespace, name, count) in many {
+        let label = format!("app.kubernetes.io/name={name}");
+        until(&format!("{count} of {name}"), async || site.ready(namespace, &label).await.len() == count).await;
+    }
+    until("engines", async || site.ready(&site.models, "app=chat").await.len() == ENGINES).await;
+    assert_eq!(movable(site, node).await, []);
+}
+
+#[test]
+fn a_killed_control_plane_an_evicted_gateway_and_a_drained_node_cost_no_request() {
+    let name = "installed::trouble::a_killed_control_plane_an_evicted_gateway_and_a_drained_node_cost_no_request";
+    nodes::within(name, || async {
+        let site = Site::new().await;
+        install(&site, &[]).await;
+        populate(&site).await;
+        asked(&places(&site).await, MODEL).await;
+        let load = Load::start(&places(&site).await, MODEL);
+        kill_leader(&site).await;
+        let gateway = site.proxies(GATEWAY).await[0].name.clone();
+        evict(&site, &site.namespace, &gateway).await;
+        until("two gateways, none of them the evicted one", async || {
+            let ready = site.proxies(GATEWAY).await;
+            ready.len() == 2 && ready.iter().all(|pod| pod.name != gateway)
+        })
+        .await;
+        let node = site.proxies(GATEWAY).await[0].node.clone();
+        drain(&site, &node).await;
+        recovered(&site, &node).await;
+        unharmed(&site, load, "all that was done to its pods").await;
+        // Not beside the load: its second is not that of a machine that has none to spare.
+        edited(&site).await;
+    })
+    .unwrap();
+}
