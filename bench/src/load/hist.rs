@@ -1,7 +1,8 @@
-//! A histogram of durations: logarithmic buckets, 64 to each doubling, so a quantile is off by less than 1.6 %.
+//! A histogram of durations: logarithmic buckets, 256 to each doubling, so a quantile is off by less than 0.4 %.
+//! Latencies that are subtracted from each other need it that fine.
 
 /// Steps within a doubling, as a power of two.
-const STEP_BITS: u32 = 6;
+const STEP_BITS: u32 = 8;
 const STEPS: usize = 1 << STEP_BITS;
 const BUCKETS: usize = STEPS * (64 - STEP_BITS as usize + 1);
 
@@ -98,7 +99,7 @@ mod tests {
                 assert!(index >= last && index < BUCKETS, "{value}: {index} after {last}");
                 last = index;
                 let error = (middle(index) as f64 - value as f64).abs() / value as f64;
-                assert!(error < 0.016, "{value} became {}", middle(index));
+                assert!(error < 0.004, "{value} became {}", middle(index));
             }
         }
     }
@@ -113,7 +114,7 @@ mod tests {
         all.merge(&half);
         for (q, expected) in [(0.5, 50e6), (0.99, 99e6), (0.999, 99.9e6)] {
             let got = all.quantile(q) as f64;
-            assert!((got / expected - 1.0).abs() < 0.016, "{q}: {got}");
+            assert!((got / expected - 1.0).abs() < 0.004, "{q}: {got}");
         }
         assert_eq!((all.count(), all.max(), all.mean()), (100_000, 100_000_000, 50_000_500.0));
         assert_eq!(Histogram::default().quantile(0.5), 0);

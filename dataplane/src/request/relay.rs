@@ -28,7 +28,7 @@ use crate::server::watch::Waiting;
 /// A client that reads slowly holds one such buffer.
 const ROOM: (usize, usize) = (4 << 10, 32 << 10);
 /// Reads in a row that need not wait, before others get the core.
-const IN_A_ROW: u32 = 64;
+const IN_A_ROW: u32 = 16;
 
 /// What is relayed, apart from its bytes.
 struct Course {
