@@ -234,6 +234,8 @@ fn start(options: &Options, row: Row, scratch: &Path, index: usize) -> anyhow::R
     let fills = contender.fills(port).filter(|_| options.marks > 0 && row.unit() != Unit::Idle);
     let marks = match fills {
         Some(metrics) => {
+            // Its admin listener opens by a thread of its own, sooner or later than the port of requests.
+            child.wait_ready(metrics).with_context(|| contender.name.clone())?;
             let warm = Warm { target: address, metrics, model: &options.model, marks: options.marks, seed: FILLING };
             let marks = warm::fill(&warm, &mut child).with_context(|| contender.name.clone())?;
             eprintln!("  {} has {marks} marks", contender.name);
