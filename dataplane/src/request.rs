@@ -12,6 +12,7 @@ mod local;
 mod prompt;
 mod read;
 mod relay;
+mod triton;
 
 use dataplane_core::http::{Downstream, Known, Method, RequestHead, Version};
 use dataplane_core::inspect::{ApiKind, api_kind};

@@ -79,6 +79,11 @@ impl Histogram {
         self.sum_us.add(d.as_micros() as u64);
     }
 
+    /// Counts so many of no length.
+    pub fn observe_nothing(&self, times: u64) {
+        self.counts[0].add(times);
+    }
+
     /// What was observed so far.
     pub fn read(&self) -> Buckets {
         Buckets {

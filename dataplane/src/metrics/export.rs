@@ -79,7 +79,6 @@ fn request_families(series: &[std::sync::Arc<Series>], out: &mut Vec<MetricFamil
     let mut tokens = Sums::<u64>::default();
     let mut durations = Sums::<Buckets>::default();
     let mut ttft = Sums::<Buckets>::default();
-    let mut gap = Sums::<Buckets>::default();
     let mut added = Sums::<Buckets>::default();
     for s in series {
         let l = s.labels();
@@ -103,15 +102,14 @@ fn request_families(series: &[std::sync::Arc<Series>], out: &mut Vec<MetricFamil
         }
         let short = vec![model, ("backend_name", l.backend.to_owned())];
         ttft.merge(short.clone(), s.ttft.read());
-        gap.merge(short.clone(), s.gap.read());
         added.merge(short, s.added.read());
     }
     out.push(counters("kthena_router_requests_total", "Finished requests.", requests));
     out.push(histograms("kthena_router_request_duration_seconds", "Whole requests, streams included.", durations));
     out.push(counters("kthena_router_tokens_total", "Tokens: input estimated, output as engines report.", tokens));
     out.push(histograms("kthena_router_time_to_first_token_seconds", "Request to first event or body byte.", ttft));
-    out.push(histograms("kthena_router_inter_event_gap_seconds", "Mean gap between a stream's events.", gap));
-    out.push(histograms("kthena_router_added_latency_seconds", "What the proxy adds before a request leaves.", added));
+    let added_help = "From a request's last byte until it leaves for its engine.";
+    out.push(histograms("kthena_router_added_latency_seconds", added_help, added));
 }
 
 fn active_families(active: &[std::sync::Arc<Active>], out: &mut Vec<MetricFamily>) {
@@ -119,6 +117,7 @@ fn active_families(active: &[std::sync::Arc<Active>], out: &mut Vec<MetricFamily
     let mut upstream = Sums::<u64>::default();
     let mut schedule = Sums::<Buckets>::default();
     let mut ratio = Sums::<Buckets>::default();
+    let mut gap = Sums::<Buckets>::default();
     for a in active {
         let l = super::series::Keyed::labels(&**a);
         let model = || vec![("model", l.model.to_owned())];
@@ -135,12 +134,14 @@ fn active_families(active: &[std::sync::Arc<Active>], out: &mut Vec<MetricFamily
             let plugin = vec![("model", l.model.to_owned()), ("plugin", "profile".into()), ("type", "score".into())];
             schedule.merge(plugin, a.schedule.read());
             ratio.merge(model(), a.match_ratio.read());
+            gap.merge([model(), vec![("backend_name", l.backend.to_owned())]].concat(), a.gap.read());
         }
     }
     out.push(gauges_of("kthena_router_active_downstream_requests", "Requests of clients being served.", downstream));
     out.push(gauges_of("kthena_router_active_upstream_requests", "Attempts at engines under way.", upstream));
     out.push(histograms("kthena_router_scheduler_plugin_duration_seconds", "One scheduling decision.", schedule));
     out.push(histograms("kthena_router_prefix_cache_match_ratio", "Best predicted share of the prompt.", ratio));
+    out.push(histograms("kthena_router_inter_event_gap_seconds", "Each gap between two events of a stream.", gap));
 }
 
 fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {

@@ -19,7 +19,7 @@ pub(super) const DURATION_BOUNDS: &[f64] =
 /// Seconds, for the time to the first token.
 pub(super) const TTFT_BOUNDS: &[f64] =
     &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0];
-/// Seconds, for the mean gap between two events of a stream.
+/// Seconds, for the gap between two events of a stream.
 pub(super) const GAP_BOUNDS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1.0, 2.5, 5.0];
 /// Seconds, for what the proxy itself adds before a request leaves.
@@ -74,9 +74,7 @@ pub struct Series {
     pub duration: Histogram,
     /// To the first event of a stream, or the first byte of the body.
     pub ttft: Histogram,
-    /// Mean gap between the events of one stream.
-    pub gap: Histogram,
-    /// Time that the proxy itself took until the request left.
+    /// Time that the proxy itself took, from the request's last byte until it left.
     pub added: Histogram,
     /// Estimated tokens of prompts.
     pub input_tokens: Counter,
@@ -97,7 +95,6 @@ impl Series {
             requests: Counter::default(),
             duration: Histogram::new(DURATION_BOUNDS),
             ttft: Histogram::new(TTFT_BOUNDS),
-            gap: Histogram::new(GAP_BOUNDS),
             added: Histogram::new(ADDED_BOUNDS),
             input_tokens: Counter::default(),
             output_tokens: Counter::default(),
@@ -169,6 +166,8 @@ pub struct Active {
     pub schedule: Histogram,
     /// Share of the prompt that the best candidate was predicted to hold; the sum is of shares, in millionths.
     pub match_ratio: Histogram,
+    /// Each gap between two events of a stream; events that arrive together have none between them.
+    pub gap: Histogram,
     /// Prompt tokens that the chosen endpoints were taken to hold, of requests whose engine says how many it held.
     pub predicted_tokens: Counter,
     /// How many it held.
@@ -188,6 +187,7 @@ impl Keyed for Active {
             upstream: Level::default(),
             schedule: Histogram::new(SCHEDULE_BOUNDS),
             match_ratio: Histogram::new(RATIO_BOUNDS),
+            gap: Histogram::new(GAP_BOUNDS),
             predicted_tokens: Counter::default(),
             cached_tokens: Counter::default(),
         }

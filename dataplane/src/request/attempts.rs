@@ -14,6 +14,7 @@ use super::decide::Decided;
 use super::finish::Flight;
 use super::forward::{self, Answer, Attempt, Failure, Wire, unless_gone};
 use super::read::Received;
+use super::triton;
 use super::{Client, Ended};
 use crate::metrics::Limit;
 use crate::refusal::{Reason, Refusal};
@@ -58,7 +59,11 @@ pub(crate) async fn run(
     let worker = connection.worker.clone();
     let Outgoing { received, ask, mut decided } = outgoing;
     let to_head = received.head.method == Method::Head;
-    let mut wire = compose_for(connection, client, received, (&ask, &decided));
+    let target = renamed(&received, (&ask, &decided));
+    if decided.backend.engine == Engine::Triton {
+        triton::takes(&received, target.as_deref())?;
+    }
+    let mut wire = compose_for(connection, client, (received, target), &decided);
     let deadlines = decided.plan.deadlines;
     connection.watch.limit_total(0, deadlines.total_at_ms);
     loop {
@@ -148,14 +153,19 @@ fn answered(flight: &mut Flight, ask: Box<Ask>, decided: Decided, (answer, healt
     Answered { ask, served, answer }
 }
 
-fn compose_for(connection: &Connection, client: &Client, received: Received, (ask, decided): (&Ask, &Decided)) -> Wire {
-    let target = match (&ask.in_path, &decided.served) {
-        (Some(at), Some(name)) => {
-            let query = received.head.query.map(|q| q.of(received.input.bytes()));
-            Some(renamed_target(received.path(), query, at, name.as_str()))
-        }
-        _ => None,
-    };
+/// The target, where the model in its path has another name at the engine.
+fn renamed(received: &Received, (ask, decided): (&Ask, &Decided)) -> Option<Vec<u8>> {
+    let (at, name) = (ask.in_path.as_ref()?, decided.served.as_ref()?);
+    let query = received.head.query.map(|query| query.of(received.input.bytes()));
+    Some(renamed_target(received.path(), query, at, name.as_str()))
+}
+
+fn compose_for(
+    connection: &Connection,
+    client: &Client,
+    (received, target): (Received, Option<Vec<u8>>),
+    decided: &Decided,
+) -> Wire {
     let edits = Edits {
         id: client.id.as_str(),
         client: connection.peer.ip(),

@@ -31,6 +31,8 @@ pub(crate) struct Flight {
     active: Option<Arc<Active>>,
     /// An attempt is counted as under way.
     attempting: bool,
+    /// Its last byte was here.
+    whole: Option<Instant>,
     sent: Option<Instant>,
     answered: Option<Instant>,
     first_event: Option<Instant>,
@@ -72,6 +74,7 @@ impl Flight {
             model_label: None,
             active: None,
             attempting: false,
+            whole: None,
             sent: None,
             answered: None,
             first_event: None,
@@ -98,6 +101,7 @@ impl Flight {
     /// Its body is here.
     pub(crate) fn received(&mut self, bytes: usize) {
         self.record.bytes.0 = bytes as u64;
+        self.whole = Some(Instant::now());
     }
 
     /// The model it asks for; `known` as the table holds it.
@@ -187,6 +191,13 @@ impl Flight {
         self.record.bytes.1 += bytes as u64;
         if events > self.events {
             let now = Instant::now();
+            if let Some(active) = &self.active {
+                let together = events - self.events - 1;
+                active.gap.observe_nothing(together);
+                if let Some(last) = self.last_event {
+                    active.gap.observe(now - last);
+                }
+            }
             self.first_event.get_or_insert(now);
             self.last_event = Some(now);
             self.events = events;
@@ -251,14 +262,9 @@ impl Flight {
         series.output_tokens.add(r.output_tokens);
         if let Some(first) = self.first_event {
             series.ttft.observe(first - self.start);
-            if let Some(last) = self.last_event
-                && self.events > 1
-            {
-                series.gap.observe((last - first) / (self.events - 1).min(u64::from(u32::MAX)) as u32);
-            }
         }
         if let Some(sent) = self.sent {
-            series.added.observe(sent - self.start);
+            series.added.observe(sent - self.whole.unwrap_or(self.start));
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::support::legs::{Leg, on_every_driver};
 use crate::support::proxy::Proxy;
 use crate::support::snapshot::{serving, serving_with};
 use crate::support::until;
-use crate::support::wire::{CHAT, EVENTS, chat, chunk, post, stream};
+use crate::support::wire::{CHAT, EVENTS, answer, chat, chunk, post, stream};
 
 on_every_driver!(
     leaving_is_passed_on_within_50_ms,
@@ -89,15 +89,35 @@ fn a_client_that_leaves_within_its_body_reaches_no_engine(leg: Leg) {
 }
 
 fn an_engine_that_runs_on_stays_counted(leg: Leg) {
-    let engine = Engine::start(silent);
+    // One request takes as long as the test wants: that is how long this engine usually works.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let engine = Engine::start(move |conn, seen| {
+        if seen.text().contains("slow") {
+            wait.lock().unwrap().recv().unwrap();
+            conn.write(answer("200 OK", "{}"));
+            return Then::Keep;
+        }
+        Then::AwaitGone
+    });
     let proxy = Proxy::start(leg, &serving_with(&[engine.address], json!({"engine": "TRITON"})));
+    let in_flight = || proxy.endpoints()[0]["inFlight"].as_u64().expect("a number");
+    let mut client = proxy.client();
+    client.send(post("/v2/models/m/infer", r#""slow""#));
+    engine.wait_requests(1);
+    let begun = Instant::now();
+    until("it has taken a while", || begun.elapsed() > Duration::from_millis(700));
+    go.send(()).unwrap();
+    assert_eq!(client.head().status(), 200);
+    until("nothing is in flight", || in_flight() == 0);
     let mut client = proxy.client();
     client.send(post("/v2/models/m/infer", "{}"));
-    engine.wait_requests(1);
+    engine.wait_requests(2);
     drop(client);
     engine.wait_gone(1);
     until("the request has ended", || proxy.metric("kthena_router_active_requests", &[]) == 0.0);
-    assert!(!proxy.endpoints().is_empty());
+    assert_eq!(in_flight(), 1, "the engine works on, as it usually does for 0.7 s");
+    until("it is taken to have ended", || in_flight() == 0);
     proxy.settled();
 }
 

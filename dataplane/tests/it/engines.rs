@@ -7,10 +7,11 @@ use crate::support::legs::{Leg, on_every_driver};
 use crate::support::proxy::Proxy;
 use crate::support::snapshot::{serving, serving_with};
 use crate::support::until;
-use crate::support::wire::{EVENTS, LAST, answer, chat, chunk, post, stream};
+use crate::support::wire::{EVENTS, LAST, answer, chat, chunk, post, post_with, stream};
 
 on_every_driver!(
     head_is_never_sent,
+    what_triton_would_close_on_is_refused,
     connections_that_close_silently_cost_no_request,
     torchserves_reset_after_an_error_is_normal,
     a_reason_phrase_may_be_empty,
@@ -35,6 +36,35 @@ fn head_is_never_sent(leg: Leg) {
     }
     assert_eq!(client.ask(post("/v2/models/m/infer", "{}")).status(), 200, "and the client is still in step");
     assert_eq!(engine.count(), 1);
+}
+
+fn what_triton_would_close_on_is_refused(leg: Leg) {
+    // As it was recorded: a value or a target of 8192 bytes, and the connection is closed without an answer.
+    let engine = Engine::start(|conn, seen| {
+        let target = seen.head.first_line().split(' ').nth(1).unwrap_or_default().len();
+        let value = seen.head.field("x-long").unwrap_or_default().len();
+        if target.max(value) >= 8192 {
+            return Then::Close;
+        }
+        conn.write(answer("200 OK", "{}"));
+        Then::Keep
+    });
+    let proxy = Proxy::start(leg, &serving_with(&[engine.address], json!({"engine": "TRITON"})));
+    let mut client = proxy.client();
+    let long = |bytes| post_with("/v2/models/m/infer", &format!("X-Long: {}\r\n", "v".repeat(bytes)), "{}");
+    let far = |bytes| {
+        let start = "/v2/models/m/infer?q=";
+        post(&format!("{start}{}", "v".repeat(bytes - start.len())), "{}")
+    };
+    for _ in 0..10 {
+        let refused = client.ask(long(8192));
+        assert_eq!((refused.status(), refused.text().contains("X-Long")), (431, true), "{}", refused.text());
+        assert_eq!(client.ask(far(8192)).status(), 414);
+    }
+    assert_eq!((client.ask(long(8191)).status(), client.ask(far(8191)).status()), (200, 200));
+    assert_eq!(engine.count(), 2);
+    assert_eq!(proxy.metric("kthena_router_ejected_endpoints", &[]), 0.0);
+    proxy.settled();
 }
 
 fn connections_that_close_silently_cost_no_request(leg: Leg) {

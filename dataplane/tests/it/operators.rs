@@ -1,5 +1,7 @@
 //! What operators see: headers, logs, metrics, the decision, the admin listeners.
 
+use std::time::{Duration, Instant};
+
 use dataplane::config::{AccessLog, Config, LogFormat, LogOutput};
 use serde_json::{Value, json};
 
@@ -17,6 +19,8 @@ on_every_driver!(
     credentials_pass_unless_they_are_stripped,
     the_decision_is_shown_on_request,
     metrics_have_the_references_names,
+    a_stall_within_a_stream_shows,
+    the_time_that_a_client_takes_is_not_the_proxys,
     random_models_make_no_series,
     the_access_log_is_text_or_json,
     admin_listeners_are_bounded,
@@ -116,6 +120,43 @@ fn the_decision_is_shown_on_request(leg: Leg) {
     assert_eq!(table["models"], json!(["m"]));
     assert_eq!((table["routes"].as_array().unwrap().len(), table["backends"][0]["name"].as_str()), (1, Some("t/b")));
     assert_eq!(table["endpoints"][0]["inFlight"], 0);
+}
+
+fn a_stall_within_a_stream_shows(leg: Leg) {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let event = chunk("data: {\"choices\":[]}\n\n");
+    let engine = Engine::start(move |conn, _| {
+        conn.write(format!("{EVENTS}{}", event.repeat(40)));
+        wait.lock().unwrap().recv().unwrap();
+        conn.write(format!("{event}{}{LAST}", chunk("data: [DONE]\n\n")));
+        Then::Keep
+    });
+    let proxy = Proxy::start(leg, &serving(&[engine.address]));
+    let mut client = proxy.client();
+    client.send(stream("m")).through("\n\n");
+    let stalled = Instant::now();
+    until("it has stalled", || stalled.elapsed() > Duration::from_millis(150));
+    go.send(()).unwrap();
+    client.through("[DONE]");
+    let within = |le: &str| proxy.metric("kthena_router_inter_event_gap_seconds_bucket", &[&format!("le=\"{le}\"")]);
+    until("all gaps are counted", || within("+Inf") >= 40.0);
+    assert_eq!(within("+Inf") - within("0.1"), 1.0, "one gap of more than 0.1 s, where the mean is 4 ms");
+}
+
+fn the_time_that_a_client_takes_is_not_the_proxys(leg: Leg) {
+    let engine = Engine::named("e");
+    let proxy = Proxy::start(leg, &serving(&[engine.address]));
+    let request = chat("m");
+    let (head, rest) = request.split_at(request.len() - 5);
+    let mut client = proxy.client();
+    client.send(head);
+    let begun = Instant::now();
+    until("the client has taken its time", || begun.elapsed() > Duration::from_millis(300));
+    assert_eq!(client.send(rest).head().status(), 200);
+    until("it is counted", || proxy.metric("kthena_router_added_latency_seconds_count", &[]) == 1.0);
+    let added = proxy.metric("kthena_router_added_latency_seconds_bucket", &["le=\"0.25\""]);
+    assert_eq!(added, 1.0);
 }
 
 fn metrics_have_the_references_names(leg: Leg) {

@@ -64,6 +64,7 @@ fn models_in_paths_are_routed_and_renamed(leg: Leg) {
         ("/v2/models/old/versions/3/generate?q=1", "/v2/models/new%2F1/versions/3/generate?q=1"),
         ("/v2/models/old/generate_stream", "/v2/models/new%2F1/generate_stream"),
         ("/predictions/m", "/predictions/m"),
+        ("/predictions/m/1.0/v1/chat/completions", "/predictions/m/1.0/v1/chat/completions"),
         ("/predictions/m/1.0", "/predictions/m/1.0"),
         ("/explanations/m", "/explanations/m"),
         ("/v1/models/m:predict", "/v1/models/m:predict"),

@@ -105,9 +105,9 @@ fn model_segment(path: &str) -> Option<(std::ops::Range<usize>, ApiKind)> {
     let mut parts = path.strip_prefix('/')?.split('/');
     let (first, second) = (parts.next()?, parts.next()?);
     if matches!(first, "predictions" | "explanations") {
-        let version = parts.next();
-        let whole = parts.next().is_none() && version != Some("");
-        return whole.then(|| (span_of(path, second), ApiKind::Predictions));
+        // A version may follow, and then a path of the handler's own, as its OpenAI API is offered. None of it chooses the model.
+        let plain = parts.all(|part| !is_dots(part));
+        return plain.then(|| (span_of(path, second), ApiKind::Predictions));
     }
     let model = if second == "models" { parts.next()? } else { return None };
     match first {
@@ -131,6 +131,11 @@ fn model_segment(path: &str) -> Option<(std::ops::Range<usize>, ApiKind)> {
         }
         _ => None,
     }
+}
+
+/// Whether some programs read the segment as a step up or none.
+fn is_dots(segment: &str) -> bool {
+    matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }
 
 /// The range of `part`, which is a slice of `path`.

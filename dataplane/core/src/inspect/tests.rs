@@ -158,6 +158,9 @@ fn paths() {
     check("/v2/models/M/versions/3/generate_stream?x=/", Some(("M", ApiKind::GenerateStream)));
     check("/v2/models/a%20b/generate", Some(("a b", ApiKind::Generate)));
     check("/predictions/M/1.0", Some(("M", ApiKind::Predictions)));
+    // Recorded: what follows the version is the handler's, and a slash at the end is taken.
+    check("/predictions/gen/1.0/v1/chat/completions", Some(("gen", ApiKind::Predictions)));
+    check("/predictions/M/", Some(("M", ApiKind::Predictions)));
     check("/v1/models/a:b:predict", Some(("a:b", ApiKind::Predict)));
     for path in [
         "/v2/models/a%2fb/infer",
@@ -169,7 +172,9 @@ fn paths() {
         "/v2/models/M/ready",
         "/v1/models/M",
         "/predictions/",
-        "/predictions/M/",
+        "/predictions/M/1.0/../../N",
+        "/predictions/M/1.0/%2E./N",
+        "/predictions/M/.",
         "/v2/models/%ff/infer",
     ] {
         check(path, None);
@@ -177,6 +182,7 @@ fn paths() {
     assert_eq!(api_kind("/v1/chat/completions?a=b"), ApiKind::Chat);
     assert_eq!(api_kind("/v1/anything"), ApiKind::Other);
     assert_eq!(body_kind("/predictions/M", None), BodyKind::Opaque);
+    assert_eq!(body_kind("/predictions/M/1.0/v1/x", None), BodyKind::Opaque);
     assert_eq!(body_kind("/v1/x", Some(b"Multipart/Form-Data; boundary=a")), BodyKind::Multipart);
     assert_eq!(body_kind("/v1/x", None), BodyKind::Json);
 }
