@@ -1,6 +1,7 @@
 //! One state as a change to another; `proto/config.proto` says how it is applied.
 
 use crate::decode::Problem;
+use crate::seen::{Moved, News};
 use crate::snapshot::{Snapshot, Version};
 use crate::{encode, proto};
 
@@ -34,12 +35,17 @@ pub enum ApplyError {
 
 /// What makes `old` into `new`.
 pub fn diff(old: &Snapshot, new: &Snapshot) -> proto::ConfigDelta {
-    proto::ConfigDelta { base: Some(wire_version(old.version)), ..change(old, new) }
+    diff_for(old, new, News::Since(&Moved::default()))
+}
+
+/// The same for those who hold the content of `old`, and may have been told less or more of what had been seen.
+pub fn diff_for(old: &Snapshot, new: &Snapshot, news: News<'_>) -> proto::ConfigDelta {
+    proto::ConfigDelta { base: Some(wire_version(old.version)), ..change(old, new, news) }
 }
 
 /// The full state: a change to nothing.
 pub fn full(new: &Snapshot) -> proto::ConfigDelta {
-    change(&Snapshot::default(), new)
+    change(&Snapshot::default(), new, News::All)
 }
 
 /// `held` after the change. A delta without a base replaces everything.
@@ -49,7 +55,8 @@ pub fn apply(held: &Snapshot, delta: proto::ConfigDelta) -> Result<Snapshot, App
     incoming.apply(held)
 }
 
-fn change(old: &Snapshot, new: &Snapshot) -> proto::ConfigDelta {
+fn change(old: &Snapshot, new: &Snapshot, news: News<'_>) -> proto::ConfigDelta {
+    let (resource_versions, all_resource_versions) = new.seen.told(&old.seen, news);
     let routes = list::diff(&old.routes, &new.routes, PartialEq::eq);
     let backends =
         list::diff(&old.backends, &new.backends, |old, new| old == new || endpoints::edit(old, new).is_some());
@@ -58,9 +65,8 @@ fn change(old: &Snapshot, new: &Snapshot) -> proto::ConfigDelta {
         version: Some(wire_version(new.version)),
         base: None,
         fleet_seed: new.fleet_seed,
-        // All of it: who holds this content may have got it when less had been seen.
-        resource_versions: new.seen.wire(),
-        all_resource_versions: true,
+        resource_versions,
+        all_resource_versions,
         route_upserts: routes.upserts(|position, r| proto::RouteUpsert { position, route: Some(encode::route(r)) }),
         route_removals: routes.removed_names(),
         backend_upserts: (backends)

@@ -49,30 +49,38 @@ fn seen(words: &str) -> Seen {
     words.split_whitespace().map(list).collect()
 }
 
-/// What has been seen after a change between two states by one who had them when this had been seen.
-fn saw((old, new): (&str, &str), held: &str, edit: impl FnOnce(&mut proto::ConfigDelta)) -> Seen {
+/// What is told of what was seen with a change between two states, after this had moved while the first one stood.
+fn told(old: &str, moved: &str, new: &str) -> String {
     let state = |words: &str, saw: &str| Snapshot { seen: seen(saw), ..routes(words) };
-    let mut delta = diff(&state("a", old), &state("a b", new));
-    edit(&mut delta);
-    apply(&state("a", held), delta).unwrap().seen
+    let mut while_it_stood = Moved::default();
+    while_it_stood.note(&seen(moved), &Seen::default());
+    let (old, new) = (state("a", old), state("a b", new));
+    let delta = diff_for(&old, &new, News::Since(&while_it_stood));
+    assert_eq!(apply(&old, delta.clone()).unwrap(), new);
+    let all = if delta.all_resource_versions { "all:" } else { "" };
+    delta.resource_versions.iter().fold(all.to_owned(), |told, (list, version)| format!("{told} {list}={version}"))
 }
 
 #[test]
-fn what_was_seen_is_told_whole_for_one_content_is_held_by_some_who_had_seen_less() {
-    let newest = "Pod=9 ModelRoute=5";
-    assert_eq!(saw(("Pod=8 ModelRoute=5", newest), "Pod=7 ModelRoute=3", |_| ()), seen(newest));
-    assert_eq!(saw((newest, newest), "Pod=7", |_| ()), seen(newest));
-    assert_eq!(saw(("", newest), "Pod/gone=7 Pod=8", |_| ()), seen(newest), "lists that are read no more go");
-    assert_eq!(saw(("Pod=7", ""), "Pod=7", |_| ()), seen(""));
+fn of_what_was_seen_a_change_tells_what_differs_and_all_of_it_where_a_list_went() {
+    let check = |old, moved, new, expected| assert_eq!(told(old, moved, new), expected, "{old}, {moved}, {new}");
+    check("A=5 B=8", "", "A=5 B=9", " B=9");
+    check("A=5 B=8", "", "A=5 B=8", "");
+    check("A=5 B=8", "A=3", "A=5 B=9", " A=5 B=9");
+    check("A=5 B=8", "A=3", "A=5 B=8", " A=5");
+    check("A=5", "", "A=5 B=9", " B=9");
+    check("A=5 gone=8", "", "A=5 B=9", "all: A=5 B=9");
+    check("A=5", "gone=8", "A=5", "all: A=5");
+    check("A=5", "", "", "all:");
 }
 
 #[test]
-fn of_a_control_plane_that_tells_news_only_the_rest_stays() {
-    let news = |delta: &mut proto::ConfigDelta| {
-        delta.all_resource_versions = false;
-        delta.resource_versions.remove("ModelRoute");
-    };
-    assert_eq!(saw(("", "Pod=9 ModelRoute=5"), "Pod=7 ModelRoute=3", news), seen("Pod=9 ModelRoute=3"));
+fn who_is_told_all_forgets_the_rest_and_who_is_told_news_keeps_it() {
+    let state = |words: &str, saw: &str| Snapshot { seen: seen(saw), ..routes(words) };
+    let (held, new) = (state("a", "A=3 gone=7"), state("a b", "A=5"));
+    let saw = |news| apply(&held, diff_for(&state("a", "A=4"), &new, news)).unwrap().seen;
+    assert_eq!(saw(News::All), seen("A=5"));
+    assert_eq!(saw(News::Since(&Moved::default())), seen("A=5 gone=7"));
 }
 
 /// Applies an edit of `a b` that cannot come from `diff`.
@@ -266,9 +274,7 @@ proptest! {
         let delta = diff(&state, &state);
         let version = Some(wire_version(state.version));
         let nothing = proto::ConfigDelta { version, base: version, fleet_seed: state.fleet_seed, ..Default::default() };
-        // It is not content how far the source was read.
-        let (resource_versions, all_resource_versions) = (state.seen.wire(), true);
-        prop_assert_eq!(delta, proto::ConfigDelta { resource_versions, all_resource_versions, ..nothing });
+        prop_assert_eq!(delta, nothing);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use api::proto::to_data_plane::Message;
 use api::proto::{self, ConfigDelta, ConfigUpdate, ToDataPlane};
-use api::seen::Seen;
+use api::seen::{Moved, News, Seen};
 use api::snapshot::{Snapshot, Version};
 use api::{delta, hash};
 use bytes::Bytes;
@@ -45,6 +45,11 @@ impl Needed {
     fn by_anyone(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
+
+    /// Whether it is one state, kept all the time.
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// A state with its version.
@@ -62,10 +67,24 @@ pub(super) struct Published {
     pub(super) source: Version,
 }
 
+/// What a subscriber holds, as far as it is known.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holds<'s> {
+    pub(super) mark: Option<Mark>,
+    /// What it had seen, of one that was told nothing yet.
+    pub(super) newcomer: Option<&'s Seen>,
+    /// That it got it here: what it was told of what had been seen was ours to tell, since the state is kept.
+    pub(super) told: Option<&'s Needed>,
+}
+
 /// A change, as it goes over the wire.
 #[derive(Debug)]
 pub(super) struct Update {
     pub(super) nonce: u64,
+    /// Whether it is only for those who got their state here.
+    news: bool,
+    /// The target, which is kept for those who are sent this.
+    pub(super) needed: Option<Needed>,
     /// What it is a change to; none for a full state.
     pub(super) base: Option<Mark>,
     /// What it leads to.
@@ -124,6 +143,8 @@ struct Kept {
     content_hash: u64,
     snapshot: Arc<Snapshot>,
     needed: Needed,
+    /// While it was kept.
+    moved: Moved,
 }
 
 /// All of it; a look costs a lock that is held while a change is encoded, for whoever waits mostly wants the same one.
@@ -150,6 +171,7 @@ impl Archive {
             shelf.current = Some(content_hash);
             shelf.updates.clear();
             shelf.views.clear();
+            shelf.full.take_if(|full| full.at.elapsed() >= FULL);
             self.counts.published.fetch_add(1, Relaxed);
         }
         let version = Version { epoch: self.epoch, version: shelf.version };
@@ -203,28 +225,35 @@ impl Archive {
 
     /// The change from what is held to the target; the full state where what is held is not known here. A newcomer, of whom it is known
     /// what it has seen, may get a full state that is a little older than the target, but not older than that.
-    pub(super) fn update(&self, held: Option<Mark>, target: &State, newcomer: Option<&Seen>) -> Arc<Update> {
+    pub(super) fn update(&self, holds: Holds<'_>, target: &State) -> Arc<Update> {
         let mut shelf = self.shelf();
-        let base = held.and_then(|held| Some((held, shelf.state(held.content_hash)?)));
-        let from = base.as_ref().map(|(held, _)| *held);
-        if let Some(update) = shelf.updates.iter().find(|u| u.base == from && u.target == target.mark) {
+        let base = holds.mark.and_then(|mark| Some((mark, shelf.kept(mark.content_hash)?)));
+        let from = base.map(|(mark, _)| mark);
+        let news = base.is_some_and(|(_, kept)| holds.told.is_some_and(|told| told.is(&kept.needed)));
+        let fits = |u: &&Arc<Update>| u.base == from && u.news == news && u.target == target.mark;
+        if let Some(update) = shelf.updates.iter().find(fits) {
             return update.clone();
         }
-        if let (None, Some(wanted), Some(full)) = (from, newcomer, &shelf.full)
+        if let (None, Some(wanted), Some(full)) = (from, holds.newcomer, &shelf.full)
             && full.at.elapsed() < FULL
             && is_as_late(&full.seen, wanted)
         {
             return full.update.clone();
         }
-        let change = match &base {
+        let change = match base {
             None => delta::full(&target.snapshot),
-            Some((held, base)) => ConfigDelta { base: Some(wire(held.version)), ..delta::diff(base, &target.snapshot) },
+            Some((mark, Kept { snapshot, moved, .. })) => {
+                let news = if news { News::Since(moved) } else { News::All };
+                let change = delta::diff_for(snapshot, &target.snapshot, news);
+                ConfigDelta { base: Some(wire(mark.version)), ..change }
+            }
         };
+        let needed = shelf.kept(target.mark.content_hash).map(|kept| kept.needed.clone());
         shelf.nonce += 1;
         let frames = self.frames(shelf.nonce, change);
-        let update = Arc::new(Update { nonce: shelf.nonce, base: from, target: target.mark, frames });
+        let update = Arc::new(Update { nonce: shelf.nonce, news, needed, base: from, target: target.mark, frames });
         push(&mut shelf.updates, UPDATES, update.clone());
-        if from.is_none() && newcomer.is_some() {
+        if from.is_none() && holds.newcomer.is_some() {
             let seen = target.snapshot.seen.clone();
             shelf.full = Some(Full { at: Instant::now(), seen, update: update.clone() });
         }
@@ -253,8 +282,14 @@ impl Shelf {
     /// As the newest one.
     fn keep(&mut self, content_hash: u64, snapshot: &Arc<Snapshot>) {
         let known = self.states.iter().position(|kept| kept.content_hash == content_hash);
-        let needed = known.and_then(|place| self.states.remove(place)).map(|kept| kept.needed).unwrap_or_default();
-        self.states.push_back(Kept { content_hash, snapshot: snapshot.clone(), needed });
+        let (needed, moved) = match known.and_then(|place| self.states.remove(place)) {
+            Some(Kept { snapshot: before, needed, mut moved, .. }) => {
+                moved.note(&before.seen, &snapshot.seen);
+                (needed, moved)
+            }
+            None => Default::default(),
+        };
+        self.states.push_back(Kept { content_hash, snapshot: snapshot.clone(), needed, moved });
         let mut late = self.states.len().saturating_sub(STATES);
         self.states.retain(|kept| {
             let goes = late > 0 && !kept.needed.by_anyone();

@@ -7,7 +7,7 @@ use api::proto::{ConfigAck, Refused, Subscribe};
 use api::seen::Seen;
 use api::snapshot::Version;
 
-use super::archive::{Archive, Mark, Needed, Published, State, Update};
+use super::archive::{Archive, Holds, Mark, Needed, Published, State, Update};
 use super::poison::Poison;
 
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) struct Subscriber {
     seen: Seen,
     /// What is held is kept: objects that are refused stay in the form that they have there.
     needed: Option<Needed>,
+    /// It was sent what it holds on this stream.
+    ours: bool,
     flight: Option<Flight>,
     poison: Poison,
     /// The version that the poison was last compared with.
@@ -57,7 +59,8 @@ impl Subscriber {
         });
         let needed = held.and_then(|held| archive.need(held.content_hash));
         let seen = subscribe.resource_versions.clone().into_iter().collect();
-        Self { held, seen, needed, flight: None, poison: Poison::default(), compared: None, stuck: None, answers: 0 }
+        let poison = Poison::default();
+        Self { held, seen, needed, ours: false, flight: None, poison, compared: None, stuck: None, answers: 0 }
     }
 
     /// What is to be sent next; none while a change is on its way or where nothing is to be changed. A stream's first
@@ -71,9 +74,11 @@ impl Subscriber {
         if (told && self.held == Some(target.mark)) || self.stuck == Some(target.mark.content_hash) {
             return None;
         }
-        let update = archive.update(self.held, &target, (!told).then_some(&self.seen));
-        let needed = archive.need(update.target.content_hash);
-        self.flight = Some(Flight { nonce: update.nonce, base: update.base, target: update.target, needed });
+        let newcomer = (!told).then_some(&self.seen);
+        let holds = Holds { mark: self.held, newcomer, told: self.needed.as_ref().filter(|_| self.ours) };
+        let update = archive.update(holds, &target);
+        let (base, target, needed) = (update.base, update.target, update.needed.clone());
+        self.flight = Some(Flight { nonce: update.nonce, base, target, needed });
         Some(update)
     }
 
@@ -92,7 +97,7 @@ impl Subscriber {
         self.answers += 1;
         match ack.result {
             Some(Answer::Applied(_)) => {
-                (self.held, self.needed) = (Some(flight.target), flight.needed);
+                (self.held, self.needed, self.ours) = (Some(flight.target), flight.needed, true);
                 self.stuck = None;
                 Heard::Applied
             }
@@ -138,3 +143,6 @@ impl Subscriber {
         self.stuck.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;
