@@ -3,6 +3,7 @@
 
 pub mod abort;
 pub mod client;
+pub mod cores;
 pub mod drain;
 pub mod edits;
 pub mod fleet;

@@ -350,7 +350,6 @@ async fn edit(site: &Site) -> Shown {
     let manifests = Manifests::new(&folder, engines.addresses[0])?;
     let control = site.control(&folder)?;
     let proxies = (0..4).map(|_| site.programmed(&control)).collect::<anyhow::Result<Vec<_>>>()?;
-    let listen: Vec<_> = proxies.iter().map(|proxy| proxy.listen).collect();
     let plan = edits::Plan {
         edits: 300,
         storm_routes: 100,
@@ -358,10 +357,11 @@ async fn edit(site: &Site) -> Shown {
         storm_time: Duration::from_secs(60),
         requests: 50.0,
     };
-    let seen = edits::run(plan, &manifests, &listen, control.metrics).await?;
+    let seen = edits::run(plan, &manifests, &proxies, control.metrics).await?;
     let failed = (seen.requests.failed + seen.requests.cut) as f64;
     let checks = vec![
         Check::new("ms from an edit to all cores of 4 data planes, p99", seen.at_rest.p99_ms, Bound::AtMost(50.0)),
+        Check::new("cores that were asked", seen.cores as f64, Bound::AtLeast(8.0)),
         Check::new("edits of the storm", seen.storm_edits as f64, Bound::AtLeast(54_000.0)),
         Check::new("the same in the storm, ms", seen.in_storm.p99_ms, Bound::AtMost(500.0)),
         Check::new("snapshots published a second", seen.published_per_s, Bound::AtMost(20.0)),

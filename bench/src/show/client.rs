@@ -168,11 +168,11 @@ pub async fn get(target: SocketAddr, path: &str) -> anyhow::Result<(u16, Bytes)>
     Ok((answer.status().as_u16(), answer.into_body().collect().await?.to_bytes()))
 }
 
-/// Asks `rate` times a second, on schedule whatever the answers do, until `stop` says so; then waits for what is open.
-pub async fn open_loop(question: &Question, rate: f64, mut stop: impl FnMut() -> bool) -> Counts {
+/// Asks these questions in turn, `rate` times a second, on schedule whatever the answers do, until `stop` says so; then waits for what is open.
+pub async fn open_loop(questions: &[Question], rate: f64, mut stop: impl FnMut() -> bool) -> Counts {
     let (mut counts, mut open) = (Counts::default(), JoinSet::new());
     let start = Instant::now();
-    loop {
+    for question in questions.iter().cycle() {
         let due = start + Duration::from_secs_f64(counts.sent as f64 / rate);
         tokio::time::sleep_until(due.into()).await;
         if stop() {

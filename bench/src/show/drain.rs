@@ -59,7 +59,7 @@ pub async fn run(question: &Question, metrics: SocketAddr, plan: Plan, terminate
         counts.collect(&mut open);
     }
     let unready = AtomicBool::new(false);
-    let requests = client::open_loop(question, plan.rate, || unready.load(Relaxed));
+    let requests = client::open_loop(std::slice::from_ref(question), plan.rate, || unready.load(Relaxed));
     let shutdown = async {
         tokio::time::sleep(plan.before).await;
         let began = Instant::now();

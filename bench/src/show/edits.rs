@@ -10,12 +10,11 @@ use serde::Serialize;
 use tokio::time::{sleep, sleep_until};
 
 use super::client::{self, Counts, Kept, Question};
-use super::site::MODEL;
+use super::cores;
+use super::site::{MODEL, Proxy};
 
 /// After so long an edit is taken as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Connections to each data plane: so many that every core has some.
-const CONNECTIONS: usize = 8;
 /// Edits of a storm that are under way at once at most: fewer than there are routes, so that none is edited twice at a time.
 const AT_ONCE: usize = 8;
 const PUBLISHED: &str = "kthena_controlplane_published_total";
@@ -44,14 +43,16 @@ pub struct Plan {
 /// What came of it, in milliseconds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Seen {
-    /// From the edit until a request on each connection saw it.
+    /// From the edit until a request on each core of each data plane saw it.
     pub at_rest: Spread,
     /// The same in the storm, where other edits come all the time.
     pub in_storm: Spread,
     /// Edits of the storm.
     pub storm_edits: usize,
-    /// From the end of the storm until the last edit of each of its routes was seen on each connection, in milliseconds.
+    /// From the end of the storm until the last edit of each of its routes was seen on each core, in milliseconds.
     pub settled_ms: f64,
+    /// Cores of all data planes: there is a connection on each.
+    pub cores: usize,
     /// Snapshots that the control plane published a second meanwhile.
     pub published_per_s: f64,
     /// Requests beside it.
@@ -86,18 +87,11 @@ impl Spread {
     }
 }
 
-/// Edits and asks; `control` is where the control plane's metrics are.
-pub async fn run(
-    plan: Plan,
-    edited: &impl Edited,
-    proxies: &[SocketAddr],
-    control: SocketAddr,
-) -> anyhow::Result<Seen> {
+/// Edits, and asks all data planes in turn; `control` is where the control plane's metrics are.
+pub async fn run(plan: Plan, edited: &impl Edited, proxies: &[Proxy], control: SocketAddr) -> anyhow::Result<Seen> {
     let mut connections = Vec::new();
     for proxy in proxies {
-        for _ in 0..CONNECTIONS {
-            connections.push(Kept::open(*proxy).await?);
-        }
+        connections.extend(cores::of_each_core(proxy).await?);
     }
     let mut at_rest = Vec::new();
     for n in 0..plan.edits {
@@ -108,9 +102,12 @@ pub async fn run(
     let (over, stormed) = (AtomicBool::new(false), Instant::now());
     let published = metric(control, PUBLISHED).await?;
     let storm = storm(plan, edited, &over);
-    let question =
-        Question { target: proxies[0], model: MODEL.to_owned(), stream: false, max_tokens: 1, limit: PATIENCE };
-    let requests = client::open_loop(&question, plan.requests, || over.load(Relaxed));
+    let question = |proxy: &Proxy| {
+        let (target, model) = (proxy.listen, MODEL.to_owned());
+        Question { target, model, stream: false, max_tokens: 1, limit: PATIENCE }
+    };
+    let questions: Vec<_> = proxies.iter().map(question).collect();
+    let requests = client::open_loop(&questions, plan.requests, || over.load(Relaxed));
     let probes = async {
         let mut times = Vec::new();
         while !over.load(Relaxed) {
@@ -129,10 +126,11 @@ pub async fn run(
     }
     let settled_ms = settling.elapsed().as_secs_f64() * 1e3;
     let (at_rest, in_storm) = (Spread::of(at_rest), Spread::of(in_storm));
-    Ok(Seen { at_rest, in_storm, storm_edits, settled_ms, published_per_s, requests })
+    let cores = connections.len();
+    Ok(Seen { at_rest, in_storm, storm_edits, settled_ms, cores, published_per_s, requests })
 }
 
-/// How long it takes until a request on each connection sees an edit.
+/// How long it takes until a request on each of these sees an edit.
 async fn edit(edited: &impl Edited, model: &str, connections: &mut [Kept]) -> anyhow::Result<Duration> {
     edited.route("probe", model).await?;
     in_force(model, connections).await

@@ -49,8 +49,8 @@ impl Seen {
 pub async fn run(question: &Question, plan: Plan, engines: usize, victims: &mut impl Victims) -> anyhow::Result<Seen> {
     let end = Instant::now() + plan.time;
     let stop = || Instant::now() >= end;
-    let unary = Question { stream: false, ..question.clone() };
-    let streams = Question { stream: true, ..question.clone() };
+    let unary = [Question { stream: false, ..question.clone() }];
+    let streams = [Question { stream: true, ..question.clone() }];
     let kills = async {
         let mut kills = 0_u64;
         while Instant::now() + plan.every < end {

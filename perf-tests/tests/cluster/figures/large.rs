@@ -39,7 +39,6 @@ async fn an_edit_of_a_file_reaches_every_core_and_a_storm_of_them_costs_no_reque
     let manifests = Manifests::new(&folder, engine).unwrap();
     let control = site.control(&folder).unwrap();
     let proxies: Vec<_> = (0..2).map(|_| site.programmed(&control).unwrap()).collect();
-    let listen: Vec<_> = proxies.iter().map(|proxy| proxy.listen).collect();
     let plan = edits::Plan {
         edits: 10,
         storm_routes: 50,
@@ -47,8 +46,8 @@ async fn an_edit_of_a_file_reaches_every_core_and_a_storm_of_them_costs_no_reque
         storm_time: Duration::from_secs(2),
         requests: 20.0,
     };
-    let seen = edits::run(plan, &manifests, &listen, control.metrics).await.unwrap();
+    let seen = edits::run(plan, &manifests, &proxies, control.metrics).await.unwrap();
     assert!(seen.at_rest.count == 10 && seen.at_rest.most_ms < 5_000.0, "{seen:?}");
     assert!(seen.storm_edits > 100 && seen.published_per_s <= 20.0, "{seen:?}");
-    assert_eq!((seen.requests.failed, seen.requests.cut), (0, 0), "{seen:?}");
+    assert_eq!((seen.requests.failed, seen.requests.cut, seen.cores), (0, 0, 4), "{seen:?}");
 }
