@@ -26,6 +26,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// From when on.
     pub listen_when: ListenWhen,
+    /// Who connects before there is any snapshot waits so long for one, and then is answered without.
+    pub hold: Duration,
     /// Where operators and probes look.
     pub admin: AdminPlaces,
     /// Where the snapshot comes from.
@@ -49,7 +51,7 @@ pub struct Config {
 /// From when on clients can connect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ListenWhen {
-    /// From the start: who comes before there are routes is told so by a 503.
+    /// From the start: who comes before there are routes is held for [`Config::hold`], and then told so by a 503.
     #[default]
     Started,
     /// From the first snapshot: before that another process that listens at the same address takes all of its connections, as the pod
@@ -196,6 +198,7 @@ impl Config {
         Self {
             listen: any,
             listen_when: ListenWhen::default(),
+            hold: Duration::ZERO,
             admin: AdminPlaces { metrics: Some(any), debug: Some(any), socket: None },
             source: source.into(),
             driver: DriverChoice::Auto,

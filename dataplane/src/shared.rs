@@ -6,7 +6,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::offload::Offload;
 use crate::recorder::Recorder;
 use crate::rt::{Driver, Post};
+use crate::server::elders::Elders;
 use crate::sys;
 
 /// What other threads tell a core.
@@ -108,6 +109,8 @@ pub struct Shared {
     pub offload: Offload,
     /// The cores.
     pub cores: Box<[CoreSlot]>,
+    /// Who listened where clients connect before we did, once we do.
+    pub(crate) elders: OnceLock<Elders>,
     phase: AtomicU8,
     loaded: AtomicBool,
     doors: AtomicUsize,
@@ -150,6 +153,7 @@ impl Shared {
             offload,
             doors: AtomicUsize::new(cores.len()),
             cores,
+            elders: OnceLock::new(),
             phase: AtomicU8::new(Phase::Starting as u8),
             loaded: AtomicBool::new(false),
             connections: AtomicUsize::new(0),

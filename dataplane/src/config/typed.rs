@@ -20,6 +20,10 @@ use crate::rt::DriverChoice;
 
 use source::TypedControlPlane;
 
+/// Who connects before there is any snapshot waits so long for one, unless typed otherwise: a stream to a control plane that is there takes
+/// much less.
+const HOLD: Duration = Duration::from_secs(5);
+
 /// The flags, as far as they were given.
 #[derive(Debug, Clone, Default)]
 pub struct Args {
@@ -92,6 +96,7 @@ pub struct Typed {
     bind: Option<IpAddr>,
     port: Option<u16>,
     listen_when: Option<String>,
+    hold: Option<String>,
     metrics_port: Option<u16>,
     debug_port: Option<u16>,
     debug_bind: Option<IpAddr>,
@@ -191,6 +196,7 @@ pub fn resolve(args: Args, env: Environment, typed: Typed) -> Result<Config, Vec
     let bind = args.bind.or(typed.bind).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let admin = resolve_admin(&args, &typed, bind);
     let listen_when = resolve_listen_when(&mut check, typed.listen_when.as_deref());
+    let hold = check.duration("hold", typed.hold.as_deref(), HOLD, Duration::ZERO);
     let cores = match args.cores.or(typed.cores) {
         None | Some(0) => Cores::All,
         Some(n) => Cores::First(n),
@@ -200,6 +206,7 @@ pub fn resolve(args: Args, env: Environment, typed: Typed) -> Result<Config, Vec
     check.done(Config {
         listen: SocketAddr::new(bind, args.port.or(typed.port).unwrap_or(8080)),
         listen_when,
+        hold,
         admin,
         source,
         driver,

@@ -96,7 +96,7 @@ impl Listener {
         }
     }
 
-    /// New connections go to who came after us: to the listener at this place among those of the address, counted from 0. Where there is none,
+    /// New connections go to the listener at this place among those of the address, counted from 0, in the order in which they began. Where there is none,
     /// everything stays as it is.
     pub fn pass_on(&self, place: usize) {
         let place = u32::try_from(place).expect("there are fewer listeners");

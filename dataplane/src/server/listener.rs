@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::connection;
+use super::elders::Elders;
 use crate::config::ListenWhen;
 use crate::metrics::Limit;
 use crate::process::BACKLOG;
@@ -35,6 +36,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Where connections come in.
 pub(crate) enum Door {
     Open(Listener),
+    /// Who comes waits until there is a table, but no longer than until then.
+    Held(Listener, Instant),
     /// Until there is a table.
     Shut(Bound),
 }
@@ -43,8 +46,9 @@ impl Door {
     /// As the configuration says.
     pub(crate) fn of(bound: Bound, shared: &Shared) -> io::Result<Self> {
         match shared.config.listen_when {
-            ListenWhen::Loaded if !shared.loaded() => Ok(Self::Shut(bound)),
-            ListenWhen::Loaded | ListenWhen::Started => bound.listen(BACKLOG).map(Self::Open),
+            _ if shared.loaded() => listen(bound, shared).map(Self::Open),
+            ListenWhen::Loaded => Ok(Self::Shut(bound)),
+            ListenWhen::Started => Ok(Self::Held(listen(bound, shared)?, Instant::now() + shared.config.hold)),
         }
     }
 
@@ -52,6 +56,12 @@ impl Door {
     async fn opened(self, shared: &Shared, stop: &StopToken) -> Option<Listener> {
         let bound = match self {
             Self::Open(listener) => return Some(listener),
+            Self::Held(listener, until) => {
+                while !shared.loaded() && !stop.is_stopped() && Instant::now() < until {
+                    rt::sleep(LOOK).await;
+                }
+                return Some(listener);
+            }
             Self::Shut(bound) => bound,
         };
         while !shared.loaded() {
@@ -61,7 +71,7 @@ impl Door {
             rt::sleep(LOOK).await;
         }
         let address = bound.local_addr();
-        let mut opened = bound.listen(BACKLOG);
+        let mut opened = listen(bound, shared);
         loop {
             match opened {
                 Ok(listener) => return Some(listener),
@@ -70,9 +80,15 @@ impl Door {
                 Err(error) => tracing::error!(%error, %address, "cannot listen"),
             }
             rt::sleep(AGAIN).await;
-            opened = Listener::bind(address, BACKLOG);
+            opened = Bound::to(address).and_then(|bound| listen(bound, shared));
         }
     }
+}
+
+/// The first core to listen looks who does already.
+fn listen(bound: Bound, shared: &Shared) -> io::Result<Listener> {
+    shared.elders.get_or_init(|| Elders::now(bound.local_addr()));
+    bound.listen(BACKLOG)
 }
 
 /// Accepts until `stop`, and then so that closing the listener resets nobody.
@@ -96,14 +112,15 @@ pub(crate) async fn run(door: Door, worker: Rc<Worker>, stop: StopToken) {
 }
 
 /// Where another process listens at our port, as a pod does that takes over from this one on its node, it gets what is new from now on. Then
-/// only handshakes are under way here, and once they have ended nothing is left to be reset. Our own listeners are the first of the address, for
-/// who came before us has gone. Where that is not so, as when we give up before the older one does, new connections come here to the end, and
-/// who comes between the last look and the end is reset.
+/// only handshakes are under way here, and once they have ended nothing is left to be reset. The first listener of the address is the elder
+/// process's where that stays, as it does when an update is rolled back; else ours are the first, and our successor's come after them. (Where a
+/// third process has gone meanwhile, whose places the kernel gave to the last ones, they may stand otherwise.)
 async fn close(mut listener: Listener, worker: &Rc<Worker>) {
     let end = Instant::now() + HANDSHAKES;
     while Instant::now() < end {
         // Each time: the other process tells the kernel now and then that all have their part.
-        listener.pass_on(worker.shared.cores.len());
+        let elder_stays = worker.shared.elders.get().is_some_and(Elders::stay);
+        listener.pass_on(if elder_stays { 0 } else { worker.shared.cores.len() });
         keep_all(listener.drain(), worker);
         rt::sleep(EACH).await;
     }

@@ -19,6 +19,7 @@ on_every_driver!(
     a_deadline_cuts,
     descriptors_are_given_back,
     who_takes_over_a_port_resets_nobody,
+    who_gives_a_port_back_resets_nobody,
 );
 
 /// Of a port that is taken over, and of the processes that have it one after the other.
@@ -152,12 +153,38 @@ fn descriptors_are_given_back(leg: Leg) {
 /// The kernel gives each of those who listen at a port a part of the connections, up to the moment in which one closes.
 fn who_takes_over_a_port_resets_nobody(leg: Leg) {
     let (engine, _go) = engine();
-    let start = |port| {
-        let config = "drain: {lead: 0s, deadline: 20s}";
-        Process::at(leg, &serving(&[engine.address]), (config, port, CORES))
-    };
-    let mut serves = start(0);
-    let (address, over) = (serves.address, AtomicBool::new(false));
+    let mut serves = sharing_a_port(leg, &engine, 0);
+    asked_all_along(serves.address, || {
+        for _ in 0..TAKE_OVERS {
+            let next = sharing_a_port(leg, &engine, serves.address.port());
+            end(serves);
+            serves = next;
+        }
+        serves
+    });
+}
+
+/// As when an update is rolled back.
+fn who_gives_a_port_back_resets_nobody(leg: Leg) {
+    let (engine, _go) = engine();
+    let stays = sharing_a_port(leg, &engine, 0);
+    asked_all_along(stays.address, || {
+        (0..TAKE_OVERS).for_each(|_| end(sharing_a_port(leg, &engine, stays.address.port())));
+    });
+}
+
+fn sharing_a_port(leg: Leg, engine: &Engine, port: u16) -> Process {
+    Process::at(leg, &serving(&[engine.address]), ("drain: {lead: 0s, deadline: 20s}", port, CORES))
+}
+
+fn end(mut process: Process) {
+    process.terminate();
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+/// Clients that connect, ask and hear all, time and again, until this is done. What it returns serves them to the end.
+fn asked_all_along<T>(address: std::net::SocketAddr, done: impl FnOnce() -> T) {
+    let over = AtomicBool::new(false);
     let ask = || -> std::io::Result<String> {
         let mut stream = std::net::TcpStream::connect(address)?;
         stream.write_all(LAST_OF_A_CONNECTION.as_bytes())?;
@@ -177,12 +204,7 @@ fn who_takes_over_a_port_resets_nobody(leg: Leg) {
     };
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
-        for _ in 0..TAKE_OVERS {
-            let next = start(address.port());
-            serves.terminate();
-            assert_eq!(serves.wait().code(), Some(0));
-            serves = next;
-        }
+        let _serves = done();
         over.store(true, Relaxed);
         for client in clients {
             assert!(client.join().unwrap().unwrap() > 0);

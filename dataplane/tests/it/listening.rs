@@ -1,5 +1,7 @@
 //! From when on clients can connect.
 
+use std::time::{Duration, Instant};
+
 use dataplane::config::{ControlPlane, ListenWhen};
 use serde_json::json;
 
@@ -11,16 +13,63 @@ use crate::support::snapshot::{route, serving, snapshot};
 use crate::support::until;
 use crate::support::wire::chat;
 
-on_every_driver!(who_shares_a_port_and_has_no_routes_yet_takes_no_connection_of_it);
+on_every_driver!(
+    who_shares_a_port_and_has_no_routes_yet_takes_no_connection_of_it,
+    who_comes_before_the_routes_waits_for_them_and_probes_do_not,
+    who_waited_for_routes_in_vain_is_told_so,
+);
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A route to this engine.
+fn published(engine: &Engine) -> serde_json::Value {
+    let endpoint = json!({"handle": 1, "name": "b", "address": engine.address.to_string()});
+    snapshot(vec![route("m", "t/b")], vec![json!({"name": "t/b", "endpoints": [endpoint]})])
+}
+
+/// A proxy of a control plane that is not there, which holds who comes for so long.
+fn unprogrammed(leg: Leg, published: &serde_json::Value, hold: Duration) -> (Proxy, std::net::SocketAddr) {
+    let address = Control::start(7, published).address;
+    let proxy = Proxy::with(leg, &json!({}), |config, _| {
+        config.hold = hold;
+        config.source = ControlPlane::at(address).into();
+    });
+    (proxy, address)
+}
+
+/// As at the port of a node, which the kernel gives to a pod before it is ready.
+fn who_comes_before_the_routes_waits_for_them_and_probes_do_not(leg: Leg) {
+    let engine = Engine::named("b");
+    let published = published(&engine);
+    let (proxy, address) = unprogrammed(leg, &published, LONG);
+    let mut client = proxy.client();
+    client.send(chat("m"));
+    let begin = Instant::now();
+    assert_eq!((proxy.admin("/healthz").status(), proxy.admin("/readyz").status()), (200, 503));
+    assert!(begin.elapsed() < LONG / 2, "probes are answered at once");
+    let _control = Control::at(address, 8, &published);
+    let reply = client.reply();
+    assert_eq!((reply.status(), reply.json()["from"].as_str()), (200, Some("b")));
+    assert_eq!(proxy.ask(chat("m")).status(), 200);
+    assert!(begin.elapsed() < LONG, "not because of the time");
+}
+
+fn who_waited_for_routes_in_vain_is_told_so(leg: Leg) {
+    let published = published(&Engine::named("b"));
+    for hold in [Duration::ZERO, Duration::from_millis(300)] {
+        let begin = Instant::now();
+        let (proxy, _) = unprogrammed(leg, &published, hold);
+        assert_eq!(proxy.ask(chat("m")).status(), 503, "{hold:?}");
+        assert!(begin.elapsed() >= hold, "{hold:?}");
+        assert_eq!(proxy.ask(chat("m")).status(), 503, "{hold:?}");
+    }
+}
 
 /// Of two listeners that share a port the kernel gives each a part of the connections.
 fn who_shares_a_port_and_has_no_routes_yet_takes_no_connection_of_it(leg: Leg) {
     let (a, b) = (Engine::named("a"), Engine::named("b"));
     let old = Proxy::start(leg, &serving(&[a.address]));
-    let published = {
-        let endpoint = json!({"handle": 1, "name": "b", "address": b.address.to_string()});
-        snapshot(vec![route("m", "t/b")], vec![json!({"name": "t/b", "endpoints": [endpoint]})])
-    };
+    let published = published(&b);
     // Where a control plane was and will be.
     let address = Control::start(7, &published).address;
     let new = Proxy::with(leg, &json!({}), |config, _| {
