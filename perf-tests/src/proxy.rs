@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tokio::sync::{oneshot, watch};
@@ -78,6 +79,11 @@ impl Proxy {
     /// The requests that change something which have come, those with faults among them, and how often each has.
     pub fn writes(&self) -> BTreeMap<Asked, usize> {
         self.state.rules().writes()
+    }
+
+    /// When each of the requests that change something came which are such, those with faults among them.
+    pub fn written(&self, when: &When) -> Vec<Instant> {
+        self.state.rules().written(when)
     }
 
     /// Ends every connection that there is, in the midst of whatever it does.

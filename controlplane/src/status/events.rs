@@ -126,7 +126,7 @@ async fn write(api: &Api<Event>, event: &Event, term: &Term) -> Result<&'static 
         Ok(_) => Ok("created"),
         Err(Error::Api(status)) if status.code == 409 => {
             if term.lasts() {
-                repeat(api, event).await.map_err(|error| sentence(&error))
+                repeat(api, event, term).await.map_err(|error| sentence(&error))
             } else {
                 Ok("dropped")
             }
@@ -135,13 +135,20 @@ async fn write(api: &Api<Event>, event: &Event, term: &Term) -> Result<&'static 
     }
 }
 
-/// It is there already: it happened once more.
-async fn repeat(api: &Api<Event>, event: &Event) -> Result<&'static str, Error> {
+/// It is there already: it happened once more. As with a status, `term` is asked right before the write, and the version that was read
+/// settles what comes after that.
+async fn repeat(api: &Api<Event>, event: &Event, term: &Term) -> Result<&'static str, Error> {
     let name = event.metadata.name.as_deref().unwrap_or_default();
     let there = api.get(name).await?;
+    if !term.lasts() {
+        return Ok("dropped");
+    }
     let count = there.series.map_or(1, |series| series.count).saturating_add(1);
-    let series = json!({"series": {"count": count, "lastObservedTime": event.event_time}});
-    api.patch(name, &PatchParams::default(), &Patch::Merge(series)).await?;
+    let again = json!({
+        "metadata": {"resourceVersion": there.metadata.resource_version},
+        "series": {"count": count, "lastObservedTime": event.event_time},
+    });
+    api.patch(name, &PatchParams::default(), &Patch::Merge(again)).await?;
     Ok("repeated")
 }
 
@@ -200,5 +207,48 @@ mod tests {
         let name = event.metadata.name.unwrap();
         assert!(crate::naming::is_subdomain(&name), "{name}");
         assert_eq!((event.note.unwrap().len(), event.reporting_instance.unwrap().len()), (NOTE, INSTANCE));
+    }
+
+    /// An API server that has the event already and loses its asker the lease while it answers what it has; the methods that it was asked by.
+    async fn methods_asked(loses_the_lease: bool) -> (&'static str, Vec<String>) {
+        use std::sync::{Arc, Mutex};
+
+        use http::{Method, Response};
+        use kube::client::{Body, ClientBuilder};
+        use tokio::sync::watch;
+        use tokio::time::Instant;
+
+        use crate::lease::Leadership;
+
+        let until = Instant::now() + Duration::from_secs(60);
+        let (lease, leadership) = watch::channel(Leadership::Leads { term: 1, until });
+        let there =
+            event(&regarding("r", "1"), &Told::new("Accepted", false, "Invalid", "m"), "i", Timestamp::UNIX_EPOCH);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (methods, held) = (asked.clone(), there.clone());
+        let answer = tower::service_fn(move |request: http::Request<Body>| {
+            methods.lock().unwrap().push(request.method().to_string());
+            if loses_the_lease && request.method() == Method::GET {
+                lease.send_replace(Leadership::Follows { leader: None });
+            }
+            let (code, body) = match *request.method() {
+                Method::POST => {
+                    (409, json!({"kind": "Status", "status": "Failure", "reason": "AlreadyExists", "code": 409}))
+                }
+                _ => (200, json!(held)),
+            };
+            let answer = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
+            std::future::ready(Ok::<_, std::convert::Infallible>(answer.unwrap()))
+        });
+        let api = Api::namespaced(ClientBuilder::new(answer, "ns").build(), "ns");
+        let written = write(&api, &there, &Term { number: 1, leadership }).await.unwrap();
+        let asked = asked.lock().unwrap().clone();
+        (written, asked)
+    }
+
+    #[tokio::test]
+    async fn c07_who_lost_the_lease_while_it_waited_for_an_answer_writes_no_event() {
+        assert_eq!(methods_asked(false).await, ("repeated", ["POST", "GET", "PATCH"].map(String::from).into()));
+        assert_eq!(methods_asked(true).await, ("dropped", ["POST", "GET"].map(String::from).into()));
     }
 }

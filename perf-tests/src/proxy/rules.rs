@@ -1,7 +1,7 @@
 //! Which request meets which fault.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::asked::{Asked, Verb};
 
@@ -119,6 +119,8 @@ pub(super) struct Rules {
     rules: Vec<Rule>,
     /// How many. Of requests that only read the names of objects are left out.
     seen: HashMap<Asked, usize>,
+    /// Those that change something, one by one.
+    written: Vec<(Instant, Asked)>,
 }
 
 #[derive(Debug)]
@@ -163,6 +165,13 @@ impl Rules {
     pub(super) fn saw(&mut self, asked: &Asked) {
         let name = asked.name.clone().filter(|_| asked.writes());
         *self.seen.entry(Asked { name, ..asked.clone() }).or_default() += 1;
+        if asked.writes() {
+            self.written.push((Instant::now(), asked.clone()));
+        }
+    }
+
+    pub(super) fn written(&self, when: &When) -> Vec<Instant> {
+        self.written.iter().filter(|(_, asked)| when.holds(asked)).map(|(at, _)| *at).collect()
     }
 
     pub(super) fn writes(&self) -> BTreeMap<Asked, usize> {
@@ -229,6 +238,7 @@ mod tests {
         }
         assert_eq!(rules.writes(), [(one.clone(), 2), (other.clone(), 1)].into());
         assert_eq!(rules.count(&When::like(&one)), 2);
+        assert_eq!((rules.written(&When::like(&one)).len(), rules.written(&When::writes()).len()), (2, 3));
         rules.inject(When::like(&one), Fault::Cut, Often::Nth(2));
         let met = [&one, &other, &get, &one].map(|asked| rules.meet(asked, Scope::Request));
         assert_eq!(met, [None, None, None, Some(Fault::Cut)]);

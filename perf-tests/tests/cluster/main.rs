@@ -7,12 +7,20 @@ mod alerts;
 mod behind;
 mod c01_away;
 mod c02_gap;
+mod c03_past;
 mod c04_crash;
+mod c06_conflicts;
 mod c08_webhook;
+mod c09_poison;
 mod c10_rollout;
+mod c11_same_name;
 mod c13_refused;
+mod c15_flaps;
 mod c16_rights;
 mod certificates;
+#[allow(dead_code, reason = "its own tests ask more of it")]
+#[path = "../../../controlplane/src/chance/testing.rs"]
+mod chance;
 mod chart;
 mod controllers;
 #[path = "../../../controlplane/tests/it/corpus.rs"]
@@ -25,6 +33,7 @@ mod explain;
 mod faults;
 mod figures;
 mod fleet;
+mod histories;
 mod installed;
 mod issuers;
 mod kubectl;
@@ -36,6 +45,7 @@ mod nodes;
 #[path = "../chart/object.rs"]
 mod object;
 mod objects;
+mod odd;
 mod older;
 mod path;
 mod played;
@@ -46,10 +56,12 @@ mod published;
 mod replica;
 mod replicas;
 mod rights;
+mod scene;
 mod sentences;
 mod source;
 mod status;
 mod tokens;
+mod told;
 #[allow(dead_code, reason = "as object")]
 #[path = "../chart/values.rs"]
 mod values;

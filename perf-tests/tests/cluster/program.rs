@@ -48,6 +48,11 @@ impl Program {
         self.child.id()
     }
 
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// As `kill -9`.
     pub fn kill(mut self) {
         self.end();
@@ -182,11 +187,15 @@ impl Home {
     }
 
     pub fn api(&self, kind: &str, plural: &str) -> Api<DynamicObject> {
+        self.api_in(kind, plural, &self.namespace)
+    }
+
+    pub fn api_in(&self, kind: &str, plural: &str, namespace: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk_with_plural(
             &GroupVersionKind::gvk("networking.serving.volcano.sh", "v1alpha1", kind),
             plural,
         );
-        Api::namespaced_with(self.admin.clone(), &self.namespace, &resource)
+        Api::namespaced_with(self.admin.clone(), namespace, &resource)
     }
 
     pub async fn condition(&self, kind: &str, plural: &str, name: &str, condition: &str) -> Value {

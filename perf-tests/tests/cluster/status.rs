@@ -278,8 +278,11 @@ async fn c07_a_leader_that_was_stopped_amid_edits_writes_nothing_when_it_wakes()
     for name in &names {
         site.observed(name, 1).await;
     }
+    // Amid its writes: some statuses are written and some are not, and so it is with the warnings that follow from them.
     edit(&mut site, &names, 2, &[&a, &b]).await;
-    // Amid its writes.
+    let written = || a.metric("kthena_controlplane_status_writes_total{result=\"written\"}");
+    let before = written();
+    wait("some statuses".into(), async || written() >= before + 3.0).await;
     let thaw = a.freeze();
     stands(&b, "leads", |told| matches!(told, Leadership::Leads { .. })).await;
     edit(&mut site, &names, 3, &[&a, &b]).await;
@@ -293,7 +296,11 @@ async fn c07_a_leader_that_was_stopped_amid_edits_writes_nothing_when_it_wakes()
     }
     stands(&a, "follows", |told| matches!(told, Leadership::Follows { leader: Some(_) })).await;
     assert!(matches!(*b.leadership.borrow(), Leadership::Leads { .. }));
+    let dropped = "kthena_controlplane_events_total{result=\"dropped\"}";
+    wait("warnings that it kept to itself".into(), async || a.metric(dropped) >= 1.0).await;
     drop((a, b));
+    let late = late_writes(&site, "a", "b");
+    assert!(late.is_empty(), "of whatever kind, after b led: {late:?}");
     let writes = writes(&site);
     for name in &names {
         let by: Vec<_> = writes.iter().filter(|(route, _)| route == name).map(|(_, by)| by.as_str()).collect();
@@ -304,8 +311,10 @@ async fn c07_a_leader_that_was_stopped_amid_edits_writes_nothing_when_it_wakes()
 }
 
 async fn edit(site: &mut Site, names: &[String], generation: usize, replicas: &[&Replica]) {
+    // The second form is one that is warned of.
+    let to = if generation == 2 { "nowhere" } else { "s" };
     for name in names {
-        site.routes.apply(&route(name, "s", &format!("/v{generation}/.*")), "people", true).await.unwrap();
+        site.routes.apply(&route(name, to, &format!("/v{generation}/.*")), "people", true).await.unwrap();
     }
     site.publish(replicas).await;
 }
@@ -314,6 +323,27 @@ async fn edit(site: &mut Site, names: &[String], generation: usize, replicas: &[
 fn writes(site: &Site) -> Vec<(String, String)> {
     let taken = attempts(site).into_iter().filter(|(_, _, code)| code / 100 == 2);
     taken.map(|(route, by, _)| (route, by)).collect()
+}
+
+/// What one wrote, of any kind, in requests that came after another one had taken the lease.
+fn late_writes(site: &Site, by: &str, next: &str) -> Vec<String> {
+    let log = std::fs::read_to_string(site.cluster.audit_log()).unwrap();
+    let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let taken = entries.filter(|entry| {
+        entry["stage"] == "ResponseComplete"
+            && entry["objectRef"]["namespace"] == *site.namespace
+            && !["get", "list", "watch"].iter().any(|verb| entry["verb"] == *verb)
+            && entry["responseStatus"]["code"].as_u64().is_some_and(|code| code / 100 == 2)
+    });
+    let taken: Vec<_> = taken.collect();
+    let is_by =
+        |entry: &Value, user: &str| entry["impersonatedUser"]["username"] == format!("{user}-{}", site.namespace);
+    // All have as many digits.
+    let time = |value: &Value| value.as_str().unwrap().to_owned();
+    let leases = taken.iter().filter(|entry| is_by(entry, next) && entry["objectRef"]["resource"] == "leases");
+    let led = leases.map(|entry| time(&entry["stageTimestamp"])).min().expect("it has taken the lease");
+    let late = taken.iter().filter(|entry| is_by(entry, by) && time(&entry["requestReceivedTimestamp"]) > led);
+    late.map(|entry| format!("{} {}", entry["verb"], entry["objectRef"])).collect()
 }
 
 /// The writes of statuses that came to the API server, in its order: of which route, by whom, and with which code it answered.

@@ -197,7 +197,8 @@ async fn shown() -> bool {
     }
     late.proxy.inject(When::of(Verb::Get, "leases"), Fault::Delay(Duration::from_secs(30)), Often::Always);
     stands(&b, "leads", |told| matches!(told, Leadership::Leads { .. })).await;
-    let writes = When::of(Verb::Patch, "modelroutes/status");
+    // Of whatever kind: events, too.
+    let writes = When::writes();
     let sent = late.proxy.count(&writes);
     late.proxy.let_go();
     until("end of the attempt", async || ended(&a).0 > before).await;
