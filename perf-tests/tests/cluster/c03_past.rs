@@ -26,7 +26,11 @@ async fn c03_lists_from_the_past_that_are_read_after_newer_ones_take_no_table_ba
     scene.expire("modelroutes").await;
     for kind in ["Pod", "ModelRoute"] {
         let older = format!("kthena_controlplane_older_lists_total{{kind=\"{kind}\"}}");
-        until("glances of the past", async || scene.metric(&older).await >= GLANCES).await;
+        until("glances of the past", async || {
+            scene.check();
+            scene.metric(&older).await >= GLANCES
+        })
+        .await;
     }
     scene.check();
     assert_eq!((scene.newest(), scene.tables()), (table, tables), "nothing was published of it");

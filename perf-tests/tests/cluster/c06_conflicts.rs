@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use perf_tests::proxy::{Fault, Often, Verb, When};
-use tokio::time::sleep;
+use tokio::time::interval;
 
 use crate::scene::{Scene, Where};
+use crate::wait::until;
 
 const STORM: Duration = Duration::from_secs(6);
+const EDITS_APART: Duration = Duration::from_millis(100);
 const AFTER: Duration = Duration::from_secs(10);
 /// Attempts on one object within a second.
 const MOST: usize = 5;
@@ -31,18 +33,17 @@ async fn c06_statuses_that_conflict_are_tried_seldom_and_are_right_ten_seconds_a
     let (begin, mut weight) = (Instant::now(), 1);
     // One is edited once, so that it is tried in ever longer pauses; the other one all the time, which begins anew.
     scene.make_route(Where::Here, "gone", 1).await;
+    let mut edits = interval(EDITS_APART);
     while begin.elapsed() < STORM {
+        edits.tick().await;
         weight = 1 + weight % 100;
         scene.make_route(Where::Here, "r0", weight).await;
-        sleep(Duration::from_millis(100)).await;
     }
     storm.lift();
     let lifted = Instant::now();
-    while !scene.statuses_are_right().await {
-        assert!(lifted.elapsed() < AFTER, "statuses are not right {AFTER:?} after the storm");
-        sleep(Duration::from_millis(50)).await;
-    }
+    until("right statuses", async || scene.statuses_are_right().await).await;
     let took = lifted.elapsed();
+    assert!(took < AFTER, "statuses are right {took:?} after the storm");
     for (name, least) in [("gone", 3), ("r0", 10)] {
         let tried = scene.home.proxy.written(&patches(name));
         let storm: Vec<_> = tried.into_iter().filter(|at| (begin..lifted).contains(at)).collect();

@@ -9,7 +9,7 @@ use controlplane::object::Kind;
 use futures_util::{StreamExt, stream};
 use http::Request;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::interval;
 
 use crate::chance::{Rng, seeds};
 use crate::corpus::corpus;
@@ -89,9 +89,11 @@ async fn said(scene: &Scene) -> Option<(usize, usize)> {
 
 /// Asks whether it is ready all the time; the sentence of the first time that it is not.
 async fn never_unready(port: u16) -> String {
+    let mut asked = interval(Duration::from_millis(20));
     loop {
+        asked.tick().await;
         match get(port, "/readyz").await {
-            Some((200, _)) => sleep(Duration::from_millis(20)).await,
+            Some((200, _)) => {}
             other => return format!("readyz: {other:?}"),
         }
     }

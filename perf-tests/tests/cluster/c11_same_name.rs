@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use perf_tests::proxy::{Fault, Often, Verb, When};
+
 use crate::scene::{Scene, Where};
 use crate::wait::until;
 
@@ -43,12 +45,16 @@ async fn c11_the_elder_of_two_has_the_model_and_made_again_under_its_name_it_is_
 }
 
 #[tokio::test]
-async fn c11_a_pod_that_is_made_again_under_its_name_and_address_is_another_endpoint() {
+async fn c11_a_pod_that_is_made_again_under_its_name_and_address_is_another_endpoint_though_nobody_saw_its_end() {
     let mut scene = Scene::new("same-pod").await;
     let before = scene.newest().endpoints[&scene.address("p0")].clone();
     let address = scene.address("p0");
+    let lost = scene.home.proxy.inject(When::of(Verb::Watch, "pods"), Fault::LoseEvent, Often::Always);
     scene.delete_pod("p0").await;
     scene.make_pod_at("p0", &address).await;
+    until("events that are lost", async || lost.hits() >= 3).await;
+    lost.lift();
+    scene.expire("pods").await;
     scene.rests().await;
     let after = scene.newest().endpoints[&address].clone();
     assert_ne!(before, after, "its UID is another one");
