@@ -17,6 +17,8 @@ use crate::wait::until;
 const PORT: u16 = 8000;
 /// These nobody touches: each table has them.
 const STEADY: [&str; 2] = ["k0", "k1"];
+/// This one is made anew where a table is waited for.
+const MARK: &str = "mark";
 /// Of one model in each namespace, which nobody touches either.
 pub const KEPT: &str = "kept";
 
@@ -41,6 +43,7 @@ pub struct Scene {
     control: Program,
     pods: BTreeMap<String, Engine>,
     routes: BTreeSet<(Where, String)>,
+    only_steady: bool,
     made: u32,
 }
 
@@ -50,14 +53,14 @@ impl Scene {
         let home = Home::new(Cluster::shared(), prefix).await;
         let there = home.cluster.namespace(&home.admin, prefix).await.unwrap();
         for namespace in [&home.namespace, &there] {
-            let server = server(false);
+            let server = server(false, 0);
             home.cluster.apply(&home.admin, namespace, &server.to_string()).await.unwrap();
         }
         let control = home.control(&[&format!("--namespaces={there}")]);
         home.until_ready().await;
         let watcher = Watcher::of(&home, Bounds::default()).await;
         let (pods, routes) = (BTreeMap::new(), BTreeSet::new());
-        let mut scene = Self { home, there, watcher, control, pods, routes, made: 0 };
+        let mut scene = Self { home, there, watcher, control, pods, routes, only_steady: false, made: 0 };
         for name in STEADY.into_iter().chain(["p0", "p1"]) {
             scene.make_pod(name).await;
         }
@@ -191,7 +194,8 @@ impl Scene {
             bounds.must.retain(|one| !one.starts_with("10.1.") || steady(one));
             bounds.may.extend(ready);
         });
-        self.apply(Where::Here, &server(only_steady)).await;
+        self.only_steady = only_steady;
+        self.apply(Where::Here, &server(only_steady, self.made)).await;
     }
 
     async fn apply(&self, place: Where, object: &Value) {
@@ -265,6 +269,12 @@ impl Scene {
                 table.routes.insert(format!("{namespace}/{}", route.name_any()), format!("{model} {target}"));
             }
         }
+        for place in [Where::Here, Where::There] {
+            for server in self.objects("ModelServer", place).list(&ListParams::default()).await.unwrap() {
+                let model = server.data["spec"]["model"].as_str().unwrap_or_default().to_owned();
+                table.backends.insert(format!("{}/{}", self.namespace(place), server.name_any()), model);
+            }
+        }
         table.endpoints = self.ready_pods().await;
         table
     }
@@ -283,8 +293,25 @@ impl Scene {
         ready.map(|pod| (address(&pod), pod.uid().unwrap())).collect()
     }
 
+    /// Something in each list that was never there before. A table that has it was made of all that was written before, and is no older one
+    /// that happens to be alike.
+    async fn mark(&mut self) {
+        self.made += 1;
+        for place in [Where::Here, Where::There] {
+            let weight = 1 + self.made % 100;
+            self.make_route(place, &format!("{KEPT}-{place:?}").to_lowercase(), weight).await;
+        }
+        if self.has_pod(MARK) {
+            self.delete_pod(MARK).await;
+        }
+        self.make_pod(MARK).await;
+        self.merge_pod(MARK, json!({"metadata": {"labels": {"stays": "yes"}}})).await;
+        self.apply(Where::Here, &server(self.only_steady, self.made)).await;
+    }
+
     /// Waits until the newest table is what the API server says; from there on it is what every table has to be, until something is changed.
     pub async fn rests(&mut self) {
+        self.mark().await;
         let table = self.watcher.until("what the API server says", async || self.reading().await).await;
         assert_eq!(table.routes.keys().filter(|name| name.contains(KEPT)).count(), 2, "{table:?}");
         self.watcher.tighten(&table);
@@ -346,13 +373,14 @@ impl Scene {
     }
 }
 
-fn server(only_steady: bool) -> Value {
+/// Its model says which writing of it this is.
+fn server(only_steady: bool, n: u32) -> Value {
     let mut labels = json!({"app": "s"});
     if only_steady {
         labels["stays"] = "yes".into();
     }
     json!({
         "apiVersion": "networking.serving.volcano.sh/v1alpha1", "kind": "ModelServer", "metadata": {"name": "s"},
-        "spec": {"inferenceEngine": "vLLM", "workloadPort": {"port": PORT}, "workloadSelector": {"matchLabels": labels}},
+        "spec": {"inferenceEngine": "vLLM", "model": format!("m{n}"), "workloadPort": {"port": PORT}, "workloadSelector": {"matchLabels": labels}},
     })
 }

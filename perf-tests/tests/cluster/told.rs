@@ -24,6 +24,8 @@ use crate::wait::{until, within};
 pub struct Table {
     /// By `namespace/name`: the model, and of each rule the backends with their weights.
     pub routes: BTreeMap<String, String>,
+    /// By `namespace/name`: the model of its pods.
+    pub backends: BTreeMap<String, String>,
     /// By address: the pod's UID.
     pub endpoints: BTreeMap<String, String>,
 }
@@ -37,8 +39,12 @@ impl Table {
             let model = route.model.as_ref().map(ToString::to_string).unwrap_or_default();
             (route.name.to_string(), format!("{model} {}", targets.join(" ")))
         });
+        let backends = snapshot.backends.iter();
         Self {
             routes: routes.collect(),
+            backends: backends
+                .map(|one| (one.name.to_string(), one.model.as_ref().map(ToString::to_string).unwrap_or_default()))
+                .collect(),
             endpoints: endpoints.map(|one| (one.address.to_string(), one.key.uid.to_string())).collect(),
         }
     }
