@@ -1,5 +1,7 @@
 //! Our own reader comes to the verdicts of the corpus.
 
+use std::process::Command;
+
 use controlplane::object::{Kind, Object, Unknown, admit};
 use controlplane::problem::Problem;
 use serde_json::Value;
@@ -30,6 +32,28 @@ fn the_verdicts_are_those_of_the_corpus() {
         if !paths_agree || !sentences_agree || case.expect.refused_by.is_some() == found.is_empty() {
             let found: Vec<_> = found.iter().map(Problem::to_string).collect();
             wrong.push(format!("{file}: {}\n  expected {:?}\n  found    {found:?}", case.name, case.expect));
+        }
+    }
+    assert!(wrong.is_empty(), "{} verdicts differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// As a user runs it, over a directory with one object.
+#[test]
+fn check_of_a_directory_comes_to_the_verdicts_of_the_corpus() {
+    let mut wrong = Vec::new();
+    for (file, case) in corpus().into_iter().filter(|(_, case)| case.old.is_none()) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("object.yaml"), serde_norway::to_string(&case.object).unwrap()).unwrap();
+        let program = env!("CARGO_BIN_EXE_kthena-controlplane");
+        let output = Command::new(program).arg("check").arg(folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+        // An object alone refers to what is not there, which is a warning.
+        let says =
+            |(path, part): (&String, &String)| errors.iter().any(|error| error.contains(path) && error.contains(part));
+        let refused = case.expect.refused_by.is_some();
+        if errors.is_empty() == refused || !case.expect.problems.iter().all(says) {
+            wrong.push(format!("{file}: {}\n  expected {:?}\n  said     {said}", case.name, case.expect));
         }
     }
     assert!(wrong.is_empty(), "{} verdicts differ:\n{}", wrong.len(), wrong.join("\n"));

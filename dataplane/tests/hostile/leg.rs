@@ -13,6 +13,8 @@ use crate::case::Case;
 use crate::lane::{Lane, World};
 use crate::{after, body, bounds, chunks, events, fields, framing, lane, line, response};
 
+/// Cases that there are at least.
+const ENOUGH: usize = 300;
 /// A leg takes no longer than this, or something is stuck.
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -82,6 +84,7 @@ fn cases(filter: &str) -> Vec<Case> {
     names.sort_unstable();
     let double = names.windows(2).find(|w| w[0] == w[1]);
     assert!(double.is_none(), "two cases are called {double:?}");
+    assert!(!filter.is_empty() || cases.len() >= ENOUGH, "{} cases", cases.len());
     cases
 }
 
