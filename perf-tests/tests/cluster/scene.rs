@@ -315,6 +315,10 @@ impl Scene {
         let table = self.watcher.until("what the API server says", async || self.reading().await).await;
         assert_eq!(table.routes.keys().filter(|name| name.contains(KEPT)).count(), 2, "{table:?}");
         self.watcher.tighten(&table);
+        // Lists are followed one by one: what is there and in no table may come into one, by what is written to another list, after its end.
+        let ready = self.pods.values().filter(|engine| engine.ready).map(|engine| engine.address.clone());
+        let routes = self.routes.iter().map(|(place, name)| format!("{}/{name}", self.namespace(*place)));
+        self.watcher.widen(|bounds| bounds.may.extend(ready.chain(routes)));
         self.watcher.check();
     }
 
