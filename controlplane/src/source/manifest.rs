@@ -204,8 +204,10 @@ fn read_by(value: Value, manifest: impl FnOnce(Known, &Identity, Metadata, Value
     let manifest = match said.unwrap_or_else(|sentence| Err(vec![sentence])) {
         Ok(manifest) => manifest,
         Err(more) => {
-            let said_already = |problem: &String| problem.starts_with("metadata.name:");
-            problems.extend(more.into_iter().filter(|problem| !said_already(problem)));
+            // What is wrong with a name by itself is said by both.
+            let of_the_name = |problem: &String| problem.starts_with("metadata.name:");
+            let said_already = problems.iter().any(of_the_name);
+            problems.extend(more.into_iter().filter(|problem| !(said_already && of_the_name(problem))));
             None
         }
     };
