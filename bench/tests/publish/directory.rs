@@ -1,6 +1,7 @@
 //! From a file in a directory to an answered request: the control plane as `kthena-controlplane serve` runs it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::Write;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
@@ -27,7 +28,7 @@ impl Manifests {
         let metadata = "{name: engine-0, labels: {app: sim}}";
         self.put(
             "pod.yaml",
-            &format!("{{apiVersion: v1, kind: Pod, metadata: {metadata}, status: {{podIP: {ip}}}}}\n"),
+            &format!("{{apiVersion: v1, kind: Pod, metadata: {metadata}, status: {{podIP: \"{ip}\"}}}}\n"),
         );
     }
 
@@ -105,6 +106,35 @@ fn an_edited_file_changes_where_requests_go_while_a_stream_runs_on() {
     thread.join().unwrap();
     assert_eq!(connection.chat("n"), 200, "the data plane serves on");
     plane.stop();
+}
+
+#[test]
+fn a_pod_that_has_an_address_of_ipv6_alone_is_looked_at_and_asked() {
+    let Ok(free) = TcpListener::bind("[::1]:0") else {
+        let _ = writeln!(std::io::stderr(), "SKIPPED, not passed: this machine has no ::1");
+        return;
+    };
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let stage = Stage::start(0);
+    let listen = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    let engine = engine::Config { listen, ..engine::Config::default() };
+    let engine = stage.runtime.block_on(Engine::start(engine)).unwrap();
+    let manifests = Manifests { folder: stage.folder("manifests"), port };
+    manifests.route("m");
+    manifests.server();
+    manifests.pod("::1");
+    let (control, stop, thread) = serve(&manifests.folder);
+    // Nobody else knows of it yet.
+    until("the control plane looks at it", || engine.stats().connections > 0);
+    let plane = Plane::at(control, None);
+    until("it is ready", || plane.ready());
+    let mut connection = Connection::open(plane.listen());
+    assert_eq!(connection.chat("m"), 200);
+    assert_eq!(plane.endpoint()["address"], format!("[::1]:{port}"));
+    plane.stop();
+    drop(stop);
+    thread.join().unwrap();
 }
 
 #[test]

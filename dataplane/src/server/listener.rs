@@ -137,7 +137,8 @@ fn take(fd: OwnedFd, peer: SocketAddr, worker: &Rc<Worker>) {
     if !admit(worker) {
         return; // Dropping the socket closes it.
     }
-    let Some(other) = less_loaded(worker) else { return adopt_here(fd, peer, worker) };
+    let loads = worker.shared.cores.iter().map(|core| core.load());
+    let Some(other) = less_loaded(worker.id, loads) else { return adopt_here(fd, peer, worker) };
     // Counted there at once, or a burst would all go to the same core.
     let slot = &worker.shared.cores[other];
     slot.connection(1);
@@ -180,20 +181,33 @@ pub(crate) fn adopt(fd: OwnedFd, peer: SocketAddr, worker: &Rc<Worker>) {
 }
 
 /// The least loaded core, if this one is a quarter and at least four above the mean.
-fn less_loaded(worker: &Worker) -> Option<usize> {
-    let cores = &worker.shared.cores;
-    if cores.len() == 1 {
-        return None;
-    }
-    let loads = cores.iter().map(|c| c.load());
-    let mine = cores[worker.id].load();
-    let sum: u64 = loads.clone().sum();
-    let n = cores.len() as u64;
+fn less_loaded(here: usize, loads: impl ExactSizeIterator<Item = u64> + Clone) -> Option<usize> {
+    let (n, sum) = (loads.len() as u64, loads.clone().sum::<u64>());
+    let mine = loads.clone().nth(here)?;
     let above_by_quarter = mine * n * 4 > sum * 5;
     let above_by_four = mine * n >= sum + HAND_OFF_FROM * n;
     if !(above_by_quarter && above_by_four) {
         return None;
     }
     let (least, _) = loads.enumerate().min_by_key(|(_, load)| *load)?;
-    (least != worker.id).then_some(least)
+    (least != here).then_some(least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_has_a_quarter_more_than_the_mean_hands_on_to_the_one_that_has_least() {
+        let check = |here, loads: &[u64], expected| {
+            assert_eq!(less_loaded(here, loads.iter().copied()), expected, "{here} of {loads:?}");
+        };
+        check(0, &[100], None);
+        check(0, &[100, 60], None);
+        check(0, &[100, 59], Some(1));
+        check(1, &[100, 59], None);
+        check(0, &[100, 70, 40, 50], Some(2));
+        check(0, &[7, 0], None);
+        check(0, &[8, 0], Some(1));
+    }
 }

@@ -1,8 +1,9 @@
 //! From when on clients can connect.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-use dataplane::config::{ControlPlane, ListenWhen};
+use dataplane::config::{ControlPlane, Cores, ListenWhen};
 use serde_json::json;
 
 use crate::support::control::Control;
@@ -17,6 +18,7 @@ on_every_driver!(
     who_shares_a_port_and_has_no_routes_yet_takes_no_connection_of_it,
     who_comes_before_the_routes_waits_for_them_and_probes_do_not,
     who_waited_for_routes_in_vain_is_told_so,
+    a_core_that_has_more_connections_hands_new_ones_on,
 );
 
 const LONG: Duration = Duration::from_secs(60);
@@ -82,4 +84,35 @@ fn who_shares_a_port_and_has_no_routes_yet_takes_no_connection_of_it(leg: Leg) {
     let _control = Control::at(address, 8, &published);
     until("the new one has routes", || !new.endpoints().is_empty());
     until("the new one has its part", || from() == "b");
+}
+
+fn a_core_that_has_more_connections_hands_new_ones_on(leg: Leg) {
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
+        let _ = writeln!(std::io::stderr(), "SKIPPED, not passed: this machine has one core");
+        return;
+    }
+    let engine = Engine::named("e");
+    let proxy = Proxy::with(leg, &serving(&[engine.address]), |config, _| config.cores = Cores::First(2));
+    let held = |core: usize| proxy.metric("kthena_router_downstream_connections", &[&format!("core=\"{core}\"")]);
+    let handed = || proxy.metric("kthena_router_connections_handed_off_total", &[]);
+    // Clients by the core that took them.
+    let mut clients = [Vec::new(), Vec::new()];
+    while clients.iter().any(|of_core| of_core.len() < 12) {
+        let before = [held(0), held(1)];
+        let mut client = proxy.client();
+        assert_eq!(client.ask(chat("m")).status(), 200);
+        let grown: Vec<_> = (0..2).filter(|core| held(*core) > before[*core]).collect();
+        let [core] = grown[..] else { panic!("one connection more, on cores {grown:?}") };
+        clients[core].push(client);
+    }
+    clients[1].clear();
+    until("one core has none any more", || held(1) == 0.0);
+    let before = handed();
+    // The kernel gives either core its part of what is new.
+    for _ in 0..24 {
+        let mut client = proxy.client();
+        assert_eq!(client.ask(chat("m")).status(), 200);
+        clients[1].push(client);
+    }
+    assert!(handed() > before, "none of 24 was handed on where 12 beside 0 were open");
 }

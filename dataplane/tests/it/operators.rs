@@ -97,7 +97,8 @@ fn the_decision_is_shown_on_request(leg: Leg) {
     let proxy = Proxy::with(leg, &serving(&[refusing.address, engine.address]), |config: &mut Config, _| {
         (config.expose.endpoint, config.expose.decision) = (true, true);
     });
-    let reply = proxy.ask(post_with(CHAT, "X-Request-ID: seen-1\r\n", r#"{"model":"m","messages":[]}"#));
+    let asked = json!({"model": "m", "messages": [{"role": "user", "content": "word ".repeat(400)}]}).to_string();
+    let reply = proxy.ask(post_with(CHAT, "X-Request-ID: seen-1\r\n", asked));
     assert_eq!(reply.head.field("x-kthena-endpoint"), Some(engine.address.to_string().as_str()));
     assert!(reply.head.field("x-kthena-decision").unwrap().contains("endpoint=t/b-1"), "{:?}", reply.head);
     let mut told = Value::Null;
@@ -110,6 +111,16 @@ fn the_decision_is_shown_on_request(leg: Leg) {
     assert_eq!(told["endpoint"]["address"], engine.address.to_string());
     let candidates = told["decision"]["candidates"].as_array().unwrap();
     assert!(!candidates.is_empty() && candidates.iter().all(|c| c["endpoint"].is_string()), "{told}");
+    for candidate in candidates {
+        let term = |name: &str| candidate[name].as_f64().unwrap_or_else(|| panic!("no {name} in {candidate}"));
+        let load = term("queued_tokens") + term("guessed_tokens") + 100.0 * term("running");
+        let cost = (load + term("missing_tokens_weighted")) / term("prefill_tokens_per_second");
+        assert!(
+            term("missing_tokens_weighted") > 400.0,
+            "nobody has a block of it, and each weighs more than its work"
+        );
+        assert!((cost / term("cost_seconds") - 1.0).abs() < 1e-3, "{cost} is not the sum of {candidate}");
+    }
     assert_eq!(proxy.debug("/debug/decision?id=never").status(), 404);
     assert_eq!(proxy.debug("/debug/decision").status(), 400);
     assert_eq!(proxy.admin("/debug/table").status(), 404, "the port of metrics shows no more than metrics");
