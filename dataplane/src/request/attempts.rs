@@ -59,11 +59,10 @@ pub(crate) async fn run(
     let worker = connection.worker.clone();
     let Outgoing { received, ask, mut decided } = outgoing;
     let to_head = received.head.method == Method::Head;
-    let target = renamed(&received, (&ask, &decided));
+    let mut wire = compose_for(connection, client, received, (&ask, &decided));
     if decided.backend.engine == Engine::Triton {
-        triton::takes(&received, target.as_deref())?;
+        triton::takes(&wire.bytes[wire.from..])?;
     }
-    let mut wire = compose_for(connection, client, (received, target), &decided);
     let deadlines = decided.plan.deadlines;
     connection.watch.limit_total(0, deadlines.total_at_ms);
     loop {
@@ -153,19 +152,14 @@ fn answered(flight: &mut Flight, ask: Box<Ask>, decided: Decided, (answer, healt
     Answered { ask, served, answer }
 }
 
-/// The target, where the model in its path has another name at the engine.
-fn renamed(received: &Received, (ask, decided): (&Ask, &Decided)) -> Option<Vec<u8>> {
-    let (at, name) = (ask.in_path.as_ref()?, decided.served.as_ref()?);
-    let query = received.head.query.map(|query| query.of(received.input.bytes()));
-    Some(renamed_target(received.path(), query, at, name.as_str()))
-}
-
-fn compose_for(
-    connection: &Connection,
-    client: &Client,
-    (received, target): (Received, Option<Vec<u8>>),
-    decided: &Decided,
-) -> Wire {
+fn compose_for(connection: &Connection, client: &Client, received: Received, (ask, decided): (&Ask, &Decided)) -> Wire {
+    let target = match (&ask.in_path, &decided.served) {
+        (Some(at), Some(name)) => {
+            let query = received.head.query.map(|q| q.of(received.input.bytes()));
+            Some(renamed_target(received.path(), query, at, name.as_str()))
+        }
+        _ => None,
+    };
     let edits = Edits {
         id: client.id.as_str(),
         client: connection.peer.ip(),

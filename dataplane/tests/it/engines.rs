@@ -42,8 +42,8 @@ fn what_triton_would_close_on_is_refused(leg: Leg) {
     // As it was recorded: a value or a target of 8192 bytes, and the connection is closed without an answer.
     let engine = Engine::start(|conn, seen| {
         let target = seen.head.first_line().split(' ').nth(1).unwrap_or_default().len();
-        let value = seen.head.field("x-long").unwrap_or_default().len();
-        if target.max(value) >= 8192 {
+        let value = |name: &str| seen.head.field(name).unwrap_or_default().len();
+        if target.max(value("x-long")).max(value("x-forwarded-for")) >= 8192 {
             return Then::Close;
         }
         conn.write(answer("200 OK", "{}"));
@@ -61,8 +61,11 @@ fn what_triton_would_close_on_is_refused(leg: Leg) {
         assert_eq!((refused.status(), refused.text().contains("X-Long")), (431, true), "{}", refused.text());
         assert_eq!(client.ask(far(8192)).status(), 414);
     }
+    // With the client's own address behind it, which the proxy adds, it is as long as the others.
+    let through = |bytes| post_with("/v2/models/m/infer", &format!("X-Forwarded-For: {}\r\n", "1".repeat(bytes)), "{}");
+    assert_eq!((client.ask(through(8191)).status(), client.ask(through(8000)).status()), (431, 200));
     assert_eq!((client.ask(long(8191)).status(), client.ask(far(8191)).status()), (200, 200));
-    assert_eq!(engine.count(), 2);
+    assert_eq!(engine.count(), 3);
     assert_eq!(proxy.metric("kthena_router_ejected_endpoints", &[]), 0.0);
     proxy.settled();
 }
