@@ -135,7 +135,11 @@ fn model_segment(path: &str) -> Option<(std::ops::Range<usize>, ApiKind)> {
 
 /// Whether some programs read the segment as a step up or none.
 fn is_dots(segment: &str) -> bool {
-    matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+    let (mut rest, mut dots) = (segment, 0);
+    while let Some(after) = [".", "%2e", "%2E"].into_iter().find_map(|dot| rest.strip_prefix(dot)) {
+        (rest, dots) = (after, dots + 1);
+    }
+    rest.is_empty() && matches!(dots, 1 | 2)
 }
 
 /// The range of `part`, which is a slice of `path`.
