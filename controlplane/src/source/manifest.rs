@@ -201,21 +201,18 @@ fn read_by(value: Value, manifest: impl FnOnce(Known, &Identity, Metadata, Value
     let identity = Identity { kind: known.name(), namespace: namespace.into(), name: name.into() };
     let mut problems = name::check(&identity, head.metadata.labels.as_ref());
     let said = quarantine::guarded(&identity, || manifest(known, &identity, head.metadata, value));
-    let manifest = match said.unwrap_or_else(|sentence| Err(vec![sentence])) {
-        Ok(manifest) => manifest,
+    match said.unwrap_or_else(|sentence| Err(vec![sentence])) {
+        Ok(Some(manifest)) if problems.is_empty() => return Read::Object(identity, manifest),
+        Ok(None) if problems.is_empty() => return Read::Other,
+        Ok(_) => {}
         Err(more) => {
             // What is wrong with a name by itself is said by both.
             let of_the_name = |problem: &String| problem.starts_with("metadata.name:");
             let said_already = problems.iter().any(of_the_name);
             problems.extend(more.into_iter().filter(|problem| !(said_already && of_the_name(problem))));
-            None
         }
-    };
-    match (problems.is_empty(), manifest) {
-        (true, Some(manifest)) => Read::Object(identity, manifest),
-        (true, None) => Read::Other,
-        (false, _) => Read::Refused((!identity.name.is_empty()).then_some(identity), problems),
     }
+    Read::Refused((!identity.name.is_empty()).then_some(identity), problems)
 }
 
 fn manifest(known: Known, identity: &Identity, metadata: Metadata, value: Value, unknown: Unknown) -> Says {
