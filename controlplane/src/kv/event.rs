@@ -61,6 +61,25 @@ pub struct Stored {
     pub extras: Vec<Box<[Extra]>>,
 }
 
+#[cfg(test)]
+impl Stored {
+    /// In the device's memory, of no group, no adapter and no salt.
+    pub(crate) fn plain(hashes: Vec<BlockHash>, parent: Option<BlockHash>, tokens: Vec<u32>, block_size: u32) -> Self {
+        Self {
+            hashes,
+            parent,
+            tokens,
+            block_size,
+            tier: Tier::Device,
+            group: 0,
+            attention: None,
+            adapter: Adapter::None,
+            salt: None,
+            extras: Vec::new(),
+        }
+    }
+}
+
 /// Blocks that are no longer there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removed {

@@ -7,7 +7,7 @@ use perf_tests::cluster::{Cluster, Parts};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::data_plane::{Client, DataPlane};
-use crate::program::{Home, get, ports, route, server};
+use crate::program::{Home, get, route};
 use crate::told::{Bounds, Watcher};
 use crate::wait::{until, within};
 
@@ -42,12 +42,7 @@ async fn restart(plane: &mut DataPlane) -> Duration {
 async fn c01_c14_an_api_server_away_for_a_minute_a_dead_control_plane_and_a_restarted_data_plane_lose_no_request() {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(Parts::ApiServer).unwrap()));
     let home = Home::new(cluster, "away").await;
-    let [engine] = ports();
-    let _engines = [home.engine("one", "127.0.0.2", engine), home.engine("two", "127.0.0.3", engine)];
-    home.apply(&server("chat", engine)).await;
-    home.pod("one", "chat", "127.0.0.2").await;
-    home.pod("two", "chat", "127.0.0.3").await;
-    home.apply(&route("chat", "chat")).await;
+    let _engines = home.chat().await;
     let control = home.control(&[]);
     let (steady, mut restarted) = (DataPlane::start(&home, "steady"), DataPlane::start(&home, "restarted"));
     for proxy in [&steady, &restarted] {

@@ -179,6 +179,19 @@ impl Home {
         .await;
     }
 
+    /// The model `chat`, which two engines serve.
+    pub async fn chat(&self) -> [Program; 2] {
+        let [port] = ports();
+        let mut engines = Vec::new();
+        self.apply(&server("chat", port)).await;
+        for (name, ip) in [("one", "127.0.0.2"), ("two", "127.0.0.3")] {
+            engines.push(self.engine(name, ip, port));
+            self.pod(name, "chat", ip).await;
+        }
+        self.apply(&route("chat", "chat")).await;
+        engines.try_into().ok().unwrap()
+    }
+
     /// An engine of model `chat` at this address.
     pub fn engine(&self, name: &str, ip: &str, port: u16) -> Program {
         let folder = self.folder.path().join(name);

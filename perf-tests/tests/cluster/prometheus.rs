@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::data_plane::DataPlane;
-use crate::program::{Home, get, ports, route, server};
+use crate::program::{Home, get, ports, route};
 use crate::wait::{DEADLINE, until};
 
 /// As long as ten scrapes, in place of Grafana's interval and the alerts' minutes.
@@ -178,12 +178,7 @@ async fn post(port: u16, body: &str) {
 #[tokio::test]
 async fn every_query_of_the_dashboards_has_an_answer_and_alerts_fire_only_when_something_is_wrong() {
     let home = Home::new(Cluster::shared(), "prometheus").await;
-    let [engine] = ports();
-    let _engines = [home.engine("one", "127.0.0.2", engine), home.engine("two", "127.0.0.3", engine)];
-    home.apply(&server("chat", engine)).await;
-    home.pod("one", "chat", "127.0.0.2").await;
-    home.pod("two", "chat", "127.0.0.3").await;
-    home.apply(&route("chat", "chat")).await;
+    let _engines = home.chat().await;
     let control = home.control(&[]);
     let (first, second) = (DataPlane::start(&home, "first"), DataPlane::start(&home, "second"));
     for plane in [&first, &second] {

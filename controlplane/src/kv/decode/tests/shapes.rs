@@ -27,18 +27,7 @@ fn stored(event: Value) -> Stored {
 }
 
 fn plain() -> Stored {
-    Stored {
-        hashes: vec![7, 8],
-        parent: Some(6),
-        tokens: vec![1, 2, 3, 4],
-        block_size: 2,
-        tier: Tier::Device,
-        group: 0,
-        attention: None,
-        adapter: Adapter::None,
-        salt: None,
-        extras: Vec::new(),
-    }
+    Stored::plain(vec![7, 8], Some(6), vec![1, 2, 3, 4], 2)
 }
 
 /// The fields that every store has.

@@ -36,18 +36,8 @@ impl Case {
 
 /// Blocks of two tokens, each block's twice its hash.
 pub(super) fn store(parent: Option<u64>, hashes: &[u64]) -> Stored {
-    Stored {
-        hashes: hashes.to_vec(),
-        parent,
-        tokens: hashes.iter().flat_map(|hash| [*hash as u32; 2]).collect(),
-        block_size: 2,
-        tier: Tier::Device,
-        group: 0,
-        attention: None,
-        adapter: Adapter::None,
-        salt: None,
-        extras: Vec::new(),
-    }
+    let tokens = hashes.iter().flat_map(|hash| [*hash as u32; 2]).collect();
+    Stored::plain(hashes.to_vec(), parent, tokens, 2)
 }
 
 fn stored(parent: Option<u64>, hashes: &[u64]) -> Event {

@@ -8,7 +8,7 @@ use api::proto::{KvTrust, KvUpdate};
 
 use super::super::*;
 use crate::chance::testing::Rng;
-use crate::kv::event::{Adapter, Batch, Event, Removed, Stored, Tier};
+use crate::kv::event::{Batch, Event, Removed, Stored, Tier};
 use crate::kv::store::{RankId, Store, TextBlock};
 use crate::kv::subscribe::{Heard as Said, What};
 use crate::kv::supervise::{Board, Ears, OwnShelf, Seat};
@@ -69,18 +69,9 @@ impl Engine {
                 let to = has + 1 + rng.index((BLOCKS - has) as usize) as u64;
                 self.has[prompt] = to;
                 let tokens = |n: u64| (0..BLOCK).map(move |at| ((prompt as u64) << 12 | n << 4 | at) as u32);
-                Event::Stored(Stored {
-                    hashes: (has..to).map(name).collect(),
-                    parent: has.checked_sub(1).map(name),
-                    tokens: (has..to).flat_map(tokens).collect(),
-                    block_size: BLOCK as u32,
-                    tier: Tier::Device,
-                    group: 0,
-                    attention: None,
-                    adapter: Adapter::None,
-                    salt: None,
-                    extras: Vec::new(),
-                })
+                let tokens = (has..to).flat_map(tokens).collect();
+                let parent = has.checked_sub(1).map(name);
+                Event::Stored(Stored::plain((has..to).map(name).collect(), parent, tokens, BLOCK as u32))
             }
         };
         if event == Event::Cleared {

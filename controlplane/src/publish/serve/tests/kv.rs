@@ -7,7 +7,7 @@ use api::snapshot::Snapshot;
 use tokio::time::Instant;
 
 use super::*;
-use crate::kv::event::{Adapter, Batch, Event, Removed, Stored, Tier};
+use crate::kv::event::{Batch, Event, Removed, Stored, Tier};
 use crate::kv::store::RankId;
 use crate::kv::subscribe::{Heard, What};
 use crate::kv::supervise::{Board, Ears, Seat};
@@ -77,21 +77,10 @@ impl Engines {
 
     fn stored(prompt: u64, blocks: std::ops::Range<u64>) -> Stored {
         let name = |n: u64| (prompt << 32) | (n + 1);
-        Stored {
-            hashes: blocks.clone().map(name).collect(),
-            parent: blocks.start.checked_sub(1).map(name),
-            tokens: blocks
-                .clone()
-                .flat_map(|n| (0..BLOCK).map(move |at| (prompt << 12 | n << 4 | at) as u32))
-                .collect(),
-            block_size: BLOCK as u32,
-            tier: Tier::Device,
-            group: 0,
-            attention: None,
-            adapter: Adapter::None,
-            salt: None,
-            extras: Vec::new(),
-        }
+        let parent = blocks.start.checked_sub(1).map(name);
+        let tokens = |n| (0..BLOCK).map(move |at| (prompt << 12 | n << 4 | at) as u32);
+        let tokens = blocks.clone().flat_map(tokens).collect();
+        Stored::plain(blocks.map(name).collect(), parent, tokens, BLOCK as u32)
     }
 
     fn remove(&self, handle: u32, prompt: u64, block: u64) {
