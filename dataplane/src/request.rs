@@ -12,6 +12,7 @@ mod local;
 mod prompt;
 mod read;
 mod relay;
+mod times;
 mod triton;
 
 use dataplane_core::http::{Downstream, Known, Method, RequestHead, Version};

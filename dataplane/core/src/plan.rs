@@ -121,7 +121,7 @@ pub fn next(plan: &mut Plan, again: &Again<'_>, rng: &mut Rng, now_ms: u64) -> R
     let failed = plan.endpoint.slot;
     let tried: SmallVec<[u32; 6]> = plan.tried.iter().copied().chain([failed]).collect();
     let scene = Scene::new(again.request, again.backend, again.matches, now_ms);
-    let (pick, decision) = scheduler::decide(&scene, &tried, rng)?;
+    let (pick, decision) = scheduler::decide(&scene, &tried, rng, &mut |_| {})?;
     plan.endpoint = Chosen::new(again.backend, pick);
     plan.decision = Arc::new(decision);
     plan.tried = tried;

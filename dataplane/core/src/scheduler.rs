@@ -7,8 +7,10 @@ mod pick;
 mod rng;
 mod sample;
 mod score;
+mod stage;
 
 pub use rng::Rng;
+pub use stage::{Ended, Stage};
 
 use std::sync::Arc;
 
@@ -114,9 +116,20 @@ pub fn schedule(
     rng: &mut Rng,
     now_ms: u64,
 ) -> Result<Plan, NoEndpoint> {
+    schedule_timed(request, (backend, matches), rng, now_ms, &mut |_| {})
+}
+
+/// The same, and tells of each step's end.
+pub fn schedule_timed(
+    request: &Request<'_>,
+    (backend, matches): (&Arc<BackendTable>, &Matches),
+    rng: &mut Rng,
+    now_ms: u64,
+    ended: &mut Ended<'_>,
+) -> Result<Plan, NoEndpoint> {
     backend.live.earn_retry(backend.retry.budget_percent);
     let scene = Scene::new(request, backend, matches, now_ms);
-    let (chosen, decision) = decide(&scene, &[], rng)?;
+    let (chosen, decision) = decide(&scene, &[], rng, ended)?;
     Ok(Plan::new(backend, chosen, decision, now_ms))
 }
 
@@ -184,12 +197,21 @@ impl<'a> Scene<'a> {
 }
 
 /// Filters, scores and picks, without those already tried.
-pub(crate) fn decide(scene: &Scene<'_>, tried: &[u32], rng: &mut Rng) -> Result<(Pick, Decision), NoEndpoint> {
+pub(crate) fn decide(
+    scene: &Scene<'_>,
+    tried: &[u32],
+    rng: &mut Rng,
+    ended: &mut Ended<'_>,
+) -> Result<(Pick, Decision), NoEndpoint> {
     let admission = Admission::new(scene, tried);
     let mut drawn = sample::draw(scene, &admission, rng)?;
+    ended(Stage::Filters);
     match &scene.backend.profile.scorers {
-        Scorers::LocalityCost => score::locality_cost::score(scene, &mut drawn.candidates),
-        Scorers::Weighted(scorers) => score::weighted(scene, scorers, &mut drawn, rng),
+        Scorers::LocalityCost => {
+            score::locality_cost::score(scene, &mut drawn.candidates);
+            ended(Stage::LocalityCost);
+        }
+        Scorers::Weighted(scorers) => score::weighted(scene, scorers, &mut drawn, (rng, ended)),
     }
     let (mut candidates, health) = (drawn.candidates, drawn.health);
     let verdict = match &scene.backend.profile.scorers {

@@ -62,13 +62,13 @@ impl Heartbeat {
 pub struct Histogram {
     bounds: &'static [f64],
     counts: Box<[Counter]>,
-    sum_us: Counter,
+    sum_ns: Counter,
 }
 
 impl Histogram {
     /// Empty, with the bounds in seconds in ascending order.
     pub fn new(bounds: &'static [f64]) -> Self {
-        Self { bounds, counts: (0..=bounds.len()).map(|_| Counter::default()).collect(), sum_us: Counter::default() }
+        Self { bounds, counts: (0..=bounds.len()).map(|_| Counter::default()).collect(), sum_ns: Counter::default() }
     }
 
     /// Counts one duration.
@@ -76,7 +76,7 @@ impl Histogram {
         let seconds = d.as_secs_f64();
         let bucket = self.bounds.iter().position(|b| seconds <= *b).unwrap_or(self.bounds.len());
         self.counts[bucket].add(1);
-        self.sum_us.add(d.as_micros() as u64);
+        self.sum_ns.add(d.as_nanos() as u64);
     }
 
     /// Counts so many of no length.
@@ -89,7 +89,7 @@ impl Histogram {
         Buckets {
             bounds: self.bounds,
             counts: self.counts.iter().map(Counter::value).collect(),
-            sum_s: self.sum_us.value() as f64 / 1e6,
+            sum_s: self.sum_ns.value() as f64 / 1e9,
         }
     }
 }

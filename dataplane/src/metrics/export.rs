@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dataplane_core::scheduler::Stage;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
@@ -131,15 +132,26 @@ fn active_families(active: &[std::sync::Arc<Active>], out: &mut Vec<MetricFamily
                 ("upstream_model", l.upstream_model.to_owned()),
             ];
             upstream.add(labels, a.upstream.value());
-            let plugin = vec![("model", l.model.to_owned()), ("plugin", "profile".into()), ("type", "score".into())];
-            schedule.merge(plugin, a.schedule.read());
+            let plugin =
+                |name: &str, kind: &str| [model(), vec![("plugin", name.into()), ("type", kind.into())]].concat();
+            schedule.merge(plugin("profile", "score"), a.schedule.read());
+            for (stage, name, kind) in Stage::ALL {
+                let took = a.stages[stage as usize].read();
+                if took.counts.iter().any(|count| *count > 0) {
+                    schedule.merge(plugin(name, kind), took);
+                }
+            }
             ratio.merge(model(), a.match_ratio.read());
             gap.merge([model(), vec![("backend_name", l.backend.to_owned())]].concat(), a.gap.read());
         }
     }
     out.push(gauges_of("kthena_router_active_downstream_requests", "Requests of clients being served.", downstream));
     out.push(gauges_of("kthena_router_active_upstream_requests", "Attempts at engines under way.", upstream));
-    out.push(histograms("kthena_router_scheduler_plugin_duration_seconds", "One scheduling decision.", schedule));
+    out.push(histograms(
+        "kthena_router_scheduler_plugin_duration_seconds",
+        "One decision (`profile`), and its steps.",
+        schedule,
+    ));
     out.push(histograms("kthena_router_prefix_cache_match_ratio", "Best predicted share of the prompt.", ratio));
     out.push(histograms("kthena_router_inter_event_gap_seconds", "Each gap between two events of a stream.", gap));
 }

@@ -6,6 +6,7 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use dataplane_core::scheduler::Stage;
 use hashbrown::HashTable;
 
 use super::cells::{Counter, Histogram, Level};
@@ -164,6 +165,8 @@ pub struct Active {
     pub upstream: Level,
     /// How long a decision took.
     pub schedule: Histogram,
+    /// And each step of it, by its number.
+    pub stages: [Histogram; Stage::ALL.len()],
     /// Share of the prompt that the best candidate was predicted to hold; the sum is of shares, in millionths.
     pub match_ratio: Histogram,
     /// Each gap between two events of a stream; events that arrive together have none between them.
@@ -186,6 +189,7 @@ impl Keyed for Active {
             downstream: Level::default(),
             upstream: Level::default(),
             schedule: Histogram::new(SCHEDULE_BOUNDS),
+            stages: Stage::ALL.map(|_| Histogram::new(SCHEDULE_BOUNDS)),
             match_ratio: Histogram::new(RATIO_BOUNDS),
             gap: Histogram::new(GAP_BOUNDS),
             predicted_tokens: Counter::default(),

@@ -2,7 +2,6 @@
 //! hashes a very large prompt.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use api::id::ModelName;
 use api::prefix::{Salt, seed};
@@ -12,7 +11,7 @@ use dataplane_core::inspect::{Splices, plan_splices};
 use dataplane_core::load::Answer;
 use dataplane_core::plan::{Again, Plan};
 use dataplane_core::route::{HeaderLookup, RouteMiss, RouteQuery, Routed, route};
-use dataplane_core::scheduler::{Held, Matches, NoEndpoint, Request, Uses, schedule, session_hash};
+use dataplane_core::scheduler::{Held, Matches, NoEndpoint, Request, Uses, schedule_timed, session_hash};
 use dataplane_core::table::{BackendTable, RouteTable, Table};
 
 use super::Ended;
@@ -20,6 +19,7 @@ use super::ask::Ask;
 use super::finish::Flight;
 use super::prompt::Prompt;
 use super::read::Received;
+use super::times::Times;
 use crate::metrics::Limit;
 use crate::refusal::{Reason, Refusal};
 use crate::server::connection::Connection;
@@ -64,14 +64,19 @@ pub(crate) async fn decide(
     flight.prompt(ask.inspected.token_estimate(), chain.len());
     let Target { backend, served, adapter, .. } = target;
     let answer = if ask.streams() { Answer::Stream } else { Answer::Unary };
-    let begin = Instant::now();
+    let mut times = Times::begin();
     let matches = look_up(worker, &chain, &backend);
     let session = session(&received, &backend);
     let adapter_name = adapter.as_ref().map(ModelName::as_str);
     let request = Request { adapter: adapter_name, prompt_bytes, answer, peers: backend.live.proxies(), session };
-    let planned = schedule(&request, &backend, &matches, &mut worker.rng.borrow_mut(), worker.now_ms());
+    times.next();
+    let planned = {
+        let mut ended = |stage| times.ended(stage);
+        let rng = &mut worker.rng.borrow_mut();
+        schedule_timed(&request, (&backend, &matches), rng, worker.now_ms(), &mut ended)
+    };
     let plan = planned.map_err(|none| no_endpoint(none, &backend))?;
-    flight.decided(&plan.decision, &backend, begin.elapsed());
+    flight.decided(&plan.decision, &backend, &times);
     let decided = Decided { plan, backend, served, splices, adapter, chain, prompt_bytes, answer, session, matches };
     decided.mark(worker);
     Ok((received, Box::new(decided)))
@@ -84,12 +89,13 @@ impl Decided {
         let (peers, session) = (self.backend.live.proxies(), self.session);
         let request = Request { adapter, prompt_bytes: self.prompt_bytes, answer: self.answer, peers, session };
         let again = Again { request: &request, backend: &self.backend, matches: &self.matches };
-        let begin = Instant::now();
+        let mut times = Times::begin();
         let next = dataplane_core::plan::next(&mut self.plan, &again, &mut worker.rng.borrow_mut(), worker.now_ms());
         if next.is_err() {
             return false;
         }
-        flight.decided(&self.plan.decision, &self.backend, begin.elapsed());
+        times.next();
+        flight.decided(&self.plan.decision, &self.backend, &times);
         self.mark(worker);
         true
     }

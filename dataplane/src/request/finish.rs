@@ -12,6 +12,7 @@ use dataplane_core::sse::Usage;
 use dataplane_core::table::BackendTable;
 
 use super::id::RequestId;
+use super::times::Times;
 use crate::metrics::{Active, ActiveLabels, Labels, StreamOutcome};
 use crate::recorder::{Durations, ErrorRecord, Record};
 use crate::refusal::{Reason, Refusal};
@@ -132,13 +133,14 @@ impl Flight {
         self.record.blocks.0 = blocks as u32;
     }
 
-    /// It was decided; the decision took so long.
-    pub(crate) fn decided(&mut self, decision: &Arc<Decision>, backend: &Arc<BackendTable>, took: Duration) {
+    /// It was decided, and took so long.
+    pub(crate) fn decided(&mut self, decision: &Arc<Decision>, backend: &Arc<BackendTable>, times: &Times) {
         let best = decision.candidates.iter().map(|c| c.matched_blocks).max().unwrap_or(0);
         let given_up = best.saturating_sub(decision.chosen().matched_blocks);
         self.worker.metrics.plain.locality_given_up.add(given_up.into());
         if let Some(active) = &self.active {
-            active.schedule.observe(took);
+            active.schedule.observe(times.whole());
+            times.stages.iter().for_each(|(stage, took)| active.stages[*stage as usize].observe(*took));
             if self.record.blocks.0 > 0 {
                 let share = f64::from(best) / f64::from(self.record.blocks.0);
                 active.match_ratio.observe(Duration::from_secs_f64(share.min(1.0)));

@@ -191,6 +191,8 @@ fn metrics_have_the_references_names(leg: Leg) {
         ("active_downstream_requests", "model=\"m\""),
         ("active_upstream_requests", "model_server=\"t/b\",model_route=\"t/m\""),
         ("scheduler_plugin_duration_seconds_count", "model=\"m\",plugin=\"profile\",type=\"score\""),
+        ("scheduler_plugin_duration_seconds_count", "model=\"m\",plugin=\"filters\",type=\"filter\""),
+        ("scheduler_plugin_duration_seconds_count", "model=\"m\",plugin=\"locality-cost\",type=\"score\""),
         ("streams_total", "outcome=\"ok\""),
         ("io_driver", if leg == Leg::Uring { "driver=\"uring" } else { "driver=\"epoll" }),
         ("limit_hits_total", "limit=\"body\""),
@@ -274,6 +276,9 @@ fn the_access_log_is_text_or_json(leg: Leg) {
 fn admin_listeners_are_bounded(leg: Leg) {
     let engine = Engine::named("e");
     let proxy = Proxy::start(leg, &serving_with(&[engine.address], json!({})));
+    let begun = Instant::now();
+    let mut slow = Client::connect(proxy.metrics_address());
+    slow.send("GET /healthz HTTP/1.1\r\nHos");
     for address in [proxy.metrics_address(), proxy.debug_address()] {
         let big = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Big: {}\r\n\r\n", "x".repeat(17 << 10));
         let mut client = Client::connect(address);
@@ -296,6 +301,8 @@ fn admin_listeners_are_bounded(leg: Leg) {
         client.try_send(get("/healthz"));
         client.rest().0.starts_with(b"HTTP/1.1 200")
     });
+    assert_eq!(slow.rest().0, b"", "a head that does not come is given up");
+    assert!(begun.elapsed() >= Duration::from_secs(5), "not before its time: {:?}", begun.elapsed());
 }
 
 fn the_log_level_can_be_changed(leg: Leg) {

@@ -13,7 +13,7 @@ use api::snapshot::Scorer;
 use smallvec::SmallVec;
 
 use super::sample::Drawn;
-use super::{Rng, Scene};
+use super::{Ended, Rng, Scene, Stage};
 use crate::load::Report;
 use crate::plan::Considered;
 
@@ -21,12 +21,18 @@ use crate::plan::Considered;
 type Scores = SmallVec<[u32; 64]>;
 
 /// Adds up each scorer's scores by its weight.
-pub(super) fn weighted(scene: &Scene<'_>, scorers: &[(Scorer, u32)], drawn: &mut Drawn, rng: &mut Rng) {
+pub(super) fn weighted(
+    scene: &Scene<'_>,
+    scorers: &[(Scorer, u32)],
+    drawn: &mut Drawn,
+    (rng, ended): (&mut Rng, &mut Ended<'_>),
+) {
     for (scorer, weight) in scorers {
         let scores = scores(scene, scorer, drawn, rng);
         for (candidate, score) in drawn.candidates.iter_mut().zip(scores) {
             candidate.score += u64::from(score) * u64::from(*weight);
         }
+        ended(stage(scorer));
     }
 }
 
@@ -50,6 +56,18 @@ fn scores(scene: &Scene<'_>, scorer: &Scorer, drawn: &Drawn, rng: &mut Rng) -> S
         }
         Scorer::SessionAffinity { .. } => session_affinity::scores(candidates.iter().map(|c| c.slot), drawn.session),
         Scorer::Random => random::scores(candidates.len(), rng),
+    }
+}
+
+fn stage(scorer: &Scorer) -> Stage {
+    match scorer {
+        Scorer::LeastRequest => Stage::LeastRequest,
+        Scorer::LeastLatency { .. } => Stage::LeastLatency,
+        Scorer::GpuUsage => Stage::GpuUsage,
+        Scorer::PrefixCache { .. } => Stage::PrefixCache,
+        Scorer::KvCacheAware { .. } => Stage::KvCacheAware,
+        Scorer::SessionAffinity { .. } => Stage::SessionAffinity,
+        Scorer::Random => Stage::Random,
     }
 }
 
