@@ -1,5 +1,7 @@
 //! Every bound on clients: the right answer, a closed connection, and the metric.
 
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
@@ -18,6 +20,8 @@ on_every_driver!(
     connections_are_bounded,
     bodies_held_at_once_are_bounded,
     requests_in_flight_are_bounded,
+    the_time_to_connect_is_bounded,
+    jobs_of_the_helper_threads_are_bounded,
     framing_in_doubt_is_refused_and_closed,
 );
 
@@ -121,6 +125,46 @@ fn requests_in_flight_are_bounded(leg: Leg) {
     assert_eq!(proxy.hits("in_flight"), 1.0);
     drop(waiting);
     engine.wait_gone(2);
+    proxy.settled();
+}
+
+/// A listener whose queue is full: it answers no more connections, and refuses none. With it goes what fills the queue.
+fn silent() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+    let fill = std::iter::from_fn(connect).collect();
+    (address, listener, fill)
+}
+
+fn the_time_to_connect_is_bounded(leg: Leg) {
+    let (address, _listener, _fill) = silent();
+    let proxy = Proxy::start(leg, &serving_with(&[address], json!({"timeouts": {"connect": "0.2s"}})));
+    let reply = proxy.ask(chat("m"));
+    assert_eq!(reply.status(), 502, "{}", reply.text());
+    assert!(proxy.hits("connect") >= 1.0);
+    proxy.settled();
+}
+
+fn jobs_of_the_helper_threads_are_bounded(leg: Leg) {
+    let engine = Engine::named("e");
+    let proxy = Proxy::with(leg, &serving(&[engine.address]), |config, _| config.limits.offload_bytes = 4096);
+    let large = || post(CHAT, padded(5000));
+    assert_eq!(proxy.ask(large()).status(), 200);
+    let gate = Arc::new(Mutex::new(()));
+    let held = gate.lock().unwrap();
+    let waits = || {
+        let gate = gate.clone();
+        proxy.shared().offload.run(move || drop(gate.lock().unwrap()))
+    };
+    while waits().is_ok() {}
+    let reply = proxy.ask(large());
+    assert_eq!((reply.status(), reply.head.field("retry-after")), (503, Some("1")), "{}", reply.text());
+    assert_eq!(proxy.hits("offload"), 1.0);
+    assert_eq!(proxy.ask(chat("m")).status(), 200, "what is small needs no helper");
+    drop(held);
+    until("the helpers are free", || proxy.ask(large()).status() == 200);
     proxy.settled();
 }
 

@@ -12,6 +12,7 @@ mod engines;
 mod limits;
 mod listening;
 mod operators;
+mod program;
 mod retries;
 mod routing;
 mod snapshot_file;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
@@ -26,7 +27,16 @@ impl Process {
 
     /// Starts it at a port, which others may have too, with so many cores.
     pub(crate) fn at(leg: Leg, snapshot: &Value, (config, port, cores): (&str, u16, usize)) -> Self {
-        let folder = Folder::new();
+        Self::within(Folder::new(), leg, snapshot, (config, port, cores, &[("ACCESS_LOG_ENABLED", "false")]))
+    }
+
+    /// Starts it in a folder, with further variables.
+    pub(crate) fn within(
+        folder: Folder,
+        leg: Leg,
+        snapshot: &Value,
+        (config, port, cores, variables): (&str, u16, usize, &[(&str, &str)]),
+    ) -> Self {
         let snapshot = folder.put("snapshot.json", &snapshot.to_string());
         let config = folder.put("config.yaml", config);
         let mut command = Command::new(env!("CARGO_BIN_EXE_kthena-dataplane"));
@@ -35,7 +45,7 @@ impl Process {
             ["--metrics-port", "0", "--debug-port", "0", "--bind", "127.0.0.1", "--port", &port, "--cores", &cores];
         command.arg("--snapshot").arg(snapshot).arg("--config").arg(config).args(ports);
         command.args(["--io-driver", leg.flag()]).env("NO_COLOR", "1");
-        command.env("ACCESS_LOG_ENABLED", "false").stderr(Stdio::piped());
+        command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = leg.run(move || command.spawn()).unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = loop {
@@ -51,6 +61,21 @@ impl Process {
 
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address)
+    }
+
+    /// The CPUs that each of its cores' threads may run on.
+    pub(crate) fn cpus(&self) -> Vec<String> {
+        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let tasks = tasks.map(|task| task.unwrap().path()).filter(|task| read(task.join("comm")).starts_with("core-"));
+        let allowed = |task: PathBuf| {
+            let status = read(task.join("status"));
+            let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+            line.unwrap_or_default().trim().to_owned()
+        };
+        let mut all: Vec<_> = tasks.map(allowed).collect();
+        all.sort();
+        all
     }
 
     /// How many descriptors it has open.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use dataplane::config::Config;
 use dataplane::process::{self, Running};
+use dataplane::shared::Shared;
 use serde_json::Value;
 
 use super::client::{Client, Reply};
@@ -72,6 +73,10 @@ impl Proxy {
 
     pub(crate) fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        self.running.as_ref().expect("it runs until it is dropped").shared()
     }
 
     pub(crate) fn client(&self) -> Client {
