@@ -12,20 +12,21 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// An engine that answers every request head of a connection with what `answer` says, and counts its connections.
 /// It ends with its listener's process; each connection ends with its peer.
-pub(crate) fn engine(answer: fn(&[u8]) -> Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
+pub(crate) fn engine(answer: impl Fn(&[u8]) -> Vec<u8> + Clone + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
     let counter = count.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             counter.fetch_add(1, Ordering::SeqCst);
+            let answer = answer.clone();
             std::thread::spawn(move || serve(stream, answer));
         }
     });
     (address, count)
 }
 
-fn serve(mut stream: TcpStream, answer: fn(&[u8]) -> Vec<u8>) {
+fn serve(mut stream: TcpStream, answer: impl Fn(&[u8]) -> Vec<u8>) {
     let (mut seen, mut buffer) = (Vec::new(), vec![0; 65536]);
     while let Ok(read @ 1..) = stream.read(&mut buffer) {
         seen.extend_from_slice(&buffer[..read]);

@@ -1,12 +1,14 @@
 //! The generator against the floor and a small engine.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::plan::{Arrival, Conversations, Pace, Plan, Process, Reuse, Shape};
 use super::report::Report;
 use super::workload::Workload;
-use super::{client, hold, now_ns};
+use super::{client, hold, now_ns, trace};
 use crate::floor::tests::{engine, with_relay};
 
 const EVENTS: usize = 10;
@@ -30,6 +32,10 @@ fn answer(request: &[u8]) -> Vec<u8> {
 }
 
 fn run(change: impl FnOnce(&mut Plan)) -> Report {
+    run_at(answer, change)
+}
+
+fn run_at(answer: impl Fn(&[u8]) -> Vec<u8> + Clone + Send + 'static, change: impl FnOnce(&mut Plan)) -> Report {
     let (upstream, _) = engine(answer);
     let mut report = None;
     with_relay(upstream, |target| {
@@ -71,6 +77,64 @@ fn an_open_loop_holds_its_rate() {
     let pace = Pace::Open { rate: 200.0, arrival: Arrival::Even };
     let report = run(|plan| (plan.pace, plan.duration) = (pace, Duration::from_millis(500)));
     assert!((60..=101).contains(&report.requests), "{}", report.requests);
+}
+
+/// What had to wait behind a slow answer waited from when it was due, not from when it was sent.
+#[test]
+fn a_stall_is_in_the_latency_of_all_that_were_due_in_it() {
+    const STALL: Duration = Duration::from_millis(400);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let stalls_once = move |request: &[u8]| {
+        if asked.fetch_add(1, Ordering::SeqCst) == 5 {
+            std::thread::sleep(STALL);
+        }
+        answer(request)
+    };
+    let pace = Pace::Open { rate: 100.0, arrival: Arrival::Even };
+    let report =
+        run_at(stalls_once, |plan| (plan.pace, plan.connections, plan.duration) = (pace, 1, Duration::from_secs(1)));
+    assert_eq!(report.errors.total(), 0, "{:?}", report.errors);
+    // 40 were due in it, the last of them at its end; had each been timed from when it was sent, one alone were slow.
+    assert!(report.latency.max_us >= 390_000.0 && report.latency.max_us < 1_000_000.0, "{:?}", report.latency);
+    let slow = report.latency.p90_us;
+    assert!(slow >= 200_000.0, "a tenth of a second's requests waited for more than 0.3 s: {:?}", report.latency);
+}
+
+#[test]
+fn a_trace_is_replayed_at_its_times_with_its_prompts_and_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace.jsonl");
+    let line = |n: u64| {
+        format!(r#"{{"timestamp": {}, "input_length": 600, "output_length": {}, "hash_ids": [1, {n}]}}"#, n * 50, n + 2)
+    };
+    std::fs::write(&file, (0..20).map(|n| line(n) + "\n").collect::<String>()).unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let told = seen.clone();
+    let remembers = move |request: &[u8]| {
+        told.lock().unwrap().push((Instant::now(), request.to_vec()));
+        answer(request)
+    };
+    let begun = Instant::now();
+    let report = run_at(remembers, |plan| {
+        plan.pace = Pace::Trace { speed: 2.0 };
+        plan.shape = Shape::Trace { file: file.clone(), limit: 20 };
+        plan.duration = Duration::from_secs(5);
+    });
+    assert_eq!((report.requests, report.errors.total()), (20, 0), "{:?}", report.errors);
+    let entries = trace::read(std::fs::read(&file).unwrap().as_slice()).unwrap();
+    let seen = seen.lock().unwrap();
+    for (n, ((at, request), entry)) in seen.iter().zip(&entries).enumerate() {
+        // Twice as fast as it was; the generator began after we did.
+        assert!(*at - begun >= Duration::from_millis(entry.timestamp / 2), "{n} came too early");
+        let head = memchr::memmem::find(request, b"\r\n\r\n").unwrap() + 4;
+        let body: serde_json::Value = serde_json::from_slice(&request[head..]).unwrap();
+        let mut prompt = Vec::new();
+        trace::prompt(&mut prompt, entry);
+        assert_eq!(body["messages"][0]["content"].as_str().unwrap().as_bytes(), prompt, "{n}");
+        assert_eq!(body["max_tokens"], entry.output_length, "{n}");
+    }
+    let span = seen[19].0 - seen[0].0;
+    assert!(span < Duration::from_millis(900), "475 ms of it, and not 950: {span:?}");
 }
 
 #[test]
