@@ -244,7 +244,7 @@ fn slow(site: &Site) -> Shown {
             let kib = beside.held.rss_bytes_per_connection / 1024.0;
             checks.push(Check::new(say("connections"), beside.held.held as f64, Bound::AtLeast(count as f64)));
             checks.push(Check::new(say("KiB each"), kib, Bound::AtMost(128.0)));
-            checks.push(Check::new(say("p99 of others over quiet"), during / quiet, Bound::AtMost(2.0)));
+            checks.push(Check::new(say("p99 of others over quiet"), during / quiet, Bound::AtMost(1.25)));
             checks.push(Check::new(say("errors of others"), errors, Bound::AtMost(0.0)));
             numbers[format!("{driver} {name}")] = json!(beside);
         }
