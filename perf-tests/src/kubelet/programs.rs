@@ -1,6 +1,7 @@
 //! Which program an image is.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -64,11 +65,12 @@ fn name(image: &str) -> &str {
     last.split(':').next().unwrap_or(last)
 }
 
-/// A program of this workspace, such as `engine-sim` or `kthena-controlplane`, where cargo left it beside this test.
+/// A program of this workspace, such as `engine-sim` or `kthena-controlplane`, where cargo left it beside this test. The data plane is the one of
+/// `KTHENA_DATAPLANE` where that is set: `.ci/run kube` gives the one that is released.
 pub fn built(name: &str) -> Result<PathBuf> {
     let this = std::env::current_exe()?;
     let folder = this.parent().and_then(Path::parent).context("a test binary lies in target/PROFILE/deps")?;
-    let path = folder.join(name);
+    let path = chosen(name, folder, std::env::var_os("KTHENA_DATAPLANE"));
     ensure!(
         path.is_file(),
         "{} is not built: `.ci/run kube` builds it, or `cargo build -p CRATE --bin {name}`",
@@ -77,9 +79,25 @@ pub fn built(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+fn chosen(name: &str, folder: &Path, released: Option<OsString>) -> PathBuf {
+    match released {
+        Some(program) if name == "kthena-dataplane" => program.into(),
+        _ => folder.join(name),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_released_data_plane_is_run_where_it_is_named() {
+        let beside = Path::new("/beside");
+        let chosen = |name, released: Option<&str>| chosen(name, beside, released.map(OsString::from));
+        assert_eq!(chosen("kthena-dataplane", Some("/released")), Path::new("/released"));
+        assert_eq!(chosen("kthena-dataplane", None), Path::new("/beside/kthena-dataplane"));
+        assert_eq!(chosen("engine-sim", Some("/released")), Path::new("/beside/engine-sim"));
+    }
 
     #[test]
     fn an_image_is_known_by_its_last_name() {
