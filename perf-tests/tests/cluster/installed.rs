@@ -19,13 +19,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::program::route;
 use crate::wait::{DEADLINE, until};
-use clients::{Count, Load, ask};
+use clients::{Count, Load, REQUESTS_PER_S, STREAMS, ask};
 use site::{GATEWAY, MODEL, NODE, RELEASE, Ready, Site, asked, everything, install, places, populate, upgrade};
 
 /// Within which an edit is in force on every proxy.
 const EDIT: Duration = Duration::from_secs(1);
 
-/// Edits of which one is in force on every proxy within a second: another test's load may be beside some.
+/// So many edits are timed, and their median counts: another test's load may be beside one of them.
 const EDITS: usize = 5;
 
 /// An edit is in force on every proxy within a second.
@@ -34,11 +34,9 @@ async fn edited(site: &Site) {
     let mut times = Vec::new();
     for n in 0..EDITS {
         times.push(edit(site, &all, &format!("edited-{n}")).await);
-        if times[n] < EDIT {
-            return;
-        }
     }
-    panic!("in force everywhere after {times:?}");
+    times.sort_unstable();
+    assert!(times[EDITS / 2] < EDIT, "in force everywhere after {times:?}");
 }
 
 /// How long it takes until a new route is in force on all of these.
@@ -93,7 +91,8 @@ async fn replaced_all(site: &Site, name: &str, act: impl Future<Output = ()>) {
     assert!(after.len() == before.len() && after.is_disjoint(&before), "{before:?} {after:?}");
 }
 
-/// That nothing failed, and that there was something to fail.
+/// That nothing failed under all of the load. The clients ask for 300 requests a second and hold 200 streams; a machine with other tests beside
+/// may fall behind by a fifth in requests, in streams it cannot.
 async fn unharmed(site: &Site, load: Load, what: &str) {
     let Count { requests, streams, failed, rate, open } = load.end().await;
     println!("{requests} requests, {rate:.0} a second, and {streams} streams, {open:.0} at once, over {what}");
@@ -101,7 +100,8 @@ async fn unharmed(site: &Site, load: Load, what: &str) {
     if !failed.is_empty() {
         site.tell().await;
     }
-    assert!(failed.is_empty() && requests > 100 && streams > 10, "{} failed, as {some:#?}", failed.len());
+    assert!(failed.is_empty(), "{} failed, as {some:#?}", failed.len());
+    assert!(rate >= 0.8 * f64::from(REQUESTS_PER_S) && open >= 0.95 * STREAMS as f64, "too little load to say so");
 }
 
 #[test]

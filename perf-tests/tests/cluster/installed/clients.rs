@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 const WHOLE: Duration = Duration::from_secs(60);
 const STREAMED: Duration = Duration::from_secs(180);
 /// What all clients together keep up where the machine bears it.
-const STREAMS: usize = 200;
-const REQUESTS_PER_S: u32 = 300;
+pub const STREAMS: usize = 200;
+pub const REQUESTS_PER_S: u32 = 300;
 /// Requests of one client that are under way at once: one that gets its answers later asks less often.
 const AT_ONCE: usize = 16;
 /// Tokens of the streams: an engine of the bed emits one each 100 ms, so these take 12 and 3 seconds.
