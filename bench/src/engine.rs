@@ -49,6 +49,8 @@ pub struct Config {
     pub default_max_tokens: u32,
     /// The engine's size and speed.
     pub engine: ModelConfig,
+    /// Usage says how many of a prompt's tokens were cached, as vLLM's does under `--enable-prompt-tokens-details`.
+    pub prompt_tokens_details: bool,
     /// How long an idle keep-alive connection is kept; uvicorn's default is 5 s.
     pub keep_alive: Duration,
     /// Largest request body in bytes.
@@ -68,6 +70,7 @@ impl Default for Config {
             max_model_len: 131_072,
             default_max_tokens: 16,
             engine: ModelConfig::default(),
+            prompt_tokens_details: false,
             keep_alive: Duration::from_secs(5),
             max_body_bytes: 64 << 20,
             fast: None,

@@ -119,6 +119,7 @@ pub fn encode(registry: &Registry, look: &Look) -> prometheus::Result<String> {
     families.extend(of_counts(&look.counts));
     families.extend(kv::families(look));
     families.extend(look.reviews.iter().flat_map(|reviews| of_reviews(reviews)));
+    families.extend(process_metrics::families());
     // One by a label that nothing has would be an error.
     families.retain(|family| !family.get_metric().is_empty());
     TextEncoder::new().encode_to_string(&families)

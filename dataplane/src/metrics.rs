@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub use cells::{Counter, Heartbeat, Histogram, Level};
 pub use export::{Gauges, Kv, encode};
-pub use series::{Active, ActiveLabels, All, Labels, OfCore, Series};
+pub use series::{Active, ActiveLabels, All, Labels, MAX_SERIES, OfCore, Series};
 
 /// A bound that was hit, by the name of its setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,33 @@ impl StreamOutcome {
     ];
 }
 
+/// Whose fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Side {
+    /// The client's.
+    Downstream,
+    /// The engines': they fail, are full, or there are none.
+    Upstream,
+    /// The proxy's own.
+    Internal,
+}
+
+impl Side {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::Downstream, "downstream"), (Self::Upstream, "upstream"), (Self::Internal, "internal")];
+
+    /// Of an engine's own answer; none where that is no error. Which requests are too many is the engine's to say.
+    pub fn of_answer(status: u16) -> Option<Self> {
+        match status {
+            ..400 => None,
+            429 | 500.. => Some(Self::Upstream),
+            _ => Some(Self::Downstream),
+        }
+    }
+}
+
 /// How the text of a prompt was had, where a backend's chat template is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
@@ -142,6 +169,8 @@ pub struct PlainCells {
     pub limits: [Counter; Limit::ALL.len()],
     /// Streams, by [`StreamOutcome`].
     pub streams: [Counter; StreamOutcome::ALL.len()],
+    /// Requests that failed, by [`Side`].
+    pub errors: [Counter; Side::ALL.len()],
     /// Prompts of backends with a chat template, by [`PromptText`].
     pub prompts: [Counter; PromptText::ALL.len()],
     /// Attempts beyond the first.
@@ -169,6 +198,7 @@ impl Default for PlainCells {
             handed_off: Counter::default(),
             limits: Default::default(),
             streams: Default::default(),
+            errors: Default::default(),
             prompts: Default::default(),
             retries: Counter::default(),
             locality_given_up: Counter::default(),
@@ -190,6 +220,11 @@ impl CoreMetrics {
     /// Counts a stream's end.
     pub fn stream(&self, outcome: StreamOutcome) {
         self.plain.streams[outcome as usize].add(1);
+    }
+
+    /// Counts a request that failed.
+    pub fn error(&self, side: Side) {
+        self.plain.errors[side as usize].add(1);
     }
 
     /// Counts a prompt.
@@ -239,6 +274,9 @@ mod tests {
         }
         for (n, (outcome, _)) in StreamOutcome::ALL.iter().enumerate() {
             assert_eq!(n, *outcome as usize);
+        }
+        for (n, (side, _)) in Side::ALL.iter().enumerate() {
+            assert_eq!(n, *side as usize);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use dataplane_core::http::{BadChunk, BadRequest, Downstream, Fault, LocalResponse, write_local_response};
 
-use crate::metrics::Limit;
+use crate::metrics::{Limit, Side};
 
 /// Why a request was refused: the `error_type` of metrics and the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Reason {
     PodDiscovery,
     /// No endpoint may take the request now.
     Scheduling,
-    /// All attempts failed.
+    /// The proxy lacks something of its machine: descriptors, ports, memory.
     Proxy,
     /// The engine could not be reached or broke off.
     UpstreamTransport,
@@ -46,6 +46,20 @@ impl Reason {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::Limit => "limit",
             Self::ClientGone => "client_gone",
+        }
+    }
+
+    /// Whose fault it is that a request ends with this status: a server's error that is no engine's is ours.
+    pub fn side(self, status: u16) -> Side {
+        match self {
+            Self::ClientGone => Side::Downstream,
+            Self::RequestParsing | Self::RouteNotFound | Self::Limit if status < 500 => Side::Downstream,
+            Self::RequestParsing | Self::RouteNotFound | Self::Limit | Self::Proxy => Side::Internal,
+            Self::PodDiscovery
+            | Self::Scheduling
+            | Self::UpstreamTransport
+            | Self::UpstreamResponse
+            | Self::UpstreamTimeout => Side::Upstream,
         }
     }
 }
@@ -215,6 +229,22 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_knows_its_side() {
+        for (refusal, side) in [
+            (Refusal::body_too_large(1), Side::Downstream),
+            (Refusal::client_slow("body"), Side::Downstream),
+            (Refusal::new(404, Reason::RouteNotFound, "no such model"), Side::Downstream),
+            (Refusal::memory_full(), Side::Internal),
+            (Refusal::new(503, Reason::RouteNotFound, "nothing is known yet"), Side::Internal),
+            (Refusal::new(503, Reason::Proxy, "no descriptors"), Side::Internal),
+            (Refusal::upstream_slow(), Side::Upstream),
+            (Refusal::new(503, Reason::Scheduling, "full"), Side::Upstream),
+        ] {
+            assert_eq!(refusal.reason.side(refusal.status), side, "{refusal:?}");
+        }
+    }
 
     #[test]
     fn a_refusal_is_an_openai_error_that_says_how_long_to_wait() {

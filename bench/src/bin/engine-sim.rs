@@ -71,6 +71,9 @@ struct Args {
     /// Gaps per stream instead of steps that all streams share.
     #[arg(long)]
     spread: bool,
+    /// Usage says how many of a prompt's tokens were cached.
+    #[arg(long)]
+    enable_prompt_tokens_details: bool,
     /// Idle keep-alive connections are closed after this many milliseconds.
     #[arg(long, default_value_t = 5_000)]
     keep_alive_ms: u64,
@@ -123,6 +126,7 @@ impl Args {
             loras: self.loras.clone(),
             max_model_len: self.max_model_len,
             keep_alive: Duration::from_millis(self.keep_alive_ms),
+            prompt_tokens_details: self.enable_prompt_tokens_details,
             engine: ModelConfig {
                 cache_blocks: self.cache_blocks,
                 prefill_tokens_per_s: self.prefill_tokens_per_s,

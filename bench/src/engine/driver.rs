@@ -15,6 +15,8 @@ use super::model::{CacheChange, Event, EventKind, Job, JobId, LoadStat, Micros, 
 /// How far a request has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
+    /// Tokens of the prompt that were cached when its prefill began.
+    pub(crate) cached: u32,
     pub(crate) tokens: u32,
     pub(crate) finished: bool,
 }
@@ -222,8 +224,9 @@ impl State {
     fn apply(&mut self, Event { at, job, kind }: Event) {
         let Some(request) = self.requests.get_mut(&job) else { return };
         match kind {
-            EventKind::Started { .. } => {
+            EventKind::Started { hit_tokens } => {
                 request.prefilling = Some(at);
+                request.progress.send_modify(|progress| progress.cached = hit_tokens);
                 self.observed.queue_time.add(seconds(at - request.arrived));
             }
             EventKind::Token => {

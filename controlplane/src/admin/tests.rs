@@ -260,7 +260,9 @@ async fn a_running_plane_answers_on_both_listeners() {
         assert!(Instant::now() < deadline, "it never became ready");
     }
     assert!(get(metrics, "/healthz").await.starts_with("HTTP/1.1 200"));
-    assert!(get(metrics, "/metrics").await.contains("kthena_controlplane_builds_total 1\n"));
+    let text = get(metrics, "/metrics").await;
+    assert!(text.contains("kthena_controlplane_builds_total 1\n"), "{text}");
+    assert!(text.contains("\nprocess_cpu_seconds_total "), "{text}");
     assert!(get(metrics, "/debug/config_dump").await.starts_with("HTTP/1.1 404"));
     for (path, word) in [
         ("config_dump", "default/good"),

@@ -71,9 +71,11 @@ pub struct Live {
     ttft_ms: AtomicU32,
     speed: SpeedMeter,
     health: Health,
-    /// Unary requests without an answer, and the predicted work of all of these. They fill the cache line.
+    /// Unary requests without an answer, and the predicted work of all of these.
     unary: AtomicU32,
     unary_work_ms: AtomicU32,
+    /// Since it is known. It fills the cache line.
+    attempts: AtomicU64,
     /// Uncached tokens decided here lately: written only where other proxies share the backend.
     recent: Recent,
 }
@@ -87,6 +89,16 @@ impl Live {
     /// Requests of this process at the endpoint, abandoned ones that run on included.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
+    }
+
+    /// A request of this process is sent there.
+    pub fn attempt(&self) {
+        self.attempts.fetch_add(1, Relaxed);
+    }
+
+    /// Requests of this process that were sent there so far.
+    pub fn attempts(&self) -> u64 {
+        self.attempts.load(Relaxed)
     }
 
     /// Those of this process that wait in the engine's queue or for their prefill: streams without a first event and, of unary requests, as

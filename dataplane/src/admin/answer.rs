@@ -8,7 +8,7 @@ use api::kv::Trust;
 use dataplane_core::index::Seat;
 use dataplane_core::kv::Seated;
 use dataplane_core::plan::Decision;
-use dataplane_core::table::{BackendTable, Distance, Membership};
+use dataplane_core::table::{BackendTable, Distance, Membership, Table};
 use serde_json::{Value, json};
 
 use crate::agent;
@@ -131,7 +131,7 @@ fn gauges(shared: &Shared, tables: &Tables) -> Gauges {
     Gauges {
         driver: shared.driver.as_str(),
         control_plane: agent.as_ref().map(|look| (look.connected, look.streams)),
-        table_version: table.version().version,
+        table_version: table.version(),
         table_age_s: status.confirmed.elapsed().as_secs_f64(),
         snapshots_refused: status.refused,
         prefix_entries: index.marks as u64,
@@ -146,12 +146,18 @@ fn gauges(shared: &Shared, tables: &Tables) -> Gauges {
         panics: crate::rt::panics(),
         ejected: ejected.len() as u64,
         prefix_marks_expired: index.expired,
+        attempts: attempts(&table),
         kv: agent.map(|look| Kv {
             stats: tables.kv_stats(),
             bytes: index.reported_bytes as u64,
             refused: look.kv_refused,
         }),
+        process: process_metrics::families(),
     }
+}
+
+fn attempts(table: &Table) -> Vec<(Arc<str>, u64)> {
+    table.endpoints().iter().map(|m| (m.entry.endpoint.name.clone(), m.entry.live.attempts())).collect()
 }
 
 fn table(shared: &Shared, tables: &Tables) -> Value {

@@ -1,14 +1,19 @@
 //! Cells to the Prometheus text format: names, labels and help as the reference has them, then our own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+<<<<<<< HEAD
 use dataplane_core::scheduler::Stage;
+=======
+use api::snapshot::Version;
+>>>>>>> dash
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
 use super::cells::Buckets;
 use super::series::{Active, Series};
-use super::{Limit, Metrics, PromptText, StreamOutcome};
+use super::{Limit, MAX_SERIES, Metrics, PromptText, Side, StreamOutcome};
 
 mod kv;
 
@@ -20,7 +25,7 @@ pub struct Gauges {
     /// The rung of the driver ladder that runs.
     pub driver: &'static str,
     /// The table's version.
-    pub table_version: u64,
+    pub table_version: Version,
     /// Whether there is a stream to the control plane, and how many there were; none without a control plane.
     pub control_plane: Option<(bool, u64)>,
     /// Seconds since the table was last confirmed.
@@ -51,8 +56,12 @@ pub struct Gauges {
     pub ejected: u64,
     /// Predictions that an engine's event has taken the place of, or should have.
     pub prefix_marks_expired: u64,
+    /// Requests that were sent so far, by the name of the table's endpoint.
+    pub attempts: Vec<(Arc<str>, u64)>,
     /// What engines report that they hold; none without a control plane.
     pub kv: Option<Kv>,
+    /// What the process costs its machine.
+    pub process: Vec<MetricFamily>,
 }
 
 type LabelSet = Vec<(&'static str, String)>;
@@ -68,6 +77,8 @@ pub fn encode(metrics: &Metrics, gauges: &Gauges) -> Vec<u8> {
     if let Some(kv) = &gauges.kv {
         kv::families(kv, &mut families);
     }
+    families.push(attempts(&gauges.attempts));
+    families.extend(gauges.process.iter().cloned());
     // The encoder refuses a family without a metric, which is what most are before the first request.
     families.retain(|family| !family.get_metric().is_empty());
     let mut out = Vec::new();
@@ -156,6 +167,16 @@ fn active_families(active: &[std::sync::Arc<Active>], out: &mut Vec<MetricFamily
     out.push(histograms("kthena_router_inter_event_gap_seconds", "Each gap between two events of a stream.", gap));
 }
 
+/// By endpoint, each only once something was sent there: a proxy has at most so many series of these, and those of an endpoint
+/// go with it.
+fn attempts(attempts: &[(Arc<str>, u64)]) -> MetricFamily {
+    let mut sums = Sums::<u64>::default();
+    for (endpoint, count) in attempts.iter().filter(|(_, count)| *count > 0).take(MAX_SERIES) {
+        sums.add(vec![("endpoint_name", endpoint.to_string())], *count);
+    }
+    counters("kthena_router_endpoint_attempts_total", "Requests sent to an endpoint, further attempts included.", sums)
+}
+
 fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     let sum = |read: &dyn Fn(&super::PlainCells) -> u64| metrics.cores.iter().map(|c| read(c)).sum::<u64>();
     let none = LabelSet::new;
@@ -166,6 +187,10 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     let mut streams = Sums::<u64>::default();
     for (outcome, name) in StreamOutcome::ALL {
         streams.add(vec![("outcome", name.into())], sum(&|c| c.streams[outcome as usize].value()));
+    }
+    let mut errors = Sums::<u64>::default();
+    for (side, name) in Side::ALL {
+        errors.add(vec![("side", name.into())], sum(&|c| c.errors[side as usize].value()));
     }
     let mut prompts = Sums::<u64>::default();
     for (text, name) in PromptText::ALL {
@@ -189,6 +214,7 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
         one(sum(&|c| c.handed_off.value())),
     ));
     out.push(counters("kthena_router_limit_hits_total", "Limits hit, by the setting's name.", limits));
+    out.push(counters("kthena_router_errors_total", "Requests that failed, by whose fault it is.", errors));
     out.push(counters("kthena_router_streams_total", "Streams, by how they ended.", streams));
     out.push(counters(
         "kthena_router_templated_prompts_total",
@@ -242,7 +268,11 @@ fn gauge_families(g: &Gauges, out: &mut Vec<MetricFamily>) {
     let mut driver = Metric::from_label(vec![pair("driver", g.driver)]);
     driver.set_gauge(gauge_value(1.0));
     out.push(family("kthena_router_io_driver", "The I/O driver that runs.", MetricType::GAUGE, vec![driver]));
-    out.push(gauge("kthena_router_config_version", "Version of the table.", g.table_version as f64));
+    // Versions count within an epoch, which is one process of the control plane.
+    let Version { epoch, version } = g.table_version;
+    let mut table = Metric::from_label(vec![pair("epoch", &format!("{epoch:016x}"))]);
+    table.set_gauge(gauge_value(version as f64));
+    out.push(family("kthena_router_config_version", "Version of the table.", MetricType::GAUGE, vec![table]));
     out.push(gauge("kthena_router_config_age_seconds", "Time since the table was confirmed.", g.table_age_s));
     if let Some((connected, streams)) = g.control_plane {
         let text = "Whether there is a stream to the control plane.";
@@ -403,8 +433,14 @@ mod tests {
             let labels = ActiveLabels { model: "llama", route: "r", backend: "b", upstream_model: "none" };
             core.active.of(&labels).downstream.up();
             core.hit(Limit::Body);
+            core.error(Side::Internal);
         }
-        String::from_utf8(encode(&metrics, &Gauges { driver: "epoll", ..Gauges::default() })).unwrap()
+        let table_version = Version { epoch: 0xabc, version: 7 };
+        // Two ranks of a pod have one name.
+        let attempts = [("default/one", 3), ("default/one", 4), ("default/idle", 0)];
+        let attempts = attempts.map(|(name, count)| (name.into(), count)).into();
+        let gauges = Gauges { driver: "epoll", table_version, attempts, ..Gauges::default() };
+        String::from_utf8(encode(&metrics, &gauges)).unwrap()
     }
 
     fn check(line: &str) {
@@ -429,6 +465,26 @@ mod tests {
         check("kthena_router_active_downstream_requests{model=\"llama\"} 2");
         check("kthena_router_limit_hits_total{limit=\"body\"} 2");
         check("kthena_router_io_driver{driver=\"epoll\"} 1");
+    }
+
+    #[test]
+    fn versions_are_told_with_what_they_count_within() {
+        check("kthena_router_config_version{epoch=\"0000000000000abc\"} 7");
+    }
+
+    #[test]
+    fn every_side_has_its_errors_from_the_start() {
+        check("kthena_router_errors_total{side=\"internal\"} 2");
+        check("kthena_router_errors_total{side=\"upstream\"} 0");
+        check("kthena_router_errors_total{side=\"downstream\"} 0");
+    }
+
+    #[test]
+    fn an_endpoint_is_told_of_once_it_was_sent_something_and_never_more_than_so_many() {
+        check("kthena_router_endpoint_attempts_total{endpoint_name=\"default/one\"} 7");
+        assert!(!text().contains("default/idle"));
+        let many: Vec<(Arc<str>, u64)> = (0..MAX_SERIES + 9).map(|n| (format!("e/{n}").into(), 1)).collect();
+        assert_eq!(attempts(&many).get_metric().len(), MAX_SERIES);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 use super::cells::{Counter, Histogram, Level};
 
 /// Series of one process, all cores together. Past it, requests are counted under `model="other"`.
-pub(super) const MAX_SERIES: usize = 5_000;
+pub const MAX_SERIES: usize = 5_000;
 
 /// Seconds; the reference's buckets, continued because generations run for minutes.
 pub(super) const DURATION_BOUNDS: &[f64] =

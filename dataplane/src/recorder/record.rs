@@ -9,6 +9,8 @@ use api::id::{BackendName, ModelName, RouteName};
 use dataplane_core::plan::Decision;
 use dataplane_core::table::BackendTable;
 
+use crate::metrics::Side;
+
 /// What is logged for a client that left before it had an answer, as nginx does.
 const CLIENT_LEFT: u16 = 499;
 
@@ -21,6 +23,8 @@ pub struct ErrorRecord {
     pub message: String,
     /// `router` or `upstream`.
     pub origin: &'static str,
+    /// Whose fault it is.
+    pub side: Side,
 }
 
 /// Where the time went.

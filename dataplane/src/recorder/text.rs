@@ -146,6 +146,7 @@ fn is_plain(value: &str) -> bool {
 mod tests {
     use super::super::record::ErrorRecord;
     use super::*;
+    use crate::metrics::Side;
 
     fn check(record: Record, expected: &str) {
         let mut out = Vec::new();
@@ -166,7 +167,12 @@ mod tests {
 
     #[test]
     fn a_model_name_cannot_forge_a_line() {
-        let error = ErrorRecord { kind: "route_not_found", message: "route not found".into(), origin: "router" };
+        let error = ErrorRecord {
+            kind: "route_not_found",
+            message: "route not found".into(),
+            origin: "router",
+            side: Side::Downstream,
+        };
         let record = Record {
             model: "a\n[x] \u{1b}[31m\"".into(),
             error: Some(error),

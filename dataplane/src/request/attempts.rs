@@ -73,6 +73,7 @@ pub(crate) async fn run(
             first_byte_ms: deadlines.first_byte.as_millis() as u64,
             to_head,
         };
+        decided.plan.endpoint.reservation.live().attempt();
         flight.attempt(&endpoint, decided.plan.endpoint.matched_blocks);
         let (result, back) = forward::attempt(connection, &attempt, wire).await;
         let lost = match judge(connection, &decided, result).await {
@@ -204,7 +205,7 @@ async fn judge(
         Err(Failure::Gone { sent }) => Err(Lost::Gone { sent }),
         Err(Failure::Local(error)) => {
             let text = format!("The proxy cannot open a connection: {error}.");
-            let refusal = Refusal::new(503, Reason::UpstreamTransport, text).code("overloaded").retry_after(1);
+            let refusal = Refusal::new(503, Reason::Proxy, text).code("overloaded").retry_after(1);
             Err(Lost::Refused(Box::new(refusal)))
         }
         Err(Failure::Connect(error)) => {

@@ -12,8 +12,12 @@ use dataplane_core::sse::Usage;
 use dataplane_core::table::BackendTable;
 
 use super::id::RequestId;
+<<<<<<< HEAD
 use super::times::Times;
 use crate::metrics::{Active, ActiveLabels, Labels, StreamOutcome};
+=======
+use crate::metrics::{Active, ActiveLabels, Labels, Side, StreamOutcome};
+>>>>>>> dash
 use crate::recorder::{Durations, ErrorRecord, Record};
 use crate::refusal::{Reason, Refusal};
 use crate::server::connection::Connection;
@@ -239,7 +243,8 @@ impl Flight {
 
     /// It failed after its answer began, or because the client left.
     pub(crate) fn failed(&mut self, reason: Reason, message: &str, origin: &'static str) {
-        self.record.error = Some(ErrorRecord { kind: reason.label(), message: clipped(message), origin });
+        let side = reason.side(self.record.status);
+        self.record.error = Some(ErrorRecord { kind: reason.label(), message: clipped(message), origin, side });
     }
 
     fn count(&mut self, end: Instant) {
@@ -257,6 +262,10 @@ impl Flight {
             backend: r.backend.as_ref().map_or("none", BackendName::as_str),
             upstream_model: r.upstream_model.as_ref().map_or("none", ModelName::as_str),
         };
+        let side = r.error.as_ref().map_or_else(|| Side::of_answer(r.status), |error| Some(error.side));
+        if let Some(side) = side {
+            self.worker.metrics.error(side);
+        }
         let series = self.worker.metrics.series.of(&labels);
         series.requests.add(1);
         series.duration.observe(end - self.start);

@@ -11,6 +11,7 @@ mod elf;
 mod engines;
 mod limits;
 mod listening;
+mod metrics;
 mod operators;
 mod program;
 mod retries;

@@ -196,11 +196,12 @@ fn metrics_have_the_references_names(leg: Leg) {
         ("streams_total", "outcome=\"ok\""),
         ("io_driver", if leg == Leg::Uring { "driver=\"uring" } else { "driver=\"epoll" }),
         ("limit_hits_total", "limit=\"body\""),
+        ("config_version", "epoch=\""),
     ] {
         let line = format!("kthena_router_{name}{{{labels}");
         assert!(text.lines().any(|l| l.starts_with(&line)), "no {line} in\n{text}");
     }
-    for name in ["active_requests", "retries_total", "upstream_connects_total", "config_version", "panics_total"] {
+    for name in ["active_requests", "retries_total", "upstream_connects_total", "config_age_seconds", "panics_total"] {
         assert!(text.contains(&format!("\nkthena_router_{name} ")), "no {name} in\n{text}");
     }
 }

@@ -15,14 +15,20 @@ use crate::values::rendered;
 /// The words of Prometheus's names in a text.
 fn metrics(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    let ours = words.filter(|word| word.starts_with("kthena_router_") || word.starts_with("kthena_controlplane_"));
+    let prefixes = ["kthena_router_", "kthena_controlplane_", "process_"];
+    let ours = words.filter(|word| prefixes.iter().any(|prefix| word.starts_with(prefix)));
     ours.map(str::to_owned).collect()
 }
 
 /// What the programs export, by the names in their source.
 fn exported() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let sources = ["dataplane/src/metrics/export.rs", "controlplane/src/metrics.rs"];
+    let sources = [
+        "dataplane/src/metrics/export.rs",
+        "dataplane/src/metrics/export/kv.rs",
+        "controlplane/src/metrics.rs",
+        "process-metrics/src/lib.rs",
+    ];
     sources.iter().flat_map(|path| metrics(&fs::read_to_string(root.join(path)).unwrap())).collect()
 }
 
@@ -58,6 +64,39 @@ fn every_metric_that_is_asked_for_is_exported() {
         assert!(expressions.len() > 5, "{}", path.display());
         expressions.iter().for_each(|expression| check_exported(&path.display().to_string(), expression));
     }
+}
+
+/// What operators are to see, and what of it a panel has to ask for.
+const SUBJECTS: [(&str, &[&str]); 9] = [
+    ("traffic by model", &["sum by (model) (rate(kthena_router_requests_total"]),
+    ("traffic by endpoint", &["sum by (endpoint_name) (rate(kthena_router_endpoint_attempts_total"]),
+    ("time to the first token", &["kthena_router_time_to_first_token_seconds_bucket"]),
+    ("gaps", &["kthena_router_inter_event_gap_seconds_bucket"]),
+    ("errors by side", &["sum by (side) (rate(kthena_router_errors_total"]),
+    (
+        "cache hits, predicted and real",
+        &["kthena_router_predicted_cached_tokens_total", "kthena_router_reported_cached_tokens_total"],
+    ),
+    ("spread of the configuration's version", &["count_values by (epoch) (\"version\", kthena_router_config_version"]),
+    ("the proxy's own cost", &["kthena_router_added_latency_seconds_bucket", "rate(process_cpu_seconds_total"]),
+    (
+        "saturation",
+        &["kthena_router_core_loop_lag_seconds_bucket", "process_open_fds", "kthena_router_limit_hits_total"],
+    ),
+];
+
+#[test]
+fn every_subject_has_its_panel() {
+    let panels: Vec<_> = dashboards().iter().flat_map(|(_, dashboard)| items(&dashboard["panels"]).cloned()).collect();
+    let texts: Vec<_> =
+        panels.iter().map(|panel| expressions(&serde_json::json!({"panels": [panel]})).concat()).collect();
+    for (subject, parts) in SUBJECTS {
+        for part in parts {
+            assert!(texts.iter().any(|text| text.contains(part)), "no panel shows {subject}: none asks for {part}");
+        }
+    }
+    let ids: BTreeSet<_> = panels.iter().map(|panel| panel["title"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len(), "each panel has a title of its own");
 }
 
 #[test]

@@ -196,7 +196,9 @@ impl Home {
     pub fn engine(&self, name: &str, ip: &str, port: u16) -> Program {
         let folder = self.folder.path().join(name);
         std::fs::create_dir(&folder).unwrap();
-        Program::start(&folder, "engine-sim", &[format!("--listen={ip}:{port}"), "--model=chat".to_owned()])
+        let says_what_was_cached = "--enable-prompt-tokens-details".to_owned();
+        let args = [format!("--listen={ip}:{port}"), "--model=chat".to_owned(), says_what_was_cached];
+        Program::start(&folder, "engine-sim", &args)
     }
 
     pub fn api(&self, kind: &str, plural: &str) -> Api<DynamicObject> {

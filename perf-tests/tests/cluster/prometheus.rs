@@ -146,15 +146,17 @@ impl Traffic {
         tokio::spawn(async move {
             while !ends.load(Relaxed) {
                 let next = Instant::now() + Duration::from_millis(100);
-                // A long prompt that comes again is one that is cached; a model that nobody has is the client's error; and a head without
-                // an end hits no limit that an alert minds.
+                // A long prompt that comes again is one that is cached; a model that nobody has is the client's error, and an engine that
+                // has too much to do is the engine's, of which no alert tells.
                 let prompt = "the same beginning of each prompt ".repeat(40);
-                for body in [
-                    json!({"model": "chat", "max_tokens": 4, "stream": true, "messages": [{"role": "user", "content": prompt}]}),
-                    json!({"model": "chat", "max_tokens": 2, "messages": [{"role": "user", "content": prompt}]}),
-                    json!({"model": "nobody", "messages": [{"role": "user", "content": "hi"}]}),
+                let asked = json!([{"role": "user", "content": prompt}]);
+                for (body, field) in [
+                    (json!({"model": "chat", "max_tokens": 4, "stream": true, "messages": asked}), ""),
+                    (json!({"model": "chat", "max_tokens": 2, "messages": asked}), ""),
+                    (json!({"model": "chat", "max_tokens": 2, "messages": asked}), "x-sim-fail: 429\r\n"),
+                    (json!({"model": "nobody", "messages": asked}), ""),
                 ] {
-                    post(port, &body.to_string()).await;
+                    post(port, field, &body.to_string()).await;
                 }
                 sleep_until(next).await;
             }
@@ -163,17 +165,29 @@ impl Traffic {
     }
 }
 
-async fn post(port: u16, body: &str) {
+async fn post(port: u16, field: &str, body: &str) {
     let exchange = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         let head =
             "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n";
-        stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
+        stream.write_all(format!("{head}{field}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
         stream.read_to_end(&mut Vec::new()).await
     };
     // What becomes of it is for Prometheus to tell.
     let _ = timeout(Duration::from_secs(10), exchange).await;
 }
+
+/// What the dashboards' numbers come to with this traffic, and a query that is 1 where that is so.
+const FACTS: [(&str, &str); 8] = [
+    ("clients' errors", "sum(rate(kthena_router_errors_total{side=\"downstream\"}[10s])) > bool 0"),
+    ("engines' errors", "sum(rate(kthena_router_errors_total{side=\"upstream\"}[10s])) > bool 0"),
+    ("none of ours", "sum(kthena_router_errors_total{side=\"internal\"}) == bool 0"),
+    ("both endpoints' traffic", "count(count by (endpoint_name) (kthena_router_endpoint_attempts_total)) == bool 2"),
+    ("tokens that were taken to be cached", "sum(rate(kthena_router_predicted_cached_tokens_total[10s])) > bool 0"),
+    ("tokens that were cached", "sum(rate(kthena_router_reported_cached_tokens_total[10s])) > bool 0"),
+    ("one epoch for both data planes", "count by (epoch) (kthena_router_config_version) == bool 2"),
+    ("time that each of the three spends", "count(rate(process_cpu_seconds_total[10s]) > 0) == bool 3"),
+];
 
 #[tokio::test]
 async fn every_query_of_the_dashboards_has_an_answer_and_alerts_fire_only_when_something_is_wrong() {
@@ -214,6 +228,9 @@ async fn every_query_of_the_dashboards_has_an_answer_and_alerts_fire_only_when_s
     }
     println!("every query has an answer after {:?}", begin.elapsed());
     assert_eq!(prometheus.firing().await, Vec::<String>::new(), "nothing is wrong");
+    for (fact, query) in FACTS {
+        until(fact, async || prometheus.query(query).await.iter().any(|(_, value)| value == "1")).await;
+    }
 
     control.kill();
     let begin = Instant::now();

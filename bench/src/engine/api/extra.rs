@@ -29,7 +29,9 @@ pub(super) async fn messages(shared: &Arc<Shared>, asked: &Asked, flight: Flight
     let template = wanted.template;
     if wanted.stream {
         let last = template.max_tokens;
-        return stream::pump(ticket, flight, last, move |from, to| message_events(&template, from, to));
+        return stream::pump(ticket, flight, last, move |from, progress| {
+            message_events(&template, from, progress.tokens)
+        });
     }
     generate::wait(ticket).await;
     flight.finish();
@@ -70,14 +72,14 @@ pub(super) async fn responses(shared: &Shared, asked: &Asked) -> Result<Answer, 
     body["messages"] = if input.is_array() { input } else { json!([{"role": "user", "content": input}]) };
     let as_chat = Asked { path: asked.path.clone(), headers: asked.headers.clone(), body: body.to_string().into() };
     let wanted = generate::want(shared, &as_chat, Style::Chat)?;
-    generate::wait(generate::submit(shared, &wanted)?).await;
+    let cached = generate::wait(generate::submit(shared, &wanted)?).await;
     let Template { id, model, prompt_tokens, max_tokens, .. } = wanted.template;
     let text: String = (0..max_tokens).map(generate::token_text).collect();
     let content = json!([{"annotations": [], "text": text, "type": "output_text", "logprobs": null}]);
     let output = json!([{"id": format!("msg_{id}"), "content": content, "role": "assistant", "status": "completed",
         "type": "message", "phase": null}]);
     let usage = json!({"input_tokens": prompt_tokens,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0, "input_tokens_per_turn": [], "cached_tokens_per_turn": []},
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0, "input_tokens_per_turn": [], "cached_tokens_per_turn": []},
         "output_tokens": max_tokens,
         "output_tokens_details": {"reasoning_tokens": 0, "tool_output_tokens": 0, "output_tokens_per_turn": [], "tool_output_tokens_per_turn": []},
         "total_tokens": prompt_tokens + max_tokens});

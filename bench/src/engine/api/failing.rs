@@ -72,6 +72,7 @@ impl WouldBe {
             max_tokens: max_tokens.clamp(1, 4096) as u32,
             include_usage: false,
             continuous: false,
+            details: false,
         };
         Self { stream: body.get("stream") == Some(&json!(true)), template }
     }
@@ -92,7 +93,7 @@ impl WouldBe {
 
     fn whole(&self) -> Vec<u8> {
         if self.stream {
-            let closing = chunk(&self.template.closing()) + "0\r\n\r\n";
+            let closing = chunk(&self.template.closing(0)) + "0\r\n\r\n";
             return (stream_head() + &self.events(u32::MAX) + &closing).into_bytes();
         }
         let body = self.unary_body();
@@ -119,7 +120,7 @@ impl WouldBe {
         let choice =
             json!({"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "length"});
         json!({"id": self.template.id, "object": "chat.completion", "created": self.template.created,
-            "model": self.template.model, "choices": [choice], "usage": self.template.full_usage()})
+            "model": self.template.model, "choices": [choice], "usage": self.template.full_usage(0)})
         .to_string()
     }
 }

@@ -43,9 +43,9 @@ pub(super) async fn answer(shared: &Arc<Shared>, asked: &Asked, flight: Flight) 
     if wanted.stream {
         return stream::answer(ticket, flight, wanted.template);
     }
-    wait(ticket).await;
+    let cached = wait(ticket).await;
     flight.finish();
-    json_answer(&unary(&wanted))
+    json_answer(&unary(&wanted, cached))
 }
 
 /// Reads and checks the body.
@@ -72,6 +72,7 @@ pub(super) fn want(shared: &Shared, asked: &Asked, style: Style) -> Result<Wante
         max_tokens,
         include_usage,
         continuous,
+        details: shared.config.prompt_tokens_details,
     };
     let return_token_ids = flag(body.get("return_token_ids"));
     Ok(Wanted { template, stream: flag(body.get("stream")), lora, prompt, cache_salt, salt, return_token_ids })
@@ -92,10 +93,11 @@ pub(super) fn submit(shared: &Shared, wanted: &Wanted) -> Result<Ticket, ApiErro
     })
 }
 
-/// Waits for the last token.
-pub(super) async fn wait(mut ticket: Ticket) {
+/// Waits for the last token; how many of the prompt's were cached.
+pub(super) async fn wait(mut ticket: Ticket) -> u32 {
     // The sender goes only after the request has finished.
     let _ = ticket.progress.wait_for(|progress| progress.finished).await;
+    ticket.progress.borrow().cached
 }
 
 fn prompt(body: &Value, style: Style) -> Result<Vec<u8>, ApiError> {
@@ -160,12 +162,12 @@ fn request_id(asked: &Asked, style: Style) -> String {
     }
 }
 
-fn unary(wanted: &Wanted) -> Value {
+fn unary(wanted: &Wanted, cached: u32) -> Value {
     let Template { style, id, created, model, max_tokens, .. } = &wanted.template;
     let content: String = (0..*max_tokens).map(token_text).collect();
     let ids = wanted.return_token_ids.then(|| (0..*max_tokens).collect::<Vec<_>>());
     let prompt_ids = wanted.return_token_ids.then(|| text::tokenize(&wanted.prompt));
-    let usage = wanted.template.full_usage();
+    let usage = wanted.template.full_usage(cached);
     let (object, choice) = match style {
         Style::Chat => (
             "chat.completion",

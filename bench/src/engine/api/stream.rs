@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{Answer, answer as respond, generate};
-use crate::engine::driver::Ticket;
+use crate::engine::driver::{Progress, Ticket};
 use crate::engine::server::AnswerBody;
 use crate::engine::stats::Flight;
 
@@ -32,6 +32,8 @@ pub(super) struct Template {
     pub(super) max_tokens: u32,
     pub(super) include_usage: bool,
     pub(super) continuous: bool,
+    /// Usage says how many tokens of the prompt were cached.
+    pub(super) details: bool,
 }
 
 impl Template {
@@ -72,11 +74,14 @@ impl Template {
     }
 
     /// Usage, if it was asked for, and `[DONE]`.
-    pub(super) fn closing(&self) -> String {
+    pub(super) fn closing(&self, cached: u32) -> String {
         let mut text = String::new();
         if self.include_usage {
             let mut event = self.envelope(json!([]));
             event["usage"] = self.usage(self.max_tokens);
+            if self.details {
+                event["usage"]["prompt_tokens_details"] = json!({"cached_tokens": cached});
+            }
             event["system_fingerprint"] = json!(FINGERPRINT);
             text = frame(&event);
         }
@@ -84,9 +89,9 @@ impl Template {
     }
 
     /// The usage of a whole answer.
-    pub(super) fn full_usage(&self) -> Value {
+    pub(super) fn full_usage(&self, cached: u32) -> Value {
         let mut usage = self.usage(self.max_tokens);
-        usage["prompt_tokens_details"] = Value::Null;
+        usage["prompt_tokens_details"] = if self.details { json!({"cached_tokens": cached}) } else { Value::Null };
         usage["completion_tokens_details"] = Value::Null;
         usage
     }
@@ -118,23 +123,23 @@ pub(super) fn frame(event: &Value) -> String {
 /// Streams a submitted generation in the OpenAI form.
 pub(super) fn answer(ticket: Ticket, flight: Flight, template: Template) -> Answer {
     let max_tokens = template.max_tokens;
-    pump(ticket, flight, max_tokens, move |from, to| {
+    pump(ticket, flight, max_tokens, move |from, Progress { cached, tokens, .. }| {
         let mut text = if from == 0 { template.opening() } else { String::new() };
-        (from..to).for_each(|n| text.push_str(&template.token(n)));
-        if to == max_tokens {
-            text.push_str(&template.closing());
+        (from..tokens).for_each(|n| text.push_str(&template.token(n)));
+        if tokens == max_tokens {
+            text.push_str(&template.closing(cached));
         }
         text
     })
 }
 
-/// Streams what `events(from, to)` says of the tokens `from..to`, up to `last`, whenever the model has emitted some. All that is due
+/// Streams what `events(from, progress)` says of the tokens since `from`, up to `last`, whenever the model has emitted some. All that is due
 /// leaves as one piece, and a client that leaves ends the request in the model.
 pub(super) fn pump(
     mut ticket: Ticket,
     flight: Flight,
     last: u32,
-    events: impl Fn(u32, u32) -> String + Send + 'static,
+    events: impl Fn(u32, Progress) -> String + Send + 'static,
 ) -> Answer {
     let (sender, pieces) = mpsc::channel(PIECES);
     tokio::spawn(async move {
@@ -148,7 +153,7 @@ pub(super) fn pump(
                 },
                 () = sender.closed() => return,
             };
-            let piece = Bytes::from(events(sent, progress.tokens));
+            let piece = Bytes::from(events(sent, progress));
             sent = progress.tokens;
             if sender.send(piece).await.is_err() {
                 return;

@@ -4,15 +4,17 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Below this many tokens and ms nothing is said.
 const ENOUGH_TOKENS: u64 = 1_000;
-const ENOUGH_MS: u64 = 20;
+const ENOUGH_MS: u32 = 20;
 /// After this much busy time the sums are halved, so that old times fade.
-const FADE_MS: u64 = 20_000;
+const FADE_MS: u32 = 20_000;
+/// No prefill counts as longer, a day, so that the sum fits.
+const LONGEST_MS: u64 = 86_400_000;
 
 /// Cumulated over many requests, so that the clock's ms add up to the right time.
 #[derive(Debug, Default)]
 pub(super) struct SpeedMeter {
     tokens: AtomicU64,
-    busy_ms: AtomicU64,
+    busy_ms: AtomicU32,
     /// Up to here busy time is accounted for.
     mark_ms: AtomicU64,
     /// f32 bits; 0 where unknown.
@@ -28,7 +30,7 @@ impl SpeedMeter {
     /// A request's prefill ended.
     pub(super) fn complete(&self, tokens: u64, now_ms: u64) {
         let since_ms = self.mark_ms.swap(now_ms, Relaxed);
-        let elapsed_ms = now_ms.saturating_sub(since_ms);
+        let elapsed_ms = now_ms.saturating_sub(since_ms).min(LONGEST_MS) as u32;
         let tokens = self.tokens.fetch_add(tokens, Relaxed) + tokens;
         let busy_ms = self.busy_ms.fetch_add(elapsed_ms, Relaxed) + elapsed_ms;
         if tokens < ENOUGH_TOKENS || busy_ms < ENOUGH_MS {
