@@ -70,6 +70,9 @@ fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             fields.remove("nullable");
+            if let Some(Value::Array(values)) = fields.get_mut("enum") {
+                values.retain(|value| !value.is_null());
+            }
             if let Some(format) = fields.get_mut("format") {
                 match format.as_str() {
                     Some("uint16" | "uint8") => *format = "int32".into(),

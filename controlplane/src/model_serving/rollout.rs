@@ -64,6 +64,8 @@ fn resolve(problems: &mut Problems, at: &At<'_>, wanted: &IntOrString, total: i3
     let resolved = match wanted {
         IntOrString::Int(number) => Some(*number).filter(|number| *number >= 0),
         IntOrString::String(text) => (text.strip_suffix('%'))
+            // A number in Rust may have a sign, a share may not.
+            .filter(|share| share.bytes().all(|byte| byte.is_ascii_digit()))
             .and_then(|share| share.parse::<u8>().ok())
             .filter(|share| *share <= 100)
             .map(|share| (i64::from(total) * i64::from(share) / 100) as i32),

@@ -6,6 +6,9 @@
 mod corpus;
 mod definitions;
 mod examples;
+mod fields;
 mod rules;
+mod table;
+mod validations;
 mod verdicts;
 mod webhook;
