@@ -11,6 +11,9 @@ mod elf;
 mod engines;
 mod limits;
 mod listening;
+#[allow(unreachable_pub, reason = "it is public where it is at home")]
+#[path = "../../../perf-tests/src/missing.rs"]
+mod missing;
 mod operators;
 mod retries;
 mod routing;
