@@ -11,6 +11,9 @@ use bench::show::client::{self, End, Question};
 
 #[path = "quickstart/example.rs"]
 mod example;
+#[allow(unreachable_pub, reason = "it is public where it is at home")]
+#[path = "../../perf-tests/src/missing.rs"]
+mod missing;
 
 use example::Example;
 
@@ -90,7 +93,7 @@ fn it_stays_up_runs_its_own_curl_line_and_ends_on_either_signal() {
             assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("data: [DONE]\n\n"), "{curl}: {text}");
             assert!(asked.stderr.is_empty() && asked.status.success(), "{asked:?}");
         } else {
-            println!("SKIPPED: curl is not installed");
+            missing::skip("curl");
         }
         let pid = child.0.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());

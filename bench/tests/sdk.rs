@@ -8,6 +8,9 @@ use bench::quickstart::{Options, Stage};
 
 #[path = "quickstart/example.rs"]
 mod example;
+#[allow(unreachable_pub, reason = "it is public where it is at home")]
+#[path = "../../perf-tests/src/missing.rs"]
+mod missing;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk.py");
 
@@ -28,9 +31,8 @@ fn said(output: &Output) -> String {
 #[test]
 fn the_openai_sdk_works() {
     let Ok(python) = std::env::var("KTHENA_PYTHON") else {
-        assert!(std::env::var("CI").is_err(), "KTHENA_PYTHON is not set: CI runs the tests by `.ci/run test`");
-        println!("SKIPPED: set KTHENA_PYTHON to a Python that has openai >= 2, or run `.ci/run test`, which makes one");
-        return;
+        // `.ci/run test` makes one.
+        return missing::skip("KTHENA_PYTHON, a Python that has openai >= 2,");
     };
     with_stage("openai", |stage| {
         let url = format!("http://{}", stage.listen());
@@ -51,8 +53,7 @@ fn the_openai_sdk_works() {
 #[test]
 fn curl_works() {
     if Command::new("curl").arg("--version").output().is_err() {
-        println!("SKIPPED: curl is not installed");
-        return;
+        return missing::skip("curl");
     }
     with_stage("curl", |stage| {
         let body = format!(

@@ -18,6 +18,8 @@ pub struct Render<'a> {
     pub api_versions: &'a [&'a str],
     /// `--kube-version`; helm's own where it is empty.
     pub kubernetes: &'a str,
+    /// Of the release; `serving` where it is empty.
+    pub namespace: &'a str,
 }
 
 /// The chart's folder.
@@ -33,11 +35,12 @@ pub fn helm(arguments: &[&str]) -> Result<Output> {
 }
 
 impl Render<'_> {
-    /// The objects as release `kthena` in namespace `serving`, or what helm says against it.
+    /// The objects as release `kthena`, or what helm says against it.
     pub fn objects(&self) -> Result<Vec<Value>> {
         let folder = chart();
         let folder = folder.to_string_lossy();
-        let mut arguments = vec!["template", "kthena", &folder, "--namespace", "serving"];
+        let namespace = if self.namespace.is_empty() { "serving" } else { self.namespace };
+        let mut arguments = vec!["template", "kthena", &folder, "--namespace", namespace];
         self.set.iter().for_each(|set| arguments.extend(["--set", set]));
         self.api_versions.iter().for_each(|version| arguments.extend(["--api-versions", version]));
         if !self.kubernetes.is_empty() {

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod helm;
 pub mod kubelet;
+pub mod missing;
 pub mod namespaces;
 pub mod nodes;
 pub mod proxy;

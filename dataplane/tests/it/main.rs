@@ -12,6 +12,9 @@ mod engines;
 mod limits;
 mod listening;
 mod metrics;
+#[allow(unreachable_pub, reason = "it is public where it is at home")]
+#[path = "../../../perf-tests/src/missing.rs"]
+mod missing;
 mod operators;
 mod program;
 mod retries;

@@ -12,6 +12,7 @@ use dataplane::probe::ask;
 use serde_json::Value;
 
 use crate::elf::check_static;
+use crate::missing::skip;
 use crate::support::client::Client;
 use crate::support::engine::Engine;
 use crate::support::legs::{Leg, on_every_driver};
@@ -64,8 +65,7 @@ fn unshare() -> Command {
 
 fn outside(leg: Leg) {
     if !unshare().args(["ip", "link"]).stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
-        println!("SKIPPED: it takes unshare, ip and user namespaces");
-        return;
+        return skip("unshare with user namespaces, or ip of iproute2,");
     }
     let root = Folder::new();
     for folder in ["dev", "proc", "etc"] {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use perf_tests::helm::{Render, chart};
+use perf_tests::missing;
 use serde_json::Value;
 
 use crate::object::{find, items};
@@ -124,7 +125,9 @@ fn the_operators_objects_hold_the_files_whole() {
 fn promtool(folder: &Path, arguments: &[&str]) {
     let program = env::var_os("KTHENA_PROMTOOL").unwrap_or_else(|| "promtool".into());
     match Command::new(program).current_dir(folder).args(arguments).output() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => println!("SKIPPED: promtool is not installed"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            missing::skip("promtool, of Debian's package prometheus,");
+        }
         output => {
             let output = output.unwrap();
             let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

@@ -27,7 +27,10 @@ pub fn with(set: &[&str]) -> Vec<Object> {
 }
 
 pub fn all<'a>() -> Vec<Case<'a>> {
-    let case = |name, set, kubernetes| Case { name, render: Render { set, api_versions: MONITORING, kubernetes } };
+    let case = |name, set, kubernetes| Case {
+        name,
+        render: Render { set, api_versions: MONITORING, kubernetes, ..Render::default() },
+    };
     vec![
         case("defaults", &[], ""),
         case("defaults on the oldest server", &["node.enabled=true"], "1.34.0"),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use perf_tests::cluster::Cluster;
 use perf_tests::helm::chart;
+use perf_tests::missing;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -286,7 +287,7 @@ fn promtool(folder: &Path, recorded: &[(Value, String)]) -> Option<()> {
 #[tokio::test]
 async fn each_alert_fires_when_what_it_tells_of_has_come_about() {
     let stage = Stage::new().await;
-    let Some(prometheus) = stage.prometheus() else { return println!("SKIPPED: prometheus is not installed") };
+    let Some(prometheus) = stage.prometheus() else { return missing::skip("prometheus") };
     let _traffic = asking(stage.plane("calm").port, "chat", 100);
     until("ten scrapes of each", async || {
         let scraped = prometheus.query("count_over_time(up[1m]) >= 10").await;
@@ -308,7 +309,7 @@ async fn each_alert_fires_when_what_it_tells_of_has_come_about() {
     fire(&prometheus, &[AWAY]).await;
     assert!(recorded.len() > 100, "{} series were recorded", recorded.len());
     if promtool(stage.home.folder.path(), &recorded).is_none() {
-        println!("SKIPPED: promtool is not installed");
+        missing::skip("promtool, of Debian's package prometheus,");
     }
 }
 

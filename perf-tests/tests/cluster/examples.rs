@@ -1,5 +1,6 @@
-//! Every YAML under `examples/`, applied to a cluster of two nodes as its reader would apply it: what it says of itself is so there. A file that
-//! nobody asks for here fails the test.
+//! Every YAML under `examples/`, applied to a cluster of two nodes as its reader would apply it: what it says of itself is so there. The identities of
+//! `cluster/`, which are for planes without the chart, have such planes; all else is asked of the planes that the chart installs. A file that nobody
+//! asks for here fails the test.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,19 +12,24 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::config::{Config as ClientConfig, KubeConfigOptions, Kubeconfig};
-use perf_tests::cluster::{Cluster, Parts};
-use perf_tests::kubelet::{Config, NodeSpec, built};
-use perf_tests::nodes::{self, Nodes, enter, plan};
+use perf_tests::helm::chart;
+use perf_tests::kubelet::NodeSpec;
+use perf_tests::nodes::{self, enter, plan};
+use perf_tests::rights::{Account, asked};
 use serde_json::Value;
 
-use crate::fleet::{holds, programs};
+use crate::fleet::holds;
 use crate::installed::clients::{completion, exchange};
+use crate::installed::site::{RELEASE, Ready, Site};
 use crate::wait::until;
 
 const SYSTEM: &str = "kthena-system";
 /// As `examples/directory` calls them.
 const NODES: [&str; 2] = ["node-a", "node-b"];
 const MODEL: &str = "llama-3-8b";
+/// The chart's own names.
+const GATEWAY: &str = "kthena-router";
+const NODE: &str = "kthena-node";
 
 /// The planes under the identities that `examples/cluster` gives them.
 const PLANES: &str = "
@@ -97,27 +103,18 @@ fn files(folder: &Path, found: &mut BTreeSet<String>) {
 }
 
 struct Stage {
-    cluster: Cluster,
+    site: Site,
     client: Client,
-    bed: Nodes,
     /// Which examples were asked for.
     known: Mutex<BTreeSet<String>>,
 }
 
 impl Stage {
     async fn new() -> Self {
-        let specs = || NODES.map(|name| NodeSpec::in_zone(name, "elsewhere")).to_vec();
-        nodes::lay(&specs()).await.unwrap();
-        let cluster = Cluster::start(Parts::Nodes).unwrap();
-        let client = cluster.admin().await.unwrap();
-        cluster.install_definitions(&client).await.unwrap();
-        let programs = programs()
-            .with("kthena-tools", built("kthena-ask").unwrap())
-            .with("kthena-controlplane", built("kthena-controlplane").unwrap())
-            .with("kthena-dataplane", built("kthena-dataplane").unwrap());
-        let config = Config { nodes: specs(), ..Config::of(&cluster, programs).unwrap() };
-        let bed = Nodes::start(&cluster, config).await.unwrap();
-        Self { cluster, client, bed, known: Mutex::default() }
+        let site = Site::on(NODES.map(|name| NodeSpec::in_zone(name, "elsewhere")).to_vec(), false).await;
+        let client = site.client.clone();
+        site.cluster.install_definitions(&client).await.unwrap();
+        Self { site, client, known: Mutex::default() }
     }
 
     fn read(&self, example: &str) -> String {
@@ -126,7 +123,7 @@ impl Stage {
     }
 
     async fn apply(&self, namespace: &str, yaml: &str) {
-        self.cluster.apply(&self.client, namespace, yaml).await.unwrap();
+        self.site.cluster.apply(&self.client, namespace, yaml).await.unwrap();
     }
 
     /// A pod's address, once it is ready.
@@ -150,10 +147,10 @@ impl Stage {
         answer.starts_with("HTTP/1.1 200 ").then(|| served.to_owned())
     }
 
-    /// Waits until each of ten requests is answered by one of these.
-    async fn served_by(&self, (proxy, model, headers): (&str, &str, &str), expected: &[String]) {
+    /// Waits until each of ten requests to each of these proxies is answered by one of those.
+    async fn served_by(&self, proxies: &[String], (model, headers): (&str, &str), expected: &[String]) {
         until(&format!("answer for {model} {headers:?} by {expected:?} alone"), async || {
-            for _ in 0..10 {
+            for proxy in proxies.iter().flat_map(|proxy| std::iter::repeat_n(proxy, 10)) {
                 match self.served(proxy, model, headers).await {
                     Some(served) if expected.contains(&served) => {}
                     _ => return false,
@@ -173,10 +170,18 @@ impl Stage {
         let table: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
         table["endpoints"].as_array().unwrap().clone()
     }
+
+    /// Deletes a pod of the system's namespace and waits until it is gone.
+    async fn end(&self, pod: &str) {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), SYSTEM);
+        pods.delete(pod, &DeleteParams::default()).await.unwrap();
+        until(&format!("end of {pod}"), async || pods.get_opt(pod).await.unwrap().is_none()).await;
+    }
 }
 
-/// With these rights and no others the control plane follows the cluster and fills what the files leave empty.
-async fn planes(stage: &Stage) -> String {
+/// With these rights and no others the control plane follows the cluster and fills what the files leave empty. Its proxy is asked for the quickstart's
+/// model, too. Then they make room.
+async fn identities(stage: &Stage, engines: &[String]) {
     stage.apply(SYSTEM, &stage.read("cluster/controlplane.yaml")).await;
     stage.apply(SYSTEM, &stage.read("cluster/webhook.yaml")).await;
     stage.apply(SYSTEM, PLANES).await;
@@ -188,20 +193,29 @@ async fn planes(stage: &Stage) -> String {
     for name in ["kthena-controlplane-certificates", "kthena-fleet-seed"] {
         assert!(secrets.get(name).await.unwrap().data.is_some(), "{name} is filled");
     }
-    assert_eq!(rights(stage, "kthena-dataplane").await, ["authentication.k8s.io", "authorization.k8s.io"]);
-    stage.ready(SYSTEM, "proxy").await
+    assert_eq!(rights(stage, SYSTEM, "kthena-dataplane").await, ANYONES);
+    let proxy = stage.ready(SYSTEM, "proxy").await;
+    webhook(stage).await;
+    stage.served_by(&[proxy], (MODEL, ""), engines).await;
+    stage.end("proxy").await;
+    let hooks = Api::<ValidatingWebhookConfiguration>::all(stage.client.clone());
+    hooks.delete("kthena-controlplane", &DeleteParams::default()).await.unwrap();
+    stage.end("controlplane").await;
 }
 
+/// The groups in which every account may ask something about itself.
+const ANYONES: [&str; 2] = ["authentication.k8s.io", "authorization.k8s.io"];
+
 /// The groups in which an account may do anything.
-async fn rights(stage: &Stage, account: &str) -> Vec<String> {
-    let mut config = Kubeconfig::read_from(stage.cluster.kubeconfig()).unwrap();
+async fn rights(stage: &Stage, namespace: &str, account: &str) -> Vec<String> {
+    let mut config = Kubeconfig::read_from(stage.site.cluster.kubeconfig()).unwrap();
     for named in &mut config.auth_infos {
         let info = named.auth_info.as_mut().unwrap();
-        info.impersonate = Some(format!("system:serviceaccount:{SYSTEM}:{account}"));
+        info.impersonate = Some(format!("system:serviceaccount:{namespace}:{account}"));
         info.impersonate_groups = Some(vec!["system:serviceaccounts".to_owned(), "system:authenticated".to_owned()]);
     }
     let config = ClientConfig::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
-    let spec = SelfSubjectRulesReviewSpec { namespace: Some(SYSTEM.to_owned()) };
+    let spec = SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) };
     let review = SelfSubjectRulesReview { spec, ..SelfSubjectRulesReview::default() };
     let asked = Api::all(Client::try_from(config).unwrap()).create(&PostParams::default(), &review).await.unwrap();
     let rules = asked.status.unwrap().resource_rules;
@@ -211,8 +225,6 @@ async fn rights(stage: &Stage, account: &str) -> Vec<String> {
 
 /// A wrong object is refused with what to do, and the file applied again takes no bundle away.
 async fn webhook(stage: &Stage) {
-    let wrong = "apiVersion: networking.serving.volcano.sh/v1alpha1\nkind: ModelRoute\nmetadata: {name: wrong}\n\
-                 spec: {modelName: m, rules: [{modelMatch: {uri: {regex: '('}}, targetModels: [{modelServerName: s}]}]}\n";
     let bundle = async || {
         let hooks = Api::<ValidatingWebhookConfiguration>::all(stage.client.clone());
         let webhooks = hooks.get("kthena-controlplane").await.unwrap().webhooks.unwrap();
@@ -222,38 +234,65 @@ async fn webhook(stage: &Stage) {
     assert!(before.iter().all(Option::is_some), "{before:?}");
     stage.apply(SYSTEM, &stage.read("cluster/webhook.yaml")).await;
     assert_eq!(bundle().await, before);
-    let refused = stage.cluster.apply(&stage.client, "default", wrong).await;
+    refuses(stage).await;
+}
+
+async fn refuses(stage: &Stage) {
+    let wrong = "apiVersion: networking.serving.volcano.sh/v1alpha1\nkind: ModelRoute\nmetadata: {name: wrong}\n\
+                 spec: {modelName: m, rules: [{modelMatch: {uri: {regex: '('}}, targetModels: [{modelServerName: s}]}]}\n";
+    let refused = stage.site.cluster.apply(&stage.client, "default", wrong).await;
     let why = format!("{:#}", refused.expect_err("it is refused"));
     assert!(why.contains("spec.rules[0].modelMatch.uri.regex"), "{why}");
 }
 
-/// One route to both engines; put `canary` for `llama`, and all goes to the second.
-async fn quickstart(stage: &Stage, proxy: &str) {
-    let here = stage.cluster.namespace(&stage.client, "quickstart").await.unwrap();
+/// As the README installs it, but that proxies say who answered.
+async fn install(stage: &Stage) {
+    let folder = chart();
+    let settings = "node.enabled=true,node.config.expose.endpoint=true,gateway.config.expose.endpoint=true";
+    let arguments = ["install", RELEASE, folder.to_str().unwrap(), "--wait", "--timeout=2m", "--set", settings];
+    stage.site.helm(&arguments).await;
+    refuses(stage).await;
+}
+
+/// The chart's proxies on all nodes and of the gateway.
+async fn proxies(stage: &Stage) -> Vec<Ready> {
+    let all = [stage.site.proxies(NODE).await, stage.site.proxies(GATEWAY).await].concat();
+    assert_eq!(all.len(), NODES.len() + 2, "{all:?}");
+    all
+}
+
+/// Puts the quickstart there: its namespace, and where its engines are.
+async fn engines(stage: &Stage) -> (String, [String; 2]) {
+    let here = stage.site.cluster.namespace(&stage.client, "quickstart").await.unwrap();
     for file in ["pods", "servers", "route"] {
         stage.apply(&here, &stage.read(&format!("quickstart/{file}.yaml"))).await;
     }
     let (first, second) = (stage.ready(&here, "llama-0").await, stage.ready(&here, "llama-1").await);
-    let both = [first, second].map(|ip| format!("{ip}:18001"));
+    (here, [first, second].map(|ip| format!("{ip}:18001")))
+}
+
+/// One route to both engines; put `canary` for `llama`, and all goes to the second.
+async fn quickstart(stage: &Stage, here: &str, both: &[String; 2]) {
+    let proxies: Vec<_> = proxies(stage).await.into_iter().map(|proxy| proxy.ip).collect();
     for model in [MODEL, "sql-adapter"] {
-        stage.served_by((proxy, model, ""), &both).await;
+        stage.served_by(&proxies, (model, ""), both).await;
     }
-    let endpoints = stage.endpoints(proxy).await;
+    let endpoints = stage.endpoints(&proxies[0]).await;
     let of_servers = endpoints.iter().filter(|endpoint| endpoint["modelServers"].as_array().unwrap().len() == 2);
     assert_eq!((endpoints.len(), of_servers.count()), (2, 1), "{endpoints:#?}");
     let edited = stage.read("quickstart/route.yaml").replace("modelServerName: llama", "modelServerName: canary");
-    stage.apply(&here, &edited).await;
-    stage.served_by((proxy, MODEL, ""), &both[1..]).await;
-    let pods = Api::<Pod>::namespaced(stage.client.clone(), &here);
+    stage.apply(here, &edited).await;
+    stage.served_by(&proxies, (MODEL, ""), &both[1..]).await;
+    let pods = Api::<Pod>::namespaced(stage.client.clone(), here);
     pods.delete("llama-1", &DeleteParams::default()).await.unwrap();
     // Else the model name is this namespace's.
     for yaml in ["route", "servers"].map(|file| stage.read(&format!("quickstart/{file}.yaml"))) {
-        delete(stage, &here, &yaml).await;
+        delete(stage, here, &yaml).await;
     }
 }
 
 async fn delete(stage: &Stage, namespace: &str, yaml: &str) {
-    for object in stage.cluster.apply(&stage.client, namespace, yaml).await.unwrap() {
+    for object in stage.site.cluster.apply(&stage.client, namespace, yaml).await.unwrap() {
         let types = object.types.clone().unwrap();
         let kind = kube::api::GroupVersionKind::try_from(&types).unwrap();
         let (resource, _) = kube::discovery::pinned_kind(&stage.client, &kind).await.unwrap();
@@ -262,51 +301,75 @@ async fn delete(stage: &Stage, namespace: &str, yaml: &str) {
     }
 }
 
-/// A proxy learns of its node's zone as it connects.
-async fn another_proxy(stage: &Stage) -> String {
-    let pods = Api::<Pod>::namespaced(stage.client.clone(), SYSTEM);
-    pods.delete("proxy", &DeleteParams::default()).await.unwrap();
-    until("end of the proxy", async || pods.get_opt("proxy").await.unwrap().is_none()).await;
-    stage.apply(SYSTEM, PLANES).await;
-    stage.ready(SYSTEM, "proxy").await
+/// A proxy learns of its node's zone as it connects, so the one of the first node makes room for another.
+async fn another_proxy(stage: &Stage) -> Ready {
+    let here = async || stage.site.proxies(NODE).await.into_iter().find(|proxy| proxy.node == NODES[0]);
+    let before = here().await.unwrap().name;
+    let at_once = DeleteParams::default().grace_period(1);
+    stage.site.pods(&stage.site.namespace).delete(&before, &at_once).await.unwrap();
+    let mut next = None;
+    until("another proxy", async || {
+        next = here().await.filter(|proxy| proxy.name != before);
+        next.is_some()
+    })
+    .await;
+    next.unwrap()
 }
 
 /// A canary by a header, engines on both nodes of one zone; an engine that is deleted is asked no more.
 async fn directory(stage: &Stage) {
-    let here = stage.cluster.namespace(&stage.client, "directory").await.unwrap();
+    let here = stage.site.cluster.namespace(&stage.client, "directory").await.unwrap();
     for file in ["pods", "servers", "route"] {
         stage.apply(&here, &stage.read(&format!("directory/{file}.yaml"))).await;
     }
-    let proxy = &another_proxy(stage).await;
+    let near = another_proxy(stage).await.ip;
+    let proxies: Vec<_> = proxies(stage).await.into_iter().map(|proxy| proxy.ip).collect();
     let (first, second) = (stage.ready(&here, "llama-0").await, stage.ready(&here, "llama-1").await);
     let llama = [first, second].map(|ip| format!("{ip}:18001"));
     let canary = [stage.ready(&here, "llama-canary-0").await + ":18002"];
     for model in [MODEL, "sql-adapter"] {
-        stage.served_by((proxy, model, ""), &llama).await;
+        stage.served_by(&proxies, (model, ""), &llama).await;
     }
-    stage.served_by((proxy, MODEL, "x-canary: yes\r\n"), &canary).await;
-    stage.served_by((proxy, MODEL, "x-canary: no\r\n"), &llama).await;
-    let mut distances: Vec<_> = stage.endpoints(proxy).await;
+    stage.served_by(&proxies, (MODEL, "x-canary: yes\r\n"), &canary).await;
+    stage.served_by(&proxies, (MODEL, "x-canary: no\r\n"), &llama).await;
+    let mut distances: Vec<_> = stage.endpoints(&near).await;
     distances.sort_by_key(|endpoint| endpoint["name"].as_str().unwrap().to_owned());
     let distances: Vec<_> = distances.iter().map(|endpoint| endpoint["distance"].as_str().unwrap()).collect();
     assert_eq!(distances, ["node", "zone", "zone"], "the proxy is on node-a, and both nodes are of zone-1");
     let pods = Api::<Pod>::namespaced(stage.client.clone(), &here);
     pods.delete("llama-0", &DeleteParams::default().grace_period(1)).await.unwrap();
-    stage.served_by((proxy, MODEL, ""), &llama[1..]).await;
+    stage.served_by(&proxies, (MODEL, ""), &llama[1..]).await;
+}
+
+/// Gateway and node proxies may do nothing at the API server, and in all of this asked it for nothing; the others for nothing that was refused.
+async fn accounts(stage: &Stage) {
+    let log = std::fs::read_to_string(stage.site.cluster.audit_log()).unwrap();
+    let namespace = &stage.site.namespace;
+    for name in [GATEWAY, NODE] {
+        assert_eq!(asked(&log, Account { namespace, name }), BTreeSet::new(), "{name}");
+        assert_eq!(rights(stage, namespace, name).await, ANYONES, "{name}");
+    }
+    for name in ["kthena-controlplane", "kthena-crds"] {
+        let asked = asked(&log, Account { namespace, name });
+        let refused: Vec<_> = asked.iter().filter(|asked| asked.refused).collect();
+        assert!(refused.is_empty() && !asked.is_empty(), "{name}: {refused:?}");
+    }
 }
 
 #[test]
 fn every_example_does_on_a_cluster_what_it_says() {
     nodes::within("examples::every_example_does_on_a_cluster_what_it_says", || async {
         let stage = Stage::new().await;
-        let proxy = planes(&stage).await;
-        webhook(&stage).await;
-        quickstart(&stage, &proxy).await;
+        let (here, both) = engines(&stage).await;
+        identities(&stage, &both).await;
+        install(&stage).await;
+        quickstart(&stage, &here, &both).await;
         directory(&stage).await;
+        accounts(&stage).await;
         let mut all = BTreeSet::new();
         files(&folder(), &mut all);
         assert_eq!(*stage.known.lock().unwrap(), all, "an example that this test does not know");
-        drop(stage.bed);
+        drop(stage.site.bed);
     })
     .unwrap();
 }

@@ -7,7 +7,7 @@ mod host;
 mod left;
 mod near;
 mod rollback;
-mod site;
+pub mod site;
 mod trouble;
 
 use std::collections::BTreeSet;

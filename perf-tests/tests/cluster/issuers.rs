@@ -17,14 +17,14 @@ use crate::wait::until;
 const SECRET: &str = "kthena-controlplane-tls";
 
 /// What cert-manager puts into a Secret.
-struct Made {
-    ca: String,
+pub struct Made {
+    pub ca: String,
     leaf: String,
     key: String,
 }
 
 /// A leaf for this machine, of a CA that nobody has seen before.
-fn made(generation: u32) -> Made {
+pub fn made(generation: u32) -> Made {
     let key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -38,7 +38,8 @@ fn made(generation: u32) -> Made {
 }
 
 impl Made {
-    fn data(&self) -> serde_json::Value {
+    /// As a Secret has it.
+    pub fn data(&self) -> serde_json::Value {
         let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
         json!({"ca.crt": bytes(&self.ca), "tls.crt": bytes(&self.leaf), "tls.key": bytes(&self.key)})
     }

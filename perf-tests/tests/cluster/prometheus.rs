@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use perf_tests::cluster::Cluster;
 use perf_tests::helm::chart;
+use perf_tests::missing;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -201,8 +202,7 @@ async fn every_query_of_the_dashboards_has_an_answer_and_alerts_fire_only_when_s
     }
     let pods = [("controlplane", home.metrics), ("first", first.metrics), ("second", second.metrics)];
     let Some(prometheus) = Prometheus::start(home.folder.path(), &pods) else {
-        println!("SKIPPED: prometheus is not installed");
-        return;
+        return missing::skip("prometheus");
     };
     let _traffic = [Traffic::at(first.port), Traffic::at(second.port)];
 

@@ -9,7 +9,7 @@ use kube::Client;
 use kube::api::{Api, ListParams};
 use perf_tests::cluster::{Cluster, Parts};
 use perf_tests::helm::{chart, helm};
-use perf_tests::kubelet::{Config, Seccomp, built};
+use perf_tests::kubelet::{Config, NodeSpec, Seccomp, built};
 use perf_tests::nodes::{self, Nodes, enter, plan};
 
 use super::clients::{Place, ask, exchange};
@@ -93,9 +93,14 @@ impl Site {
 
     /// With IPv6 beside IPv4, or without.
     pub async fn of_families(dual_stack: bool) -> Self {
-        nodes::lay(&specs()).await.unwrap();
+        Self::on(specs(), dual_stack).await
+    }
+
+    /// On these nodes.
+    pub async fn on(specs: Vec<NodeSpec>, dual_stack: bool) -> Self {
+        nodes::lay(&specs).await.unwrap();
         if dual_stack {
-            nodes::lay_second(&specs()).await.unwrap();
+            nodes::lay_second(&specs).await.unwrap();
         }
         let cluster = Cluster::start(Parts::Nodes).unwrap();
         let client = cluster.admin().await.unwrap();
@@ -108,7 +113,7 @@ impl Site {
         let runtime_default = concat!(env!("CARGO_MANIFEST_DIR"), "/../tuning/seccomp/containerd-default.amd64.json");
         let seccomp = Seccomp { program: built("seccomp-exec").unwrap(), runtime_default: runtime_default.into() };
         let config =
-            Config { nodes: specs(), seccomp: Some(seccomp), dual_stack, ..Config::of(&cluster, programs).unwrap() };
+            Config { nodes: specs, seccomp: Some(seccomp), dual_stack, ..Config::of(&cluster, programs).unwrap() };
         let bed = Nodes::start(&cluster, config).await.unwrap();
         let namespace = cluster.namespace(&client, "inference").await.unwrap();
         let models = cluster.namespace(&client, "models").await.unwrap();
