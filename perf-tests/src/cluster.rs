@@ -16,6 +16,7 @@ pub(crate) mod folder;
 pub(crate) mod identity;
 mod keeper;
 mod manifests;
+mod modules;
 pub(crate) mod program;
 
 use std::path::{Path, PathBuf};
@@ -188,6 +189,11 @@ impl Cluster {
     /// Puts the definitions of `helm/crds` there by server-side apply and returns their names when all are established.
     pub async fn install_definitions(&self, client: &Client) -> Result<Vec<String>> {
         definitions::install(client).await
+    }
+
+    /// Puts the definitions of Prometheus Operator and cert-manager there, and returns their names when helm sees them all.
+    pub async fn install_definitions_of_others(&self, client: &Client) -> Result<Vec<String>> {
+        definitions::install_of_others(client).await
     }
 
     /// A namespace of its own for each test, in which pods can be made. Its name begins with `prefix`.

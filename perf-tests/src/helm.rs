@@ -12,6 +12,8 @@ use serde_json::Value;
 /// What is rendered with.
 #[derive(Debug, Clone, Default)]
 pub struct Render<'a> {
+    /// `--values`; the chart's own alone where it is empty.
+    pub values: &'a str,
     /// `--set`, each.
     pub set: &'a [&'a str],
     /// `--api-versions`, each.
@@ -34,14 +36,20 @@ pub fn helm(arguments: &[&str]) -> Result<Output> {
     output.with_context(|| format!("running {}: `.ci/run helm` brings it", program.display()))
 }
 
-impl Render<'_> {
+impl<'a> Render<'a> {
+    /// The values as helm is told them.
+    pub fn settings(&self) -> Vec<&'a str> {
+        let file = if self.values.is_empty() { Vec::new() } else { vec!["--values", self.values] };
+        file.into_iter().chain(self.set.iter().flat_map(|set| ["--set", *set])).collect()
+    }
+
     /// The objects as release `kthena`, or what helm says against it.
     pub fn objects(&self) -> Result<Vec<Value>> {
         let folder = chart();
         let folder = folder.to_string_lossy();
         let namespace = if self.namespace.is_empty() { "serving" } else { self.namespace };
         let mut arguments = vec!["template", "kthena", &folder, "--namespace", namespace];
-        self.set.iter().for_each(|set| arguments.extend(["--set", set]));
+        arguments.extend(self.settings());
         self.api_versions.iter().for_each(|version| arguments.extend(["--api-versions", version]));
         if !self.kubernetes.is_empty() {
             arguments.extend(["--kube-version", self.kubernetes]);

@@ -97,6 +97,8 @@ pub(super) fn controller_manager(kubeconfig: &Path, files: &Files, parts: Parts)
         // A lost node is seen within seconds, not within a minute.
         "--node-monitor-period=2s".to_owned(),
         "--node-monitor-grace-period=16s".to_owned(),
+        // So is a Deployment that is smaller than its autoscaler allows.
+        "--horizontal-pod-autoscaler-sync-period=1s".to_owned(),
     ]);
     if parts == Parts::Nodes {
         // So that the audit log says which controller it was.

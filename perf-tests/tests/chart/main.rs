@@ -6,6 +6,7 @@
 
 mod certificates;
 mod documents;
+mod everything;
 mod facts;
 mod images;
 mod monitoring;

@@ -6,6 +6,9 @@ use crate::object::Object;
 
 const MONITORING: &[&str] = &["monitoring.coreos.com/v1"];
 
+/// The values with every block switched on.
+pub const EVERYTHING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chart/everything.yaml");
+
 /// A way to install the chart.
 pub struct Case<'a> {
     pub name: &'static str,
@@ -27,10 +30,11 @@ pub fn with(set: &[&str]) -> Vec<Object> {
 }
 
 pub fn all<'a>() -> Vec<Case<'a>> {
-    let case = |name, set, kubernetes| Case {
+    let of = |name, values, set, kubernetes| Case {
         name,
-        render: Render { set, api_versions: MONITORING, kubernetes, ..Render::default() },
+        render: Render { values, set, api_versions: MONITORING, kubernetes, ..Render::default() },
     };
+    let case = |name, set, kubernetes| of(name, "", set, kubernetes);
     vec![
         case("defaults", &[], ""),
         case("defaults on the oldest server", &["node.enabled=true"], "1.34.0"),
@@ -47,42 +51,7 @@ pub fn all<'a>() -> Vec<Case<'a>> {
             "",
         ),
         case("only nodes", &["node.enabled=true", "gateway.enabled=false"], ""),
-        case(
-            "everything",
-            &[
-                "node.enabled=true",
-                "node.ioUring.seccomp=localhost",
-                "node.ioUring.install=true",
-                "node.extraArgs={--port=9999}",
-                "node.config.limits.connections=1000",
-                "gateway.autoscaling.enabled=true",
-                "gateway.service.type=LoadBalancer",
-                "gateway.service.loadBalancerClass=example.com/lb",
-                "gateway.ioUring.seccomp=unconfined",
-                "gateway.config.access_log.format=json",
-                "gateway.podLabels.team=serving",
-                "gateway.podAnnotations.a=b",
-                "gateway.nodeSelector.disk=fast",
-                "gateway.extraEnv[0].name=A",
-                "gateway.extraEnv[0].value=b",
-                "gateway.extraVolumes[0].name=more",
-                "gateway.extraVolumes[0].emptyDir.medium=Memory",
-                "gateway.extraVolumeMounts[0].name=more",
-                "gateway.extraVolumeMounts[0].mountPath=/more",
-                "controlplane.namespaces={one,two}",
-                "controlplane.serviceAccount.annotations.a=b",
-                "global.commonLabels.owner=us",
-                "global.imagePullSecrets[0].name=pull",
-                "global.imageRegistry=registry.example.com/kthena",
-                "scheduler.configuration=scheduler: {}",
-                "networkPolicy.enabled=true",
-                "monitoring.monitors=true",
-                "monitoring.alerts=true",
-                "monitoring.dashboards=true",
-                "monitoring.labels.release=prometheus",
-            ],
-            "",
-        ),
+        of("everything", EVERYTHING, &[], ""),
         case("certificates by cert-manager", &["controlplane.certificates.issuer=cert-manager"], ""),
         case(
             "certificates by an issuer of cert-manager that is there already",

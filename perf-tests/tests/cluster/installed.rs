@@ -2,10 +2,11 @@
 //! under load, rolled back under load and uninstalled. Release, namespace and names are not the defaults.
 
 pub mod clients;
-mod families;
+mod everything;
 mod host;
 mod left;
 mod near;
+mod others;
 mod rollback;
 pub mod site;
 mod trouble;
@@ -128,8 +129,10 @@ fn the_chart_serves_from_every_node_is_upgraded_and_rolled_back_under_load_and_l
 
 /// What is left of it is the definitions and what users made.
 async fn uninstalled(site: &Site, before: &BTreeSet<String>) {
-    let ours =
-        |object: &&String| !object.contains(&format!(" {}/", site.models)) && !object.contains("serving.volcano.sh");
+    let of_models = format!(" {}/", site.models);
+    // Among what users made there may be rights of the chart.
+    let is_users = |object: &str| object.contains(&of_models) && !object.starts_with("RoleBinding.");
+    let ours = |object: &&String| !is_users(object) && !object.contains("serving.volcano.sh");
     let mut left = Vec::new();
     let gone = async || {
         let now = left::objects(&site.client).await;

@@ -25,15 +25,20 @@ pub struct Made {
 
 /// A leaf for this machine, of a CA that nobody has seen before.
 pub fn made(generation: u32) -> Made {
+    made_for(vec!["127.0.0.1".to_owned()], &format!("cert-manager {generation}"))
+}
+
+/// A leaf for these names and addresses, of a new CA of this name.
+pub fn made_for(hosts: Vec<String>, authority: &str) -> Made {
     let key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(DnType::CommonName, format!("cert-manager {generation}"));
+    ca.distinguished_name.push(DnType::CommonName, authority);
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let text = ca.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(ca, key);
     let own = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&own, &issuer).unwrap();
+    let leaf = CertificateParams::new(hosts).unwrap().signed_by(&own, &issuer).unwrap();
     Made { ca: text, leaf: leaf.pem(), key: own.serialize_pem() }
 }
 

@@ -125,6 +125,17 @@ impl Site {
     }
 
     pub async fn helm(&self, arguments: &[&str]) -> String {
+        match self.try_helm(arguments).await {
+            Ok(said) => said,
+            Err(said) => {
+                self.tell().await;
+                panic!("helm {arguments:?}: {said}");
+            }
+        }
+    }
+
+    /// What it says, and whether it was content.
+    pub async fn try_helm(&self, arguments: &[&str]) -> Result<String, String> {
         let kubeconfig = self.cluster.kubeconfig();
         let mut all = vec!["--kubeconfig", kubeconfig.to_str().unwrap(), "--namespace", &self.namespace];
         all.extend(arguments);
@@ -134,11 +145,7 @@ impl Site {
         let output = tokio::task::spawn_blocking(run).await.unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         println!("helm {}: {:?}", arguments[0], began.elapsed());
-        if !output.status.success() {
-            self.tell().await;
-            panic!("helm {arguments:?}: {said}");
-        }
-        said
+        if output.status.success() { Ok(said) } else { Err(said) }
     }
 
     /// What the pods of the chart have come to, for whoever reads a failure.
@@ -253,10 +260,19 @@ pub async fn upgrade(site: &Site, settings: &[&str]) {
 
 /// Engines, a route to them, and clients on all nodes.
 pub async fn populate(site: &Site) {
+    engines_and_clients(site).await;
+    route_to_engines(site).await;
+}
+
+pub async fn engines_and_clients(site: &Site) {
     site.apply(PODS).await;
-    site.apply(&(server("chat", 8000) + "---\n" + &route("chat", "chat"))).await;
     until("engines", async || site.ready(&site.models, "app=chat").await.len() == ENGINES).await;
     until("clients", async || site.clients().await.len() == NAMES.len()).await;
+}
+
+/// For this the definitions have to be there.
+pub async fn route_to_engines(site: &Site) {
+    site.apply(&(server("chat", 8000) + "---\n" + &route("chat", "chat"))).await;
 }
 
 /// Each client, asking its node's proxy and the gateway.
