@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-<<<<<<< HEAD
-use dataplane_core::scheduler::Stage;
-=======
 use api::snapshot::Version;
->>>>>>> dash
+use dataplane_core::scheduler::Stage;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 

@@ -12,12 +12,8 @@ use dataplane_core::sse::Usage;
 use dataplane_core::table::BackendTable;
 
 use super::id::RequestId;
-<<<<<<< HEAD
 use super::times::Times;
-use crate::metrics::{Active, ActiveLabels, Labels, StreamOutcome};
-=======
 use crate::metrics::{Active, ActiveLabels, Labels, Side, StreamOutcome};
->>>>>>> dash
 use crate::recorder::{Durations, ErrorRecord, Record};
 use crate::refusal::{Reason, Refusal};
 use crate::server::connection::Connection;
