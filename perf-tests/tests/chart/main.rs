@@ -5,10 +5,12 @@
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
 mod certificates;
+mod doctor;
 mod documents;
 mod facts;
 mod images;
 mod monitoring;
+mod notes;
 mod object;
 mod older;
 mod programs;
