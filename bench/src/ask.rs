@@ -1,6 +1,7 @@
 //! A client that asks for a model once whole and once as a stream, and says in a sentence what is wrong: `helm test`.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -27,6 +28,14 @@ pub struct Ask {
     pub model: String,
     /// How long it may take until the first good answer: routes and pods come a little after they were applied.
     pub wait: Duration,
+}
+
+/// HOST:PORT as it is connected to and put into a URL. An address of IPv6 may come without brackets, as a node's does in a pod's
+/// environment: what is behind the last colon is the port all the same.
+pub fn target(typed: &str) -> Result<String, String> {
+    let (host, port) = typed.rsplit_once(':').filter(|(host, _)| !host.is_empty()).ok_or("no HOST:PORT")?;
+    port.parse::<u16>().map_err(|error| format!("{port:?} is no port: {error}"))?;
+    Ok(if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]:{port}") } else { typed.to_owned() })
 }
 
 /// What came of one request.

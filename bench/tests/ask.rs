@@ -6,7 +6,7 @@ mod elf;
 
 use std::time::Duration;
 
-use bench::ask::{Ask, Fault, judge};
+use bench::ask::{Ask, Fault, judge, target};
 use bench::engine::{Config, Engine};
 use hyper::StatusCode;
 
@@ -19,6 +19,32 @@ async fn a_working_engine_is_well_whole_and_streamed() {
     let engine = Engine::start(Config::default()).await.unwrap();
     ask(engine.addr.to_string(), "sim").run().await.unwrap();
     engine.kill().await;
+}
+
+/// As `$(HOST_IP):8080` becomes where the node's first address is of IPv6.
+#[tokio::test]
+async fn an_address_of_ipv6_without_brackets_is_asked_as_one_with_them() {
+    let listen = (std::net::Ipv6Addr::LOCALHOST, 0).into();
+    let engine = Engine::start(Config { listen, ..Config::default() }).await.unwrap();
+    let port = engine.addr.port();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kthena-ask"));
+    command.args(["--model=sim", "--wait-s=20", &format!("::1:{port}")]);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said, format!("[::1]:{port}: whole: ok\n[::1]:{port}: streamed: ok\n"), "{wrong}");
+    engine.kill().await;
+}
+
+#[test]
+fn a_target_is_a_host_and_a_port() {
+    let check = |typed: &str, expected: Option<&str>| assert_eq!(target(typed).ok().as_deref(), expected, "{typed}");
+    check("kthena-router.serving.svc:80", Some("kthena-router.serving.svc:80"));
+    check("10.0.0.1:8080", Some("10.0.0.1:8080"));
+    check("fd00::a:8080", Some("[fd00::a]:8080"));
+    check("[fd00::a]:8080", Some("[fd00::a]:8080"));
+    check("kthena-router", None);
+    check(":8080", None);
+    check("kthena-router:http", None);
 }
 
 #[tokio::test]

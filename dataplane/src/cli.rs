@@ -77,7 +77,7 @@ pub enum Command {
     /// Ends with 0 where it answers 2xx, and else with 1.
     Probe(Probe),
     /// Puts the seccomp profile that allows io_uring into the kubelet's folder, for pods with the Localhost profile
-    /// kthena-dataplane.json.
+    /// kthena-dataplane.json; with --remove takes it away.
     InstallSeccomp(InstallSeccomp),
 }
 

@@ -1,4 +1,4 @@
-//! `kthena-dataplane install-seccomp`: puts the profile that allows io_uring where the kubelet looks for profiles.
+//! `kthena-dataplane install-seccomp`: puts the profile that allows io_uring where the kubelet looks for profiles, or takes it away.
 //!
 //! The profile is what containerd allows a container without capabilities, and the three calls of io_uring besides
 //! (`tuning/seccomp.md`).
@@ -24,41 +24,64 @@ pub struct InstallSeccomp {
     /// The kubelet's folder of profiles.
     #[arg(long, default_value = "/var/lib/kubelet/seccomp")]
     folder: PathBuf,
+    /// Takes the profile away again. What runs under it goes on, and no container starts under it any more.
+    #[arg(long)]
+    remove: bool,
 }
 
-/// What became of an installation.
+/// What became of the profile's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Installed {
+pub enum Outcome {
     /// It was there already, to the byte.
     Unchanged,
     /// It was written.
     Written,
+    /// It was taken away.
+    Removed,
+    /// There was none to take away.
+    Absent,
 }
 
 impl InstallSeccomp {
-    /// Installs, and says so. Ends with 1 where it cannot.
+    /// Does it, and says so. Ends with 1 where it cannot.
     pub fn run(&self) -> ExitCode {
         let file = self.folder.join(NAME);
-        match install(&self.folder) {
-            Ok(Installed::Written) => println!("{}: written", file.display()),
-            Ok(Installed::Unchanged) => println!("{}: is there already", file.display()),
+        let (act, outcome) =
+            if self.remove { ("remove", remove(&self.folder)) } else { ("write", install(&self.folder)) };
+        let said = match outcome {
+            Ok(Outcome::Written) => "written",
+            Ok(Outcome::Unchanged) => "is there already",
+            Ok(Outcome::Removed) => "removed",
+            Ok(Outcome::Absent) => "is not there",
             Err(error) => {
                 eprintln!(
-                    "kthena-dataplane: cannot write {}: {error}; it takes root and the node's folder mounted writable",
+                    "kthena-dataplane: cannot {act} {}: {error}; it takes root and the node's folder mounted writable",
                     file.display()
                 );
                 return ExitCode::FAILURE;
             }
-        }
+        };
+        println!("{}: {said}", file.display());
         ExitCode::SUCCESS
     }
 }
 
+/// Takes the profile away, whatever it says. The folder stays: others may have profiles in it.
+pub fn remove(folder: &Path) -> io::Result<Outcome> {
+    match fs::remove_file(folder.join(NAME)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Absent),
+        Err(error) => return Err(error),
+    }
+    File::open(folder)?.sync_all()?;
+    Ok(Outcome::Removed)
+}
+
 /// Writes the profile whole or not at all: a container that starts meanwhile reads the old one or the new one.
-pub fn install(folder: &Path) -> io::Result<Installed> {
+pub fn install(folder: &Path) -> io::Result<Outcome> {
     let file = folder.join(NAME);
     if fs::read(&file).is_ok_and(|held| held == PROFILE.as_bytes()) {
-        return Ok(Installed::Unchanged);
+        return Ok(Outcome::Unchanged);
     }
     fs::create_dir_all(folder)?;
     // Two pods of one node, as during an upgrade, write files of their own.
@@ -70,7 +93,7 @@ pub fn install(folder: &Path) -> io::Result<Installed> {
     }
     written?;
     File::open(folder)?.sync_all()?;
-    Ok(Installed::Written)
+    Ok(Outcome::Written)
 }
 
 fn write_whole(path: &Path) -> io::Result<()> {
@@ -120,12 +143,27 @@ mod tests {
     #[test]
     fn it_is_written_once_and_a_wrong_one_is_replaced() {
         let folder = folder("once");
-        assert_eq!(install(&folder).unwrap(), Installed::Written);
-        assert_eq!(install(&folder).unwrap(), Installed::Unchanged);
+        assert_eq!(install(&folder).unwrap(), Outcome::Written);
+        assert_eq!(install(&folder).unwrap(), Outcome::Unchanged);
         fs::write(folder.join(NAME), "half").unwrap();
-        assert_eq!(install(&folder).unwrap(), Installed::Written);
+        assert_eq!(install(&folder).unwrap(), Outcome::Written);
         assert_eq!(fs::read_to_string(folder.join(NAME)).unwrap(), PROFILE);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn it_is_taken_away_again_and_what_others_put_beside_it_stays() {
+        let folder = folder("away");
+        assert_eq!(remove(&folder).unwrap(), Outcome::Absent, "not even the folder is there");
+        install(&folder).unwrap();
+        fs::write(folder.join("others.json"), "{}").unwrap();
+        // One of an older release is ours, too.
+        fs::write(folder.join(NAME), "older").unwrap();
+        assert_eq!(remove(&folder).unwrap(), Outcome::Removed);
+        assert_eq!(remove(&folder).unwrap(), Outcome::Absent);
+        let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["others.json"]);
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -2,12 +2,32 @@
 
 {{- define "kthena.dataplane.seccomp" -}}
 {{- if eq .block.ioUring.seccomp "localhost" -}}
-seccompProfile: {type: Localhost, localhostProfile: kthena-dataplane.json}
+seccompProfile: {type: Localhost, localhostProfile: {{ .block.ioUring.localhostProfile }}}
 {{- else if eq .block.ioUring.seccomp "unconfined" -}}
 seccompProfile: {type: Unconfined}
 {{- else -}}
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
+{{- end }}
+
+{{- /* Looks at the node as the data plane would meet it: of its image, under its profile, with its share of the CPUs and in its environment.
+     It fails only where the data plane would not start. */ -}}
+{{- define "kthena.dataplane.doctor" -}}
+- name: doctor
+  image: {{ include "kthena.image" (dict "root" .root "image" .block.image) }}
+  imagePullPolicy: {{ .block.image.pullPolicy }}
+  args: [doctor, --lenient, --io-driver={{ .block.ioDriver }}, --cores={{ .block.cores }}{{ with dig "limits" "connections" 0 .block.config }}, --connections={{ . | int }}{{ end }}]
+  {{- with .block.extraEnv }}
+  env: {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- with .block.resources }}
+  resources: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    {{- with .block.securityContext }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- include "kthena.dataplane.seccomp" . | nindent 4 }}
 {{- end }}
 
 {{- define "kthena.dataplane.container" -}}

@@ -176,6 +176,11 @@ impl Kubelet {
         std::fs::read_to_string(path).unwrap_or_default()
     }
 
+    /// What a node's file system is, on a bed of nodes.
+    pub fn root(&self, node: &str) -> PathBuf {
+        self.folder.path().join("nodes").join(node)
+    }
+
     /// Cuts a node off, or joins it again: no lease is renewed and no pod's status written, while its processes go on.
     ///
     /// # Panics

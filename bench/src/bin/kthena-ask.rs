@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bench::ask::Ask;
+use bench::ask::{Ask, target};
 use clap::Parser;
 
 /// Sends one chat completion whole and one streamed to each target. Ends with 1 and a sentence where one is not answered.
@@ -15,8 +15,8 @@ struct Args {
     /// Seconds until the first good answer.
     #[arg(long, default_value_t = 60)]
     wait_s: u64,
-    /// HOST:PORT of each proxy to ask.
-    #[arg(required = true)]
+    /// HOST:PORT of each proxy to ask. IPv6 addresses may be without brackets.
+    #[arg(required = true, value_parser = target)]
     targets: Vec<String>,
 }
 

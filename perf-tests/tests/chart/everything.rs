@@ -9,8 +9,14 @@ use serde_json::Value;
 use crate::values::EVERYTHING;
 
 /// What cannot be on beside the rest, and which test has it on.
-const ALONE: [(&str, &str); 1] =
-    [("node.exposure", "tests/cluster/installed/host.rs, for a node's own port takes the place of its Service")];
+const ALONE: [(&str, &str); 3] = [
+    ("node.exposure", "tests/cluster/installed/host.rs, for a node's own port takes the place of its Service"),
+    ("node.ioUring.localhostProfile", "values.rs, for `install` puts the profile where the default says"),
+    (
+        "node.ioUring.remove",
+        "values.rs and tests/cluster/installed/doctor.rs, for it takes away what `install` puts there",
+    ),
+];
 
 fn read(path: &str) -> Value {
     serde_norway::from_str(&fs::read_to_string(path).unwrap()).unwrap()

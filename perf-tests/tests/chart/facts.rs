@@ -91,11 +91,13 @@ fn no_container_may_more_than_it_needs() {
                 assert_eq!(may, (&json!(false), &json!(true), &json!({"drop": ["ALL"]})), "{}: {object}", case.name);
                 assert!(security["seccompProfile"]["type"].is_string(), "{}: {object}", case.name);
                 let as_root = security["runAsNonRoot"] == false;
-                assert!(as_root == (container["name"] == "install-seccomp"), "{}: {object}", case.name);
+                let of_node = ["install-seccomp", "remove-seccomp"].iter().any(|name| container["name"] == *name);
+                assert!(as_root == of_node, "{}: {object}", case.name);
                 assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{}: {object}", case.name);
                 assert!(container["resources"]["requests"].is_object(), "{}: {object}", case.name);
             }
-            if ["kthena-router", "kthena-node", "kthena-test"].contains(&object.name()) && object.pod().is_some() {
+            let of_ours = ["kthena-router", "kthena-node", "kthena-test", "kthena-router-doctor", "kthena-node-doctor"];
+            if of_ours.contains(&object.name()) && object.pod().is_some() {
                 assert_eq!(pod["automountServiceAccountToken"], false, "{object} has no business with the API server");
             }
         }
@@ -114,6 +116,36 @@ fn a_profile_for_io_uring_is_the_containers_own_and_installed_on_demand_only() {
     assert_eq!((profile(&local), init(&local)), (expected, vec![json!("install-seccomp"), json!("doctor")]));
     assert!(local["securityContext"]["seccompProfile"].is_null(), "the installer runs before the profile is there");
     assert!(items(&plain["volumes"]).all(|volume| volume["hostPath"].is_null()));
+    let away = spec(&["node.enabled=true", "node.ioUring.remove=true"]);
+    assert_eq!((profile(&away), init(&away)), (profile(&plain), vec![json!("remove-seccomp"), json!("doctor")]));
+    assert!(items(&away["initContainers"][0]["args"]).any(|argument| argument == "--remove"), "{away}");
+}
+
+#[test]
+fn a_profile_that_another_put_on_the_nodes_is_named_by_its_path() {
+    let objects = with(&[
+        "node.enabled=true",
+        "node.ioUring.seccomp=localhost",
+        "node.ioUring.localhostProfile=operator/serving/kthena.json",
+        "gateway.ioUring.seccomp=localhost",
+        "gateway.ioUring.localhostProfile=operator/kthena.json",
+    ]);
+    let workloads = [
+        ("DaemonSet", "kthena-node", "operator/serving/kthena.json"),
+        ("Deployment", "kthena-router", "operator/kthena.json"),
+    ];
+    for (kind, name, path) in workloads {
+        let pods = [find(&objects, kind, name), find(&objects, "Pod", &format!("{name}-doctor"))];
+        for container in pods.into_iter().flat_map(|object| object.containers()) {
+            let profile = &container["securityContext"]["seccompProfile"];
+            assert_eq!(
+                *profile,
+                json!({"type": "Localhost", "localhostProfile": path}),
+                "{name}, {}",
+                container["name"]
+            );
+        }
+    }
 }
 
 #[test]

@@ -5,11 +5,13 @@
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
 mod certificates;
+mod doctor;
 mod documents;
 mod everything;
 mod facts;
 mod images;
 mod monitoring;
+mod notes;
 mod object;
 mod older;
 mod programs;

@@ -26,6 +26,9 @@ fn a_value_of_the_wrong_kind_is_refused_with_what_it_may_be() {
     check(&["controlplane.webhook.timeoutSeconds=30"], &["at '/controlplane/webhook/timeoutSeconds'", "maximum"]);
     check(&["gateway.name=Front_Door"], &["at '/gateway/name'"]);
     check(&["gateway.image.digest=sha256:12"], &["at '/gateway/image/digest'"]);
+    for path in ["/etc/profile.json", "../profile.json", "operator/../profile.json", ""] {
+        check(&[&format!("node.ioUring.localhostProfile={path}")], &["at '/node/ioUring/localhostProfile'"]);
+    }
 }
 
 #[test]
@@ -62,6 +65,17 @@ fn values_of_kthenas_own_chart_are_refused_all_at_once_with_our_keys() {
 #[test]
 fn what_does_not_go_together_is_refused() {
     check(&["node.enabled=true", "node.ioUring.install=true"], &["set node.ioUring.seccomp to localhost"]);
+    let local = ["node.enabled=true", "node.ioUring.seccomp=localhost", "node.ioUring.install=true"];
+    check(&[&local[..], &["node.ioUring.localhostProfile=x.json"]].concat(), &["installs kthena-dataplane.json, but"]);
+    check(
+        &[&local[..], &["node.ioUring.remove=true", "gateway.ioUring.seccomp=localhost"]].concat(),
+        &[
+            "install and node.ioUring.remove are both true",
+            "the profile that gateway.ioUring.seccomp asks for",
+            "the profile that node.ioUring.seccomp asks for",
+        ],
+    );
+    check(&["node.ioUring.remove=true"], &["the pods of node.enabled, which is false"]);
     check(
         &["controlplane.certificates.certManager.issuerRef.name=corporate"],
         &["set controlplane.certificates.issuer to cert-manager"],

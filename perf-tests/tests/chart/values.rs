@@ -52,6 +52,20 @@ pub fn all<'a>() -> Vec<Case<'a>> {
         ),
         case("only nodes", &["node.enabled=true", "gateway.enabled=false"], ""),
         of("everything", EVERYTHING, &[], ""),
+        case(
+            "on to the profiles of an operator",
+            &[
+                "node.enabled=true",
+                "node.exposure=hostNetwork",
+                "node.ioUring.seccomp=localhost",
+                "node.ioUring.localhostProfile=operator/serving/kthena.json",
+                "node.ioUring.remove=true",
+                "gateway.ioUring.seccomp=localhost",
+                "gateway.ioUring.localhostProfile=operator/kthena.json",
+                "gateway.doctor=false",
+            ],
+            "",
+        ),
         case("certificates by cert-manager", &["controlplane.certificates.issuer=cert-manager"], ""),
         case(
             "certificates by an issuer of cert-manager that is there already",

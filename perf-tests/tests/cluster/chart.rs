@@ -97,7 +97,7 @@ impl Bed {
         Self { cluster, client }
     }
 
-    fn try_helm(&self, arguments: &[&str]) -> Result<String, String> {
+    pub fn try_helm(&self, arguments: &[&str]) -> Result<String, String> {
         let kubeconfig = self.cluster.kubeconfig();
         let mut all = vec!["--kubeconfig", kubeconfig.to_str().unwrap(), "--namespace", NAMESPACE];
         all.extend(arguments);
@@ -233,6 +233,35 @@ async fn install_upgrade_rollback_and_uninstall_lose_nothing_without_server_side
     whole_life("false").await;
 }
 
+/// Without a kubelet no pod of a test begins.
+#[tokio::test]
+async fn a_test_that_fails_leaves_nothing_that_an_uninstall_would_leave() {
+    let bed = Bed::start().await;
+    make_namespace(&bed.client, NAMESPACE).await;
+    let folder = chart();
+    let settings = "node.enabled=true,controlplane.webhook.enabled=false";
+    bed.helm(&["install", "kthena", folder.to_str().unwrap(), "--no-hooks", "--set", settings]);
+    let of_tests = "app.kubernetes.io/instance=kthena,app.kubernetes.io/name%20in%20(kthena-test,kthena-router-doctor,kthena-node-doctor)";
+    let left = async || {
+        let crs = format!("/apis/networking.serving.volcano.sh/v1alpha1/namespaces/{NAMESPACE}");
+        let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
+        let mut left = Vec::new();
+        for kind in [pods, format!("{crs}/modelroutes"), format!("{crs}/modelservers")] {
+            let found = bed.get(&format!("{kind}?labelSelector={of_tests}")).await.unwrap();
+            let items = found["items"].as_array().unwrap().iter();
+            left.extend(items.map(|item| format!("{kind}/{}", item["metadata"]["name"].as_str().unwrap())));
+        }
+        left
+    };
+    for (test, pod) in [("kthena-node-doctor", "kthena-node-doctor"), ("kthena-test", "kthena-test")] {
+        let said = bed.try_helm(&["test", "kthena", "--timeout=3s", "--filter", &format!("name={test}")]).unwrap_err();
+        // It was there.
+        assert!(said.contains(pod), "{said}");
+        assert_eq!(left().await, Vec::<String>::new(), "{said}");
+    }
+    bed.helm(&["uninstall", "kthena", "--no-hooks"]);
+}
+
 /// Whether each address of a Service is of IPv6, the first one being the Service's own.
 async fn families(bed: &Bed, service: &str) -> Vec<bool> {
     let found = bed.get(&format!("/api/v1/namespaces/{NAMESPACE}/services/{service}")).await.unwrap();
@@ -277,8 +306,17 @@ fn older_chart() -> tempfile::TempDir {
     let values = std::fs::read_to_string(chart().join("values.yaml")).unwrap();
     let mut values: Value = serde_norway::from_str(&values).unwrap();
     for path in ["", "/global", "/controlplane", "/gateway", "/node"] {
-        let lacks =
-            ["migration", "tests", "monitoring", "networkPolicy", "ipFamilies", "certificates", "pdb", "ioUring"];
+        let lacks = [
+            "migration",
+            "tests",
+            "monitoring",
+            "networkPolicy",
+            "ipFamilies",
+            "certificates",
+            "pdb",
+            "ioUring",
+            "doctor",
+        ];
         let block = values.pointer_mut(path).unwrap().as_object_mut().unwrap();
         block.retain(|key, _| !lacks.contains(&key.as_str()));
     }

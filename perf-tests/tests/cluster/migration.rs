@@ -103,3 +103,81 @@ async fn what_kthena_leaves_behind_is_taken_over_and_no_field_of_it_is_lost() {
     }
     assert_eq!(wrong, Vec::<String>::new());
 }
+
+/// As Kthena's chart renders one of them, with the rules that count here and nobody behind it.
+fn theirs(kind: &str, program: &str, (group, resource): (&str, &str)) -> Value {
+    let lower = kind.to_lowercase();
+    let service = json!({"namespace": "kthena-system", "name": format!("{program}-webhook"), "path": format!("/{lower}"), "port": 443});
+    json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": format!("{kind}WebhookConfiguration"),
+        "metadata": {"name": format!("{program}-{lower}-webhook")},
+        "webhooks": [{"name": format!("{lower}-{resource}.volcano.sh"), "clientConfig": {"service": service},
+            "rules": [{"apiGroups": [group], "apiVersions": ["v1alpha1"], "resources": [format!("{resource}s")],
+                "operations": ["CREATE", "UPDATE"], "scope": "Namespaced"}],
+            "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 30}]})
+}
+
+#[tokio::test]
+async fn webhook_configurations_that_outlived_kthena_are_named_with_what_takes_them_away() {
+    let bed = Bed::bare().await;
+    make_namespace(&bed.client, NAMESPACE).await;
+    make_namespace(&bed.client, "kthena-system").await;
+    for kind in Kind::ALL {
+        definitions::apply(&bed.client, kind, &Release::ours()).await.unwrap();
+    }
+    let networking = ("networking.serving.volcano.sh", "modelroute");
+    let workload = ("workload.serving.volcano.sh", "modelbooster");
+    let all = [
+        theirs("Validating", "kthena-router", networking),
+        theirs("Validating", "kthena-controller-manager", workload),
+        theirs("Mutating", "kthena-controller-manager", workload),
+    ];
+    let path = |object: &Value| {
+        let plural = object["kind"].as_str().unwrap().to_lowercase();
+        format!("/apis/admissionregistration.k8s.io/v1/{plural}s")
+    };
+    for object in &all {
+        send(&bed.client, Method::POST, &path(object), object).await.unwrap();
+    }
+    let routes = format!("/apis/{}/v1alpha1/namespaces/{NAMESPACE}/modelroutes", networking.0);
+    let route = json!({"apiVersion": format!("{}/v1alpha1", networking.0), "kind": "ModelRoute", "metadata": {"generateName": "mine-"},
+        "spec": {"modelName": "m", "rules": [{"targetModels": [{"modelServerName": "s"}]}]}});
+    let write = async || send(&bed.client, Method::POST, &routes, &route).await.map_err(|error| error.to_string());
+    let mut said = String::new();
+    until("they are in force", async || {
+        said = write().await.err().unwrap_or_default();
+        !said.is_empty()
+    })
+    .await;
+    assert!(said.contains("validating-modelroute.volcano.sh"), "{said}");
+
+    let chart = perf_tests::helm::chart();
+    let install = [
+        "upgrade",
+        "--install",
+        "kthena",
+        chart.to_str().unwrap(),
+        "--no-hooks",
+        "--set",
+        "controlplane.webhook.enabled=false",
+    ];
+    let refused = bed.try_helm(&install).unwrap_err();
+    for object in &all {
+        let kind = object["kind"].as_str().unwrap().to_lowercase();
+        let command = format!("kubectl delete {kind} {}", object["metadata"]["name"].as_str().unwrap());
+        assert!(refused.contains(&command), "{command} is not in {refused}");
+    }
+    // Those of a program that is there are its own business, and the switch says that it may be.
+    let labels = json!({"app": "kthena-controller-manager"});
+    let manager = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "kthena-controller-manager"},
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+        "spec": {"containers": [{"name": "manager", "image": "ghcr.io/volcano-sh/kthena-controller-manager:latest"}]}}}});
+    send(&bed.client, Method::POST, "/apis/apps/v1/namespaces/kthena-system/deployments", &manager).await.unwrap();
+    let beside = [&install[..], &["--set", "migration.besideKthena=true"]].concat();
+    let refused = bed.try_helm(&beside).unwrap_err();
+    assert!(refused.contains("kthena-router-validating-webhook") && !refused.contains("manager"), "{refused}");
+
+    let router = format!("{}/kthena-router-validating-webhook", path(&all[0]));
+    send(&bed.client, Method::DELETE, &router, &Value::Null).await.unwrap();
+    bed.helm(&beside);
+    until("objects are taken again", async || write().await.is_ok()).await;
+}

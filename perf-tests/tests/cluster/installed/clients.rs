@@ -54,6 +54,21 @@ pub async fn ask(address: &str, model: &str) -> Result<(), String> {
     if is_good { Ok(()) } else { Err(answer) }
 }
 
+/// An answer whose body came in chunks, to the last one: they may end anywhere, in the midst of an event too.
+fn unchunked(answer: &str) -> Option<String> {
+    let (head, mut rest) = answer.split_once("\r\n\r\n")?;
+    let mut whole = format!("{head}\r\n\r\n");
+    loop {
+        let (size, chunk) = rest.split_once("\r\n")?;
+        let size = usize::from_str_radix(size, 16).ok()?;
+        if size == 0 {
+            return (chunk == "\r\n").then_some(whole);
+        }
+        whole.push_str(chunk.get(..size)?);
+        rest = chunk.get(size..)?.strip_prefix("\r\n")?;
+    }
+}
+
 /// One that is streamed to its end.
 pub async fn stream(address: &str, model: &str, tokens: u32) -> Result<(), String> {
     let mut answer = Vec::new();
@@ -68,8 +83,10 @@ pub async fn stream(address: &str, model: &str, tokens: u32) -> Result<(), Strin
         Err(_) => Some(format!("no end after {STREAMED:?}")),
     };
     let answer = String::from_utf8_lossy(&answer);
+    let whole = unchunked(&answer);
+    let is_whole = whole.as_ref().is_some_and(|text| text.trim_end().ends_with("data: [DONE]"));
+    let answer = whole.unwrap_or(answer.into_owned());
     let events = answer.matches("data: {").count();
-    let is_whole = answer.contains("data: [DONE]") && answer.ends_with("0\r\n\r\n");
     let is_good = answer.starts_with("HTTP/1.1 200 ") && is_whole && events >= tokens as usize;
     let end = || answer.chars().skip(answer.chars().count().saturating_sub(300)).collect::<String>();
     let said = || format!("{events} of {tokens} events: … {}{}", end(), broke.as_deref().unwrap_or_default());

@@ -100,7 +100,7 @@ async fn test_fails(site: &Site) {
     select(site, "nobody").await;
     let said = site.try_helm(&["test", RELEASE, "--timeout=2m"]).await.unwrap_err();
     assert!(said.contains("kthena-test"), "{said}");
-    let log = site.bed.kubelet.log(&site.namespace, "kthena-test", "client");
+    let log = said + &site.bed.kubelet.log(&site.namespace, "kthena-test", "client");
     let target = format!("at {GATEWAY}.{}.svc:8082/v1/chat/completions", site.namespace);
     for words in [target.as_str(), "cannot connect (is the Service there, and a pod ready?)"] {
         assert!(log.contains(words), "{words}: {log}");

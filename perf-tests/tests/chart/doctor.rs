@@ -1,0 +1,101 @@
+//! Where the chart has the doctor look: before each data plane, and in `helm test`, as the data plane itself would run there.
+
+use serde_json::{Value, json};
+
+use crate::object::{Object, find, has, items};
+use crate::values::with;
+
+const WORKLOADS: [(&str, &str, &str); 2] =
+    [("gateway", "Deployment", "kthena-router"), ("node", "DaemonSet", "kthena-node")];
+
+fn containers(object: &Object, list: &str) -> Vec<Value> {
+    let (_, spec) = object.pod().unwrap();
+    items(&spec[list]).cloned().collect()
+}
+
+#[test]
+fn each_data_plane_is_preceded_by_the_doctor_unless_nobody_wants_it() {
+    for (block, kind, name) in WORKLOADS {
+        let objects = with(&["node.enabled=true"]);
+        let init = containers(find(&objects, kind, name), "initContainers");
+        assert!(init.len() == 1 && init[0]["name"] == "doctor", "{name}: {init:?}");
+        let objects = with(&["node.enabled=true", &format!("{block}.doctor=false")]);
+        assert_eq!(containers(find(&objects, kind, name), "initContainers"), Vec::<Value>::new(), "{name}");
+    }
+}
+
+/// What a pod's containers have in common, with whom they share a node, and what they may.
+fn surroundings(spec: &Value) -> Value {
+    let fields = ["securityContext", "nodeSelector", "tolerations", "affinity", "hostNetwork", "imagePullSecrets"];
+    fields.iter().map(|field| ((*field).to_owned(), spec[*field].clone())).collect::<serde_json::Map<_, _>>().into()
+}
+
+#[test]
+fn the_doctor_looks_at_what_the_data_plane_would_meet() {
+    let set = |block: &str| {
+        [
+            "ioDriver=epoll",
+            "cores=3",
+            "config.limits.connections=700",
+            "resources.limits.cpu=3",
+            "ioUring.seccomp=localhost",
+            "nodeSelector.disk=fast",
+            "extraEnv[0].name=MONOIO_FORCE_LEGACY_DRIVER",
+            "extraEnv[0].value=true",
+        ]
+        .map(|set| format!("{block}.{set}"))
+        .to_vec()
+    };
+    for (block, kind, name) in WORKLOADS {
+        let set = [vec!["node.enabled=true".to_owned(), "node.exposure=hostNetwork".to_owned()], set(block)].concat();
+        let objects = with(&set.iter().map(String::as_str).collect::<Vec<_>>());
+        let workload = find(&objects, kind, name);
+        let (_, spec) = workload.pod().unwrap();
+        let proxy = containers(workload, "containers").remove(0);
+        let test = find(&objects, "Pod", &format!("{name}-doctor"));
+        assert!(!test.0["metadata"]["annotations"]["helm.sh/hook-output-log-policy"].is_null(), "helm shows its log");
+        assert_eq!(surroundings(test.pod().unwrap().1), surroundings(spec), "{name}");
+        for doctor in [containers(workload, "initContainers").remove(0), containers(test, "containers").remove(0)] {
+            for same in ["image", "imagePullPolicy", "resources", "securityContext"] {
+                assert_eq!(doctor[same], proxy[same], "{name}: {same}");
+            }
+            let expected = ["doctor", "--lenient", "--io-driver=epoll", "--cores=3", "--connections=700"];
+            assert_eq!(doctor["args"], json!(expected), "{name}");
+            assert!(items(&doctor["env"]).all(|env| items(&proxy["env"]).any(|other| other == env)), "{name}");
+            assert!(doctor["env"].is_array(), "what forbids io_uring does so by the environment");
+        }
+    }
+}
+
+#[test]
+fn helm_test_asks_the_doctor_for_each_workload_that_is_there_and_pushes_no_pod_off_its_node() {
+    let pods = |set: &[&str]| {
+        let objects = with(set);
+        WORKLOADS.map(|(_, _, name)| has(&objects, "Pod", &format!("{name}-doctor")))
+    };
+    assert_eq!(pods(&[]), [true, false]);
+    assert_eq!(pods(&["node.enabled=true", "gateway.enabled=false"]), [false, true]);
+    let objects = with(&["node.enabled=true"]);
+    for (_, _, name) in WORKLOADS {
+        let test = find(&objects, "Pod", &format!("{name}-doctor"));
+        assert_eq!(test.0["spec"]["priorityClassName"], Value::Null, "{name}");
+    }
+}
+
+/// Hooks are not of the release: an uninstall leaves what is there of them.
+#[test]
+fn no_test_leaves_anything_however_it_ends() {
+    let objects = with(&["node.enabled=true"]);
+    let tests: Vec<_> = objects.iter().filter(|o| o.0["metadata"]["annotations"]["helm.sh/hook"] == "test").collect();
+    assert_eq!(tests.len(), 5);
+    for test in tests {
+        let annotations = &test.0["metadata"]["annotations"];
+        let policy = annotations["helm.sh/hook-delete-policy"].as_str().unwrap();
+        let mut policies: Vec<_> = policy.split(',').collect();
+        policies.sort_unstable();
+        assert_eq!(policies, ["before-hook-creation", "hook-failed", "hook-succeeded"], "{test}");
+        // What is deleted is shown before.
+        let shown = annotations["helm.sh/hook-output-log-policy"].as_str().unwrap_or_default();
+        assert!(test.kind() != "Pod" || shown.contains("hook-failed"), "{test}");
+    }
+}
