@@ -14,6 +14,7 @@ mod listening;
 mod operators;
 mod retries;
 mod routing;
+mod scrapes;
 mod snapshot_file;
 mod static_program;
 mod streams;
