@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::sync::Mutex;
 
 use api::id::EndpointKey;
