@@ -27,6 +27,7 @@ mod tests;
 
 use crate::problem::Problem;
 
+pub(crate) use build::judged_alone;
 pub use build::{Built, Settings, build};
 pub use endpoints::zones;
 pub use last_good::{Fallback, GoodForm, MAX_KEPT_BYTES};

@@ -98,14 +98,15 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
-/// One build: what was read, what became of each object, and what data planes are told.
+/// What was read, what became of each object, and what data planes are told.
 #[derive(Debug)]
 pub struct Round {
     /// What the source said.
     pub world: World,
     /// What became of each object.
     pub verdicts: Verdicts,
-    /// Its version counts the rounds; [`Progress::source`] says how far which of them has come.
+    /// Its version counts the builds; [`Progress::source`] says how far which of them has come. A round in which no more was judged than
+    /// what decides nothing of it has that of the round before.
     pub snapshot: Arc<Snapshot>,
 }
 

@@ -46,6 +46,22 @@ pub struct World {
     pub differing: Differing,
 }
 
+impl World {
+    /// Whether the other one comes to the same tables: no more differs than what decides nothing of them.
+    pub fn publishes_as(&self, other: &Self) -> bool {
+        let Self { routes, servers, providers, judged: _, pods, nodes, secrets, scheduler, engines, differing } = self;
+        *routes == other.routes
+            && *servers == other.servers
+            && *providers == other.providers
+            && *pods == other.pods
+            && *nodes == other.nodes
+            && *secrets == other.secrets
+            && *scheduler == other.scheduler
+            && *engines == other.engines
+            && *differing == other.differing
+    }
+}
+
 /// How each of these engines writes chats, in a sentence.
 pub type Differing = Arc<BTreeMap<EndpointKey, Arc<str>>>;
 
@@ -80,8 +96,10 @@ pub struct LastGood<T> {
 impl<T: PartialEq> PartialEq for Held<T> {
     fn eq(&self, other: &Self) -> bool {
         let Self { uid, generation, seniority, spec, last_good } = self;
-        let theirs = (&other.uid, &other.generation, &other.seniority, &other.spec, &other.last_good);
-        (uid, generation, seniority, spec, last_good) == theirs
+        let theirs = (&other.uid, &other.generation, &other.seniority, &other.last_good);
+        // Most of a world is what it was: nothing is gone through that is the same value.
+        let shared = matches!((spec, &other.spec), (Ok(ours), Ok(others)) if Arc::ptr_eq(ours, others));
+        (uid, generation, seniority, last_good) == theirs && (shared || *spec == other.spec)
     }
 }
 

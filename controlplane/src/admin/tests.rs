@@ -302,6 +302,35 @@ async fn who_holds_all_connections_is_cut_off_and_the_other_listener_answers_mea
 }
 
 #[tokio::test]
+async fn as_many_scrapes_at_once_as_there_is_room_for_are_all_answered_while_manifests_are_built() {
+    let folder = manifests();
+    let (metrics, debug) = running(folder.path()).await;
+    let mut scrapes = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut stream = TcpStream::connect(metrics).await.unwrap();
+        // All but the last byte, so that all are under way at one time.
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r").await.unwrap();
+        scrapes.push(stream);
+    }
+    let built = "kthena_controlplane_objects{kind=\"ModelRoute\",verdict=\"Accepted\"} 2\n";
+    let more = "{apiVersion: networking.serving.volcano.sh/v1alpha1, kind: ModelRoute, metadata: {name: more},\n \
+                spec: {modelName: o, rules: [{targetModels: [{modelServerName: s}]}]}}\n";
+    std::fs::write(folder.path().join("more.yaml"), more).unwrap();
+    let deadline = Instant::now() + HEAD_TIME - Duration::from_secs(1);
+    while !get(debug, "/metrics").await.contains(built) {
+        assert!(Instant::now() < deadline, "the new route is not built while scrapes wait");
+    }
+    for stream in &mut scrapes {
+        stream.write_all(b"\n").await.unwrap();
+    }
+    for mut stream in scrapes {
+        let mut answer = String::new();
+        timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.expect("it is answered").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(built), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_a_sentence_that_says_what_to_do() {
     let folder = manifests();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -29,7 +29,8 @@ pub const PERIOD: Duration = Duration::from_secs(1);
 const BETWEEN_FACTS: Duration = Duration::from_secs(1);
 /// For one answer, from connecting to the last byte.
 const TIME: Duration = Duration::from_secs(1);
-/// Places that are asked at once.
+/// Places that are asked at once; and of those that did not answer the last time, in one sweep, which is so over within a time or two
+/// however many there are.
 const AT_ONCE: usize = 64;
 /// The longest that a place which does not answer is left alone, so that many such do not hold up the others.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
@@ -173,12 +174,19 @@ fn take(Push { place, pushed }: Push, watched: &mut Watched, loads: &Loads) {
     }
 }
 
+/// Those whose time has come: first who answers, then of the others those that have waited longest.
+fn due(watched: &Watched, now: Instant) -> Vec<(Place, Ask)> {
+    let due = watched.iter().filter(|(_, watch)| watch.due <= now);
+    let (mut due, mut silent): (Vec<_>, Vec<_>) = due.partition(|(_, watch)| watch.failures == 0);
+    silent.sort_by_key(|(_, watch)| watch.due);
+    silent.truncate(AT_ONCE);
+    due.append(&mut silent);
+    due.into_iter().map(|(place, watch)| (place.clone(), watch.target.ask.clone())).collect()
+}
+
 /// Asks those whose time has come. What is pushed meanwhile does not wait for the slowest of them.
 async fn sweep(watched: &mut Watched, pushes: &mut mpsc::Receiver<Push>, loads: &Loads) {
-    let begun = Instant::now();
-    let due = watched.iter().filter(|(_, watch)| watch.due <= begun);
-    let due: Vec<(Place, Ask)> = due.map(|(place, watch)| (place.clone(), watch.target.ask.clone())).collect();
-    let asking = due.into_iter().map(|(place, question)| async move {
+    let asking = due(watched, Instant::now()).into_iter().map(|(place, question)| async move {
         let answer = ask(&place, &question, TIME).await;
         (place, answer)
     });

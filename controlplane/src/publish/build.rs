@@ -66,7 +66,7 @@ pub fn build(world: &World, settings: &Settings, memory: &mut Memory) -> Built {
 }
 
 /// Of the objects that decide nothing in data planes: no more is said of them than whether they are valid, which whoever read them knows.
-pub(super) fn judged_alone(world: &World) -> BTreeMap<(object::Kind, ObjectName), ObjectVerdict> {
+pub(crate) fn judged_alone(world: &World) -> BTreeMap<(object::Kind, ObjectName), ObjectVerdict> {
     let verdict = |held: &Held<()>| {
         let accepted = judged(held.spec.as_ref().err(), &Fallback::Unneeded);
         ObjectVerdict { generation: held.generation, accepted }

@@ -16,7 +16,7 @@ use crate::kept::Latest;
 use crate::metrics::Builds;
 use crate::model_files::Templates;
 use crate::publish::serve::{Inputs, Zones};
-use crate::publish::{Built, Memory, Settings, build, settled, unbuilt, zones};
+use crate::publish::{Built, Memory, Settings, Verdicts, build, judged_alone, settled, unbuilt, zones};
 use crate::quarantine::{self, Panics};
 use crate::report::Report;
 use crate::source::{Reached, Reading};
@@ -115,25 +115,46 @@ impl Feed {
         let folder = said.files.borrow_and_update().clone();
         let Some(reading) = said.readings.borrow_and_update().clone() else { return };
         let world = self.templates.complete(World { engines, differing, ..reading.world.clone() }, folder).await;
+        let round = match self.built_already(&world, &reading.seen) {
+            Some(built) => Some(self.judge(world, &built)),
+            None => self.publish(world, &reading.seen),
+        };
+        let Some(round) = round else { return };
+        self.tell(&Report::of(&reading, &round.verdicts));
+        self.rounds.send_replace(Some(round.clone()));
+        self.latest.send_replace(Some(Arc::new(Latest { reading, round })));
+    }
+
+    /// The last build, where it is of all that is published of this world and as new as that. While builds panic there is none.
+    fn built_already(&self, world: &World, seen: &Seen) -> Option<Arc<Round>> {
+        let built = self.built.as_ref().filter(|_| self.panicked.borrow().is_none())?;
+        (built.snapshot.seen == *seen && built.world.publishes_as(world)).then(|| built.clone())
+    }
+
+    /// What was built, and what is to be said of objects that decide nothing of it.
+    fn judge(&mut self, world: World, built: &Round) -> Arc<Round> {
+        let verdicts = Verdicts { judged: judged_alone(&world), ..built.verdicts.clone() };
+        let round = Arc::new(Round { world, verdicts, snapshot: built.snapshot.clone() });
+        self.built = Some(round.clone());
+        round
+    }
+
+    /// Builds and publishes it. None where nothing was ever built, and this panics: then nothing can be said but that.
+    fn publish(&mut self, world: World, seen: &Seen) -> Option<Arc<Round>> {
         let since = Instant::now();
-        let round = match self.build(&world) {
+        match self.build(&world) {
             Ok(done) => {
                 self.builds.built(since.elapsed());
                 self.panicked.send_if_modified(|panicked| panicked.take().is_some());
                 self.panics.forget();
-                self.round(world, done, reading.seen.clone())
+                Some(self.round(world, done, seen.clone()))
             }
             Err(why) => {
                 self.builds.panicked();
                 self.panicked.send_replace(Some(why.as_str().into()));
-                // Of nothing that was ever built nothing can be said but that.
-                let Some(round) = self.settle(world, &why) else { return };
-                round
+                self.settle(world, &why)
             }
-        };
-        self.tell(&Report::of(&reading, &round.verdicts));
-        self.rounds.send_replace(Some(round.clone()));
-        self.latest.send_replace(Some(Arc::new(Latest { reading, round })));
+        }
     }
 
     /// The panic's text where it panics; the next world is tried again.

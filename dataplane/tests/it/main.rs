@@ -19,6 +19,7 @@ mod operators;
 mod program;
 mod retries;
 mod routing;
+mod scrapes;
 mod snapshot_file;
 mod static_program;
 mod streams;

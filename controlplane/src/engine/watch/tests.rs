@@ -1,7 +1,18 @@
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::net::{IpAddr, TcpStream};
+use std::sync::Mutex;
+
 use api::id::EndpointKey;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::watch::channel;
+use tokio::time::timeout;
 
 use super::*;
 use crate::engine::targets::Member;
+use crate::engine::tests::round;
 use crate::world::Unready;
 
 #[test]
@@ -25,4 +36,133 @@ fn facts_outlive_failures_for_a_while_and_no_longer() {
     let said = |after: Duration| facts(&watched, begun + after).of(&key).map(|facts| Facts::clone(facts));
     assert_eq!(said(FACTS_KEPT - PERIOD), Some(unready));
     assert_eq!(said(FACTS_KEPT), None);
+}
+
+fn place(n: u16) -> Place {
+    Place { address: ([127, 0, 0, 1], n).into(), topic: Topic::Metrics, engine: Engine::Vllm, path: "/metrics".into() }
+}
+
+#[test]
+fn who_answers_is_asked_first_and_of_the_silent_those_that_have_waited_longest() {
+    let now = Instant::now();
+    let watch = |failures, due| Watch { failures, due, ..Watch::new(Target::default()) };
+    // The higher their number, the longer they have waited; every hundredth answers.
+    let all = (0..1_000_u16).map(|n| {
+        let failures = u32::from(n % 100 > 0);
+        (place(n), watch(failures, now - Duration::from_millis(n.into())))
+    });
+    let mut watched: Watched = all.collect();
+    watched.insert(place(5_000), watch(1, now + PERIOD));
+    let asked: Vec<u16> = due(&watched, now).iter().map(|(place, _)| place.address.port()).collect();
+    let (answer, silent) = asked.split_at(10);
+    assert!(answer.iter().all(|n| n % 100 == 0), "{answer:?}");
+    let longest: BTreeSet<u16> = (0..1_000).rev().filter(|n| n % 100 > 0).take(AT_ONCE).collect();
+    assert_eq!(silent.iter().copied().collect::<BTreeSet<u16>>(), longest);
+}
+
+/// Engines that take connections and say nothing.
+#[derive(Debug, Default)]
+struct Silent {
+    held: Vec<TcpStream>,
+    asked: usize,
+    /// Most that were open at one time: who gives up has closed before the next one is asked.
+    most: usize,
+}
+
+impl Silent {
+    fn take(&mut self, stream: TcpStream) {
+        self.held.retain_mut(|held| {
+            loop {
+                match held.read(&mut [0; 1_024]) {
+                    Ok(0) => return false,
+                    Ok(_) => {}
+                    Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+                }
+            }
+        });
+        self.held.push(stream);
+        self.asked += 1;
+        self.most = self.most.max(self.held.len());
+    }
+}
+
+/// Listeners at all of these addresses, on one port.
+async fn listen(ips: &[IpAddr]) -> Vec<TcpListener> {
+    loop {
+        let first = TcpListener::bind((ips[0], 0)).await.unwrap();
+        let port = first.local_addr().unwrap().port();
+        let mut all = vec![first];
+        for ip in &ips[1..] {
+            all.extend(TcpListener::bind((*ip, port)).await);
+        }
+        // Somebody may have that port at one of them.
+        if all.len() == ips.len() {
+            return all;
+        }
+    }
+}
+
+async fn be_silent(listener: TcpListener, silent: Arc<Mutex<Silent>>) {
+    loop {
+        let stream = listener.accept().await.unwrap().0.into_std().unwrap();
+        silent.lock().unwrap().take(stream);
+    }
+}
+
+/// Tells of each time that it was asked for its metrics.
+async fn answer(listener: TcpListener, asked: mpsc::UnboundedSender<Instant>) {
+    let text = include_str!("../../../tests/recorded/vllm-0.32.0.prom");
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 1_024];
+        let n = stream.read(&mut head).await.unwrap();
+        if head[..n].starts_with(b"GET /metrics ") {
+            asked.send(Instant::now()).unwrap();
+        }
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", text.len());
+        // It may have given up.
+        let _ = stream.write_all((head + text).as_bytes()).await;
+    }
+}
+
+/// Each engine is asked in two places.
+const SILENT: u8 = 160;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_many_engines_hang_64_are_asked_at_once_and_one_that_answers_does_not_wait_for_them() {
+    let ips: Vec<IpAddr> = (1..=SILENT + 1).map(|n| [127, 9, 1, n].into()).collect();
+    let mut listeners = listen(&ips).await;
+    let port = listeners[0].local_addr().unwrap().port();
+    let (tell, mut asked) = mpsc::unbounded_channel();
+    // The last one by its address, and so in the first sweep.
+    tokio::spawn(answer(listeners.pop().unwrap(), tell));
+    let silent = Arc::<Mutex<Silent>>::default();
+    listeners.into_iter().for_each(|listener| drop(tokio::spawn(be_silent(listener, silent.clone()))));
+    let spec = json!({
+        "inferenceEngine": "vLLM", "workloadSelector": {"matchLabels": {"app": "x"}}, "workloadPort": {"port": port},
+    });
+    let round = Arc::new(round(&[("s".to_owned(), spec)], &ips));
+    let ((rounds, built), (_shard, shard), engines) =
+        (channel(Some(round)), channel(Shard::alone()), channel(Engines::default()).0);
+    let told = Told { loads: Arc::new(Loads::new(1)), engines, first: oneshot::channel().0 };
+    let watching = tokio::spawn(watch(built, shard, told, PERIOD));
+    let mut next = async || timeout(Duration::from_secs(30), asked.recv()).await.expect("it is asked").unwrap();
+    let first = next().await;
+    let mut last = first;
+    for _ in 0..3 {
+        last = next().await;
+    }
+    // A sweep of all that hang would take five seconds.
+    assert!(last - first < Duration::from_secs(9), "three times more in {:?}", last - first);
+    drop(rounds);
+    timeout(Duration::from_secs(30), watching).await.expect("it ends with the builds").unwrap();
+    let silent = silent.lock().unwrap();
+    println!(
+        "{} questions to those that hang, {} at once at most, asked again after {:?}",
+        silent.asked,
+        silent.most,
+        last - first
+    );
+    assert!(silent.asked > 2 * usize::from(SILENT), "{}", silent.asked);
+    assert!((AT_ONCE / 2..=AT_ONCE).contains(&silent.most), "{} at once", silent.most);
 }

@@ -4,9 +4,10 @@ use prometheus::{Registry, TextEncoder};
 use tokio::time::timeout;
 
 use super::*;
-use crate::publish::{Fallback, Reason};
+use crate::object::Kind;
+use crate::publish::{Fallback, ObjectVerdict, Reason};
 use crate::source::directory::reading_of;
-use crate::world::{LastGood, ObjectName};
+use crate::world::{Held, LastGood, ObjectName, Seniority};
 
 /// Panics where there is a route of this model.
 const BAD: &str = "x";
@@ -194,4 +195,47 @@ async fn one_that_panics_from_the_start_and_of_which_nothing_is_kept_publishes_n
     assert_eq!((site.published().as_str(), site.panicked.borrow().as_deref()), ("nothing", Some("of the test")));
     site.read("a=m", false).await;
     assert_eq!(site.published(), "m");
+}
+
+/// With a ModelServing of this generation, valid or not.
+fn serving_beside(words: &str, generation: i64, spec: Result<(), &str>) -> Arc<Reading> {
+    let mut reading = (*reading(words)).clone();
+    let spec = spec.map(Arc::new).map_err(|sentence| [sentence.to_owned()].into());
+    let held = Held { uid: "u".into(), generation, seniority: Seniority::Created(1), spec, last_good: None };
+    reading.world.judged.insert((Kind::ModelServing, name("w")), held);
+    Arc::new(reading)
+}
+
+#[tokio::test]
+async fn an_edit_of_what_decides_nothing_of_the_tables_is_judged_and_starts_no_build() {
+    let mut site = Site::start("a=m").await;
+    let snapshot = site.inputs.snapshots.borrow_and_update().clone().unwrap();
+    for (generation, spec) in [(1, Ok(())), (2, Err("spec: no")), (3, Ok(()))] {
+        site.say(serving_beside("a=m", generation, spec), false).await;
+        let round = site.rounds.borrow().clone().unwrap();
+        let ObjectVerdict { generation: judged, accepted } = &round.verdicts.judged[&(Kind::ModelServing, name("w"))];
+        assert_eq!((*judged, accepted.holds), (generation, spec.is_ok()));
+        assert_eq!(site.verdict("a"), (true, Reason::Accepted, true), "what was built stays judged");
+        assert!(Arc::ptr_eq(&round.snapshot, &snapshot) && !site.inputs.snapshots.has_changed().unwrap());
+    }
+    site.read("a=m", false).await;
+    assert!(site.rounds.borrow().as_ref().unwrap().verdicts.judged.is_empty(), "it was deleted");
+    assert!(site.has("kthena_controlplane_builds_total 1") && site.has("kthena_controlplane_build_seconds_count 1"));
+
+    // Together with one that decides something, and where more has been read of what is published, it is built.
+    site.say(serving_beside("a=other", 4, Ok(())), false).await;
+    assert_eq!(site.published(), "other");
+    let seen = [("ModelRoute".to_owned(), "7".to_owned())].into_iter().collect();
+    site.say(Arc::new(Reading { seen, ..(*serving_beside("a=other", 5, Ok(()))).clone() }), false).await;
+    assert_eq!(site.inputs.snapshots.borrow().as_ref().unwrap().seen.of("ModelRoute"), Some("7"));
+    assert!(site.has("kthena_controlplane_builds_total 3"));
+}
+
+#[tokio::test]
+async fn while_builds_panic_the_world_that_was_built_before_is_built_again() {
+    let mut site = Site::start("a=m").await;
+    site.read("a=m bad=x", true).await;
+    site.read("a=m", false).await;
+    assert!(site.has("kthena_controlplane_build_panicking 0") && site.has("kthena_controlplane_builds_total 2"));
+    assert_eq!(site.verdict("a"), (true, Reason::Accepted, true));
 }

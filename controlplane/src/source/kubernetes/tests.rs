@@ -9,6 +9,8 @@ use crate::source::reached::Reach;
 
 mod away;
 mod histories;
+mod plane;
+mod rest;
 mod server;
 mod site;
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::corpus::{By, corpus};
 use crate::objects::Place;
-use crate::program::Home;
+use crate::program::{Home, get};
 use crate::wait::until;
 
 /// Of each kind the cases of the corpus: one that is accepted, and one that an API server takes and we refuse.
@@ -41,6 +41,13 @@ async fn condition(home: &Home, kind: Kind, name: &str, condition: &str) -> Valu
     let mut found = object["status"]["conditions"].as_array().into_iter().flatten();
     let found = found.find(|found| found["type"] == condition).cloned().unwrap_or_default();
     json!([found["status"], found["reason"], found["observedGeneration"]])
+}
+
+/// How many snapshots have been built.
+async fn builds(home: &Home) -> u64 {
+    let text = get(home.metrics, "/metrics").await.unwrap().1;
+    let value = text.lines().find_map(|line| line.strip_prefix("kthena_controlplane_build_seconds_count "));
+    value.unwrap().parse().unwrap()
 }
 
 async fn says(home: &Home, kind: Kind, name: &str, expected: Value) {
@@ -120,4 +127,17 @@ async fn an_object_of_another_controller_says_whether_it_is_valid_and_keeps_what
     place.create(&object(&home, serving, good, "later")).await.unwrap();
     says(&home, serving, "later", json!(["True", "Accepted", 1])).await;
     assert_eq!(read(&home, serving, "good").await["metadata"]["resourceVersion"], theirs);
+
+    // Nor does it begin a build that it is edited. Other tests' nodes do, wherever they come and go: so this is of one edit of some.
+    let mut generation = 2;
+    until("a status of an edit without a build", async || {
+        generation += 1;
+        let (before, replicas) = (builds(&home).await, json!({"replicas": generation + 1}));
+        let mut edit = edit.clone();
+        edit["spec"] = replicas;
+        place.apply(&edit, "people", true).await.unwrap();
+        says(&home, serving, "good", json!(["True", "Accepted", generation])).await;
+        builds(&home).await == before
+    })
+    .await;
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::super::watched::Watched;
 use super::super::{Scope, read};
 use super::server::Weather;
 use super::site::Site;
@@ -175,20 +176,28 @@ async fn c01_an_api_server_that_is_away_for_ten_minutes_or_a_day_is_asked_in_eve
 
 #[tokio::test(start_paused = true)]
 async fn c16_rights_that_are_taken_away_keep_what_was_read_and_are_asked_for_seldom() {
+    let watched = Watched::all(&Scope { namespaces: Vec::new(), home: "d".to_owned() });
     for code in [401, 403] {
         let site = furnished().await;
         let before = site.readings().len();
+        let failing = |watched: &Watched| {
+            site.metric(&format!("kthena_controlplane_watches_failing{{kind=\"{}\"}}", watched.kind()))
+        };
         // A watch runs on with the rights that it began with; it ends after a minute.
         site.set(Weather::Refuses(code, None));
         sleep(seconds(600)).await;
-        let asked = site.server.asked("pods").len();
-        assert!((40..=140).contains(&asked), "{code}: {asked} requests in ten minutes");
+        for list in &watched {
+            let asked = site.server.asked(list.path().rsplit('/').next().unwrap()).len();
+            assert!((40..=140).contains(&asked), "{code}: {asked} requests for {list} in ten minutes");
+            // What one can do without fails nothing.
+            assert_eq!(failing(list), f64::from(!list.is_optional()), "{code}: {list}");
+        }
         assert_eq!(site.readings().len(), before, "{code}");
-        assert_eq!(site.metric("kthena_controlplane_watches_failing{kind=\"ModelRoute\"}"), 1.0, "{code}");
         site.route("later");
         site.set(Weather::Fair);
         site.reads_all(seconds(15)).await;
-        assert_eq!(site.metric("kthena_controlplane_watches_failing{kind=\"ModelRoute\"}"), 0.0, "{code}");
+        sleep(SOON).await;
+        assert!(watched.iter().all(|list| failing(list) == 0.0), "{code}");
     }
 }
 

@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{Answer, Server, Write, at, objects, refusal, whole};
+use crate::object::Kind;
 
 /// What a path names: a list, or an object of it.
 #[derive(Debug, Clone)]
@@ -15,7 +16,9 @@ pub(super) struct Place {
 }
 
 /// Lists of which objects are written here.
-const WRITTEN: [&str; 2] = ["leases", "modelroutes"];
+fn written() -> impl Iterator<Item = &'static str> {
+    ["leases", "configmaps"].into_iter().chain(Kind::ALL.map(Kind::plural))
+}
 
 impl Place {
     pub(super) fn of(path: &str) -> Self {
@@ -40,7 +43,7 @@ impl Place {
 impl Server {
     pub(super) fn one(&self, method: &Method, place: &Place, body: &Value) -> Answer {
         let named = place.name.as_deref().or_else(|| body["metadata"]["name"].as_str()).unwrap_or_default();
-        let Some(plural) = WRITTEN.into_iter().find(|plural| *plural == place.plural) else {
+        let Some(plural) = written().find(|plural| *plural == place.plural) else {
             return refusal(404, None);
         };
         let held = self.held(plural, named);
@@ -51,11 +54,7 @@ impl Server {
                 if body["metadata"]["resourceVersion"] != held["metadata"]["resourceVersion"] {
                     return refusal(409, None);
                 }
-                let mut object = if place.status { held } else { body.clone() };
-                if place.status {
-                    object["status"] = body["status"].clone();
-                }
-                self.put(plural, named, object)
+                self.put(plural, named, after(method, place, held, body))
             }
             (&Method::POST, Some(_)) => refusal(409, None),
             _ => refusal(404, None),
@@ -74,4 +73,16 @@ impl Server {
         let held = objects(&inner.log, plural, revision as u64).remove(name)?;
         Some(at(&held, revision as u64))
     }
+}
+
+/// The object as it is written: all of it, its status alone, or its annotations, of which nobody else has any here.
+fn after(method: &Method, place: &Place, mut held: Value, body: &Value) -> Value {
+    if place.status {
+        held["status"] = body["status"].clone();
+    } else if place.plural == "configmaps" && *method == Method::PATCH {
+        held["metadata"]["annotations"] = body["metadata"]["annotations"].clone();
+    } else {
+        return body.clone();
+    }
+    held
 }
