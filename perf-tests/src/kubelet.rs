@@ -111,6 +111,8 @@ pub struct Config {
     pub network: Network,
     /// Whether pods have an address of IPv6 besides, on a bed of nodes that was laid for both.
     pub dual_stack: bool,
+    /// Service-account tokens are renewed after so long at the latest. A real kubelet lets four fifths of their lives go by.
+    pub renew_after: Duration,
     /// How seccomp profiles are applied, on a bed of nodes; none is where there is nothing.
     pub seccomp: Option<Seccomp>,
 }
@@ -127,6 +129,7 @@ impl Config {
             back_off: BackOff::FAST,
             network: Network::Loopback,
             dual_stack: false,
+            renew_after: Duration::MAX,
             seccomp: None,
         })
     }
@@ -174,6 +177,12 @@ impl Kubelet {
     pub fn log(&self, namespace: &str, pod: &str, container: &str) -> String {
         let path = self.folder.path().join("pods").join(namespace).join(pod).join(container).with_extension("log");
         std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// A file of a pod's volume, as it is now.
+    pub fn file(&self, namespace: &str, pod: &str, (volume, file): (&str, &str)) -> std::io::Result<String> {
+        let folder = self.folder.path().join("pods").join(namespace).join(pod);
+        std::fs::read_to_string(folder.join("volumes").join(volume).join(file))
     }
 
     /// What a node's file system is, on a bed of nodes.

@@ -102,7 +102,7 @@ async fn contain(mut sandbox: Sandbox, changes: Changes, mut stop: Stop) {
     if let Some(tokens) = mounted {
         let mut tasks = JoinSet::new();
         for token in tokens {
-            tasks.spawn_local(token.keep_fresh(sandbox.client(), sandbox.pod.clone()));
+            tasks.spawn_local(token.keep_fresh(sandbox.client(), sandbox.pod.clone(), sandbox.renew_after()));
         }
         let refreshed = sandbox.clone();
         tasks.spawn_local(async move { refreshed.refresh().await });

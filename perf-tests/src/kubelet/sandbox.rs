@@ -83,6 +83,10 @@ impl Sandbox {
         self.shared.client.clone()
     }
 
+    pub(super) fn renew_after(&self) -> Duration {
+        self.shared.config.renew_after
+    }
+
     pub(super) fn back_off(&self) -> BackOff {
         self.shared.config.back_off
     }

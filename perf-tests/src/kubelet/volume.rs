@@ -197,15 +197,15 @@ async fn put(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
 }
 
 impl TokenFile {
-    /// When four fifths of each token's life are over.
-    pub(super) async fn keep_fresh(self, client: Client, pod: Pod) {
-        let lifetime = Duration::from_secs(self.wish.lifetime_s.unsigned_abs());
-        let mut pause = lifetime * 4 / 5;
+    /// When four fifths of each token's life are over, or so long at the latest.
+    pub(super) async fn keep_fresh(self, client: Client, pod: Pod, at_latest: Duration) {
+        let after = at_latest.min(Duration::from_secs(self.wish.lifetime_s.unsigned_abs()) * 4 / 5);
+        let mut pause = after;
         loop {
             tokio::time::sleep(pause).await;
             let renewed = self.renew(&client, &pod).await;
             // The API server may be away for a while.
-            pause = if renewed.is_ok() { lifetime * 4 / 5 } else { Duration::from_secs(5) };
+            pause = if renewed.is_ok() { after } else { Duration::from_secs(5) };
         }
     }
 

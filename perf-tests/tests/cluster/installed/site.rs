@@ -1,7 +1,7 @@
 //! Three nodes with engines, clients and the chart.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -24,6 +24,8 @@ pub const NODE: &str = "local";
 /// So many.
 pub const ENGINES: usize = 6;
 pub const MODEL: &str = "chat";
+/// After so long a pod has another token.
+const RENEWED: Duration = Duration::from_secs(10);
 
 /// Six engines, two on each node, which are told to end when no stream that began before can still run, and on each node a pod from which
 /// clients ask.
@@ -112,8 +114,13 @@ impl Site {
         // As containerd has it, generated from its module.
         let runtime_default = concat!(env!("CARGO_MANIFEST_DIR"), "/../tuning/seccomp/containerd-default.amd64.json");
         let seccomp = Seccomp { program: built("seccomp-exec").unwrap(), runtime_default: runtime_default.into() };
-        let config =
-            Config { nodes: specs, seccomp: Some(seccomp), dual_stack, ..Config::of(&cluster, programs).unwrap() };
+        let config = Config {
+            nodes: specs,
+            seccomp: Some(seccomp),
+            dual_stack,
+            renew_after: RENEWED,
+            ..Config::of(&cluster, programs).unwrap()
+        };
         let bed = Nodes::start(&cluster, config).await.unwrap();
         let namespace = cluster.namespace(&client, "inference").await.unwrap();
         let models = cluster.namespace(&client, "models").await.unwrap();

@@ -1,5 +1,6 @@
 //! What clusters do to pods, all of it under load.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -8,9 +9,11 @@ use kube::api::{Api, DeleteParams, EvictParams, ListParams};
 use kube::{Error, ResourceExt};
 use perf_tests::nodes;
 
-use super::clients::Load;
-use super::site::{ENGINES, GATEWAY, MODEL, Site, asked, install, places, populate};
+use super::clients::{Load, ask};
+use super::site::{ENGINES, GATEWAY, MODEL, NODE, Ready, Site, asked, install, places, populate};
 use super::{edited, unharmed};
+use crate::nodes::NAMES;
+use crate::program::route;
 use crate::wait::until;
 
 const CONTROL: &str = "kthena-controlplane";
@@ -41,6 +44,41 @@ async fn kill_leader(site: &Site) {
     let began = Instant::now();
     until("another leader", async || holder().await != leader).await;
     println!("another control plane led {:?} after the leader was killed", began.elapsed());
+}
+
+/// The tokens of the data planes, by the names of their pods.
+async fn tokens(site: &Site) -> BTreeMap<String, String> {
+    let pods = [site.proxies(NODE).await, site.proxies(GATEWAY).await].concat();
+    let token = |pod: Ready| {
+        let token = site.bed.kubelet.file(&site.namespace, &pod.name, ("identity", "token")).unwrap();
+        (pod.name, token)
+    };
+    pods.into_iter().map(token).collect()
+}
+
+/// With tokens that were renewed the data planes come to control planes that they have never seen.
+async fn come_anew(site: &Site, before: &BTreeMap<String, String>) {
+    until("tokens of another making", async || {
+        let now = tokens(site).await;
+        let same = now.iter().filter(|(pod, token)| before.get(*pod) == Some(*token)).count();
+        same == 0 && now.keys().filter(|pod| before.contains_key(*pod)).count() >= NAMES.len()
+    })
+    .await;
+    let old = site.proxies(CONTROL).await;
+    for pod in &old {
+        site.pods(&site.namespace).delete(&pod.name, &DeleteParams::default().grace_period(0)).await.unwrap();
+    }
+    until("two other control planes", async || {
+        let ready = site.proxies(CONTROL).await;
+        ready.len() == 2 && ready.iter().all(|pod| old.iter().all(|before| before.name != pod.name))
+    })
+    .await;
+    // In force on all proxies.
+    site.apply(&route("came-anew", "chat")).await;
+    for proxy in [site.proxies(NODE).await, site.proxies(GATEWAY).await].concat() {
+        let address = format!("{}:8080", proxy.ip);
+        until(&format!("new route on {}", proxy.name), async || ask(&address, "came-anew").await.is_ok()).await;
+    }
 }
 
 /// What is on a node and not a DaemonSet's.
@@ -82,6 +120,7 @@ fn a_killed_control_plane_an_evicted_gateway_and_a_drained_node_cost_no_request(
         install(&site, &[]).await;
         populate(&site).await;
         asked(&places(&site).await, MODEL).await;
+        let before = tokens(&site).await;
         let load = Load::start(&places(&site).await, MODEL);
         kill_leader(&site).await;
         let gateway = site.proxies(GATEWAY).await[0].name.clone();
@@ -97,6 +136,7 @@ fn a_killed_control_plane_an_evicted_gateway_and_a_drained_node_cost_no_request(
         unharmed(&site, load, "all that was done to its pods").await;
         // Not beside the load: its second is not that of a machine that has none to spare.
         edited(&site).await;
+        come_anew(&site, &before).await;
     })
     .unwrap();
 }
