@@ -37,14 +37,19 @@ struct Engines {
 
 impl Engines {
     async fn start(handles: &[u32], options: Options) -> Self {
+        let engines = Self::of_fleet(handles, options).await;
+        handles.iter().for_each(|handle| engines.admit(*handle, 1));
+        engines
+    }
+
+    /// The fleet alone, none of which is listened to.
+    async fn of_fleet(handles: &[u32], options: Options) -> Self {
         let site = Site::start(options).await;
         let ears = Arc::new(Ears::new(site.lane.clone(), Arc::new(Board::default())));
         let shelf: Arc<dyn Shelf> = ears.clone();
         site.lane.read_from(&shelf);
         site.send(fleet(handles));
-        let engines = Self { site, ears };
-        handles.iter().for_each(|handle| engines.admit(*handle, 1));
-        engines
+        Self { site, ears }
     }
 
     fn admit(&self, handle: u32, ranks: usize) {
@@ -354,8 +359,7 @@ async fn the_more_there_is_the_fewer_positions_are_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_ranks_of_one_endpoint_are_never_more_than_gapped() {
-    let engines = Engines::start(&[], Options::default()).await;
-    engines.site.send(fleet(&[1]));
+    let engines = Engines::of_fleet(&[1], Options::default()).await;
     engines.admit(1, 2);
     let mut mirror = engines.join().await;
     engines.trust(1, Trust::Trusted);
