@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use controlplane::kv::event::{Adapter, Batch, Event, Removed, Stored, Tier};
+use controlplane::kv::event::{Batch, Event, Removed, Stored, Tier};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Tokens of a block.
@@ -71,18 +71,9 @@ impl Engine {
 }
 
 fn stored(keys: &[u64], known: usize, tokens: &[u32]) -> Event {
-    Event::Stored(Stored {
-        hashes: keys[known..].to_vec(),
-        parent: known.checked_sub(1).map(|before| keys[before]),
-        tokens: tokens[known * BLOCK..keys.len() * BLOCK].to_vec(),
-        block_size: BLOCK as u32,
-        tier: Tier::Device,
-        group: 0,
-        attention: None,
-        adapter: Adapter::None,
-        salt: None,
-        extras: Vec::new(),
-    })
+    let parent = known.checked_sub(1).map(|before| keys[before]);
+    let tokens = tokens[known * BLOCK..keys.len() * BLOCK].to_vec();
+    Event::Stored(Stored::plain(keys[known..].to_vec(), parent, tokens, BLOCK as u32))
 }
 
 /// By which the engine knows its full blocks.

@@ -61,10 +61,9 @@ pub struct Stored {
     pub extras: Vec<Box<[Extra]>>,
 }
 
-#[cfg(test)]
 impl Stored {
     /// In the device's memory, of no group, no adapter and no salt.
-    pub(crate) fn plain(hashes: Vec<BlockHash>, parent: Option<BlockHash>, tokens: Vec<u32>, block_size: u32) -> Self {
+    pub fn plain(hashes: Vec<BlockHash>, parent: Option<BlockHash>, tokens: Vec<u32>, block_size: u32) -> Self {
         Self {
             hashes,
             parent,
