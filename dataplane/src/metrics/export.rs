@@ -144,9 +144,8 @@ fn active_families(active: &[std::sync::Arc<Active>], out: &mut Vec<MetricFamily
                 |name: &str, kind: &str| [model(), vec![("plugin", name.into()), ("type", kind.into())]].concat();
             schedule.merge(plugin("profile", "score"), a.schedule.read());
             for (stage, name, kind) in Stage::ALL {
-                let took = a.stages[stage as usize].read();
-                if took.counts.iter().any(|count| *count > 0) {
-                    schedule.merge(plugin(name, kind), took);
+                if let Some(took) = a.stage(stage) {
+                    schedule.merge(plugin(name, kind), took.read());
                 }
             }
             ratio.merge(model(), a.match_ratio.read());

@@ -4,7 +4,8 @@
 use std::cell::RefCell;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use dataplane_core::scheduler::Stage;
 use hashbrown::HashTable;
@@ -165,9 +166,9 @@ pub struct Active {
     pub upstream: Level,
     /// How long a decision took.
     pub schedule: Histogram,
-    /// And each step of it, by its number.
-    pub stages: [Histogram; Stage::ALL.len()],
-    /// Share of the prompt that the best candidate was predicted to hold; the sum is of shares, in millionths.
+    /// And each step of it, by its number, from the first time that it was taken: a profile has few of them, and there may be thousands of these.
+    stages: [OnceLock<Histogram>; Stage::ALL.len()],
+    /// Share of the prompt that the best candidate was predicted to hold; its sum is of shares.
     pub match_ratio: Histogram,
     /// Each gap between two events of a stream; events that arrive together have none between them.
     pub gap: Histogram,
@@ -175,6 +176,18 @@ pub struct Active {
     pub predicted_tokens: Counter,
     /// How many it held.
     pub cached_tokens: Counter,
+}
+
+impl Active {
+    /// Counts one step of a decision.
+    pub fn observe_stage(&self, stage: Stage, took: Duration) {
+        self.stages[stage as usize].get_or_init(|| Histogram::new(SCHEDULE_BOUNDS)).observe(took);
+    }
+
+    /// How long a step took, if it was ever taken.
+    pub fn stage(&self, stage: Stage) -> Option<&Histogram> {
+        self.stages[stage as usize].get()
+    }
 }
 
 impl Keyed for Active {
@@ -189,7 +202,7 @@ impl Keyed for Active {
             downstream: Level::default(),
             upstream: Level::default(),
             schedule: Histogram::new(SCHEDULE_BOUNDS),
-            stages: Stage::ALL.map(|_| Histogram::new(SCHEDULE_BOUNDS)),
+            stages: Default::default(),
             match_ratio: Histogram::new(RATIO_BOUNDS),
             gap: Histogram::new(GAP_BOUNDS),
             predicted_tokens: Counter::default(),

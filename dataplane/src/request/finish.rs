@@ -140,7 +140,7 @@ impl Flight {
         self.worker.metrics.plain.locality_given_up.add(given_up.into());
         if let Some(active) = &self.active {
             active.schedule.observe(times.whole());
-            times.stages.iter().for_each(|(stage, took)| active.stages[*stage as usize].observe(*took));
+            times.stages.iter().for_each(|(stage, took)| active.observe_stage(*stage, *took));
             if self.record.blocks.0 > 0 {
                 let share = f64::from(best) / f64::from(self.record.blocks.0);
                 active.match_ratio.observe(Duration::from_secs_f64(share.min(1.0)));

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 pub(crate) struct Times {
     begun: Instant,
     last: Instant,
-    /// A step that was taken twice is there twice.
-    pub(crate) stages: SmallVec<[(Stage, Duration); 4]>,
+    /// With room for all that there are: only a profile that names a scorer twice takes a heap.
+    pub(crate) stages: SmallVec<[(Stage, Duration); Stage::ALL.len()]>,
 }
 
 impl Times {

@@ -40,3 +40,15 @@ impl Stage {
 
 /// Is told when a step has ended.
 pub type Ended<'a> = dyn FnMut(Stage) + 'a;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_has_the_number_of_its_place() {
+        for (n, (stage, ..)) in Stage::ALL.iter().enumerate() {
+            assert_eq!(n, *stage as usize);
+        }
+    }
+}
