@@ -17,6 +17,7 @@ use crate::report::Report;
 use crate::run::StartError;
 use crate::source::Reading;
 use crate::source::directory::Directory;
+use crate::wait::Wait;
 
 mod objects;
 
@@ -74,6 +75,8 @@ enum Command {
     /// The CustomResourceDefinitions in a cluster.
     #[command(subcommand)]
     Crds(Crds),
+    /// Waits until the pods of a DaemonSet are ready on all its nodes. Ends with 1 where they are not in time.
+    Wait(Wait),
     /// Prints the snapshot that data planes would run; `kthena-dataplane --snapshot` takes it.
     Build {
         /// Salts the prefix hashes: keep it secret, and the same for all data planes. Random where it is left out.
@@ -108,6 +111,7 @@ impl Cli {
             Command::Build { fleet_seed, path } => print_snapshot(fleet_seed, &path),
             Command::Serve { config, typed } => serve(config.as_deref(), *typed),
             Command::Crds(crds) => crds.run(),
+            Command::Wait(wait) => wait.run(),
             Command::Crdgen { write: None } => print(&crd::stream()),
             Command::Crdgen { write: Some(folder) } => match crd::write(&folder) {
                 Ok(()) => Ok(ExitCode::SUCCESS),

@@ -108,6 +108,13 @@ pub struct Webhook {
     pub configuration: String,
 }
 
+impl Webhook {
+    /// By which it is reached: by the second also before it is ready, for until an API server has reached one it is not.
+    pub fn services(&self) -> [String; 2] {
+        [self.service.clone(), format!("{}-starting", self.service)]
+    }
+}
+
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

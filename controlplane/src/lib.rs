@@ -40,5 +40,6 @@ pub mod run;
 pub mod source;
 pub mod status;
 pub mod valid;
+pub mod wait;
 pub mod webhook;
 pub mod world;

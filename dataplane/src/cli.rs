@@ -79,6 +79,8 @@ pub enum Command {
     /// Puts the seccomp profile that allows io_uring into the kubelet's folder, for pods with the Localhost profile
     /// kthena-dataplane.json; with --remove takes it away.
     InstallSeccomp(InstallSeccomp),
+    /// Does nothing until SIGTERM or Ctrl-C: in a pod that is there for what its init containers do.
+    Pause,
 }
 
 impl Cli {

@@ -26,6 +26,10 @@ fn main() -> ExitCode {
         Some(Command::Doctor(doctor)) => return doctor.run(),
         Some(Command::Probe(probe)) => return probe.run(),
         Some(Command::InstallSeccomp(install)) => return install.run(),
+        Some(Command::Pause) => {
+            signals::Signals::listen().wait();
+            return ExitCode::SUCCESS;
+        }
         None => {}
     }
     let config = match cli.configure() {

@@ -62,8 +62,8 @@ impl Member {
     pub(super) fn listen(&mut self, address: SocketAddr) -> Listen {
         let by_tls = self.typed.stream.always_tls || !address.ip().is_loopback();
         let stream = by_tls.then(|| self.typed.stream.clone());
-        let services = self.typed.webhook.iter().map(|webhook| &webhook.service);
-        let services: Vec<_> = services.chain(stream.iter().map(|stream| &stream.service)).collect();
+        let services = self.typed.webhook.iter().flat_map(|webhook| webhook.services());
+        let services: Vec<_> = services.chain(stream.iter().map(|stream| stream.service.clone())).collect();
         if services.is_empty() {
             return Listen::Plain(address);
         }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use kube::api::{Api, PostParams};
-use kube::{Client, Error};
+use kube::{Client, Error, ResourceExt};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -14,6 +14,8 @@ use tokio::time::{sleep, timeout};
 use crate::crd::ModelRoute;
 
 const NAME: &str = "kthena-webhook-probe";
+/// What has the label goes to the webhook by a Service that also leads to control planes that are not ready; all else by one that does not.
+const LABEL: &str = "networking.serving.volcano.sh/webhook-probe";
 /// The field that only we refuse: it is no regex, and neither schema nor CEL can tell.
 const FIELD: &str = "spec.rules[0].modelMatch.uri.regex";
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -65,7 +67,9 @@ async fn ask(routes: &Api<ModelRoute>) -> Reach {
 fn probe() -> ModelRoute {
     let rule = json!({"modelMatch": {"uri": {"regex": "("}}, "targetModels": [{"modelServerName": NAME}]});
     let spec = json!({"modelName": NAME, "rules": [rule]});
-    ModelRoute::new(NAME, serde_json::from_value(spec).expect("it has the fields of a ModelRoute"))
+    let mut probe = ModelRoute::new(NAME, serde_json::from_value(spec).expect("it has the fields of a ModelRoute"));
+    probe.labels_mut().insert(LABEL.to_owned(), "true".to_owned());
+    probe
 }
 
 fn meaning(answer: Result<ModelRoute, Error>) -> Reach {

@@ -47,7 +47,11 @@ fn the_webhook_is_asked_about_every_kind_of_ours_and_no_other() {
     let mut documents =
         serde_norway::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap());
     let found = documents.find(|document| document["kind"] == "ValidatingWebhookConfiguration").unwrap();
-    let webhook = &found["webhooks"][0];
+    let [webhook, probe] = found["webhooks"].as_array().unwrap().as_slice() else { panic!("{found:?}") };
+    // Whoever puts the probe's label on an object has it judged all the same.
+    assert_eq!((&probe["rules"], &probe["failurePolicy"]), (&webhook["rules"], &webhook["failurePolicy"]));
+    let operator = |webhook: &Value| webhook["objectSelector"]["matchExpressions"][0]["operator"].clone();
+    assert_eq!((operator(webhook), operator(probe)), ("DoesNotExist".into(), "Exists".into()));
     let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
     let mut asked = Vec::new();
     for rule in webhook["rules"].as_array().unwrap() {

@@ -17,7 +17,11 @@ pub struct Program {
 
 /// By the last part of an image's name, without its tag and digest: `engine-sim` is `ghcr.io/kthena/engine-sim:v1`.
 #[derive(Clone, Debug, Default)]
-pub struct Programs(BTreeMap<String, Program>);
+pub struct Programs {
+    known: BTreeMap<String, Program>,
+    /// From which images come; from anywhere where it is empty.
+    registry: String,
+}
 
 impl Programs {
     /// Adds one that takes the container's args alone.
@@ -27,31 +31,36 @@ impl Programs {
 
     /// Adds one.
     pub fn with_program(mut self, image: &str, program: Program) -> Self {
-        self.0.insert(image.to_owned(), program);
+        self.known.insert(image.to_owned(), program);
         self
     }
 
+    /// Knows no images but those of a registry, as nodes that reach no other: `registry.example.com/kthena`.
+    pub fn only_of(self, registry: &str) -> Self {
+        Self { registry: format!("{registry}/"), ..self }
+    }
+
     pub(super) fn of_image(&self, image: &str) -> Option<&Program> {
-        self.0.get(name(image))
+        self.known.get(name(image)).filter(|_| image.starts_with(&self.registry))
     }
 
     /// The path of what a container's `command` begins with: a program of the table, else one of this machine.
     pub(super) fn of_command(&self, command: &str) -> PathBuf {
         let last = Path::new(command).file_name().and_then(|name| name.to_str()).unwrap_or(command);
-        self.0.get(last).map_or_else(|| PathBuf::from(command), |program| program.path.clone())
+        self.known.get(last).map_or_else(|| PathBuf::from(command), |program| program.path.clone())
     }
 }
 
 impl Programs {
     /// All that a container has in a jail.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
-        let paths: std::collections::BTreeSet<_> = self.0.values().map(|program| program.path.as_path()).collect();
+        let paths: std::collections::BTreeSet<_> = self.known.values().map(|program| program.path.as_path()).collect();
         paths.into_iter()
     }
 
     /// Where a program of the table lies in a jail. Others are only there if the machine's libraries or a volume have them.
     pub(super) fn inside(&self, program: &Path) -> PathBuf {
-        let known = self.0.values().any(|known| known.path == program);
+        let known = self.known.values().any(|known| known.path == program);
         program
             .file_name()
             .filter(|_| known)
@@ -110,6 +119,19 @@ mod tests {
         ];
         for image in images {
             assert_eq!(name(image), "engine-sim", "{image}");
+        }
+    }
+
+    #[test]
+    fn nodes_that_reach_one_registry_know_no_image_of_another() {
+        let programs = Programs::default().with("engine-sim", "/built/engine-sim").only_of("registry.local/x");
+        for (image, known) in [
+            ("registry.local/x/engine-sim:v1", true),
+            ("registry.local/xy/engine-sim:v1", false),
+            ("ghcr.io/kthena/engine-sim:v1", false),
+            ("engine-sim", false),
+        ] {
+            assert_eq!(programs.of_image(image).is_some(), known, "{image}");
         }
     }
 

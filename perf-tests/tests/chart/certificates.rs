@@ -36,7 +36,7 @@ fn cert_manager_is_asked_for_exactly_the_names_that_the_control_plane_is_known_b
     let certificate = find(&objects, "Certificate", "kthena-controlplane");
     let names: BTreeSet<_> =
         items(certificate.at("/spec/dnsNames")).map(|name| name.as_str().unwrap().to_owned()).collect();
-    let services = ["kthena-controlplane", "kthena-controlplane-webhook"];
+    let services = ["kthena-controlplane", "kthena-controlplane-webhook", "kthena-controlplane-webhook-starting"];
     let ours: BTreeSet<_> = services.iter().flat_map(|service| service_names(service, "serving")).collect();
     assert_eq!(names, ours);
     // What it makes is what is served, and who issues it has a CA of its own.

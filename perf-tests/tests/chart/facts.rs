@@ -97,7 +97,8 @@ fn no_container_may_more_than_it_needs() {
                 assert!(container["resources"]["requests"].is_object(), "{}: {object}", case.name);
             }
             let of_ours = ["kthena-router", "kthena-node", "kthena-test", "kthena-router-doctor", "kthena-node-doctor"];
-            if of_ours.contains(&object.name()) && object.pod().is_some() {
+            let is_ours = of_ours.contains(&object.name()) || object.name().ends_with("-leave");
+            if is_ours && object.pod().is_some() {
                 assert_eq!(pod["automountServiceAccountToken"], false, "{object} has no business with the API server");
             }
         }
@@ -119,6 +120,38 @@ fn a_profile_for_io_uring_is_the_containers_own_and_installed_on_demand_only() {
     let away = spec(&["node.enabled=true", "node.ioUring.remove=true"]);
     assert_eq!((profile(&away), init(&away)), (profile(&plain), vec![json!("remove-seccomp"), json!("doctor")]));
     assert!(items(&away["initContainers"][0]["args"]).any(|argument| argument == "--remove"), "{away}");
+}
+
+/// An API server asks a webhook until it has learnt that its pod goes.
+#[test]
+fn a_control_plane_that_is_to_end_answers_for_a_while_and_has_time_left_to_end() {
+    let spec = find(&with(&[]), "Deployment", "kthena-controlplane").at("/spec/template/spec").clone();
+    let lead = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
+    let grace = spec["terminationGracePeriodSeconds"].as_u64().unwrap();
+    assert!(lead >= 3 && lead + 20 <= grace, "{lead} s of {grace}");
+}
+
+#[test]
+fn before_an_uninstall_a_profile_goes_from_each_node_on_which_it_was_put() {
+    let named = |set: &[&str]| {
+        let of_it = with(set).into_iter().filter(|object| object.name().contains("-leave"));
+        of_it.collect::<Vec<_>>()
+    };
+    assert!(named(&["node.enabled=true"]).is_empty());
+    let set =
+        ["node.enabled=true", "node.ioUring.seccomp=localhost", "node.ioUring.install=true", "node.nodeSelector.a=b"];
+    let objects = named(&set);
+    for object in &objects {
+        assert_eq!(object.0["metadata"]["annotations"]["helm.sh/hook"], "pre-delete", "{object}");
+    }
+    let [leave, node] =
+        [find(&objects, "DaemonSet", "kthena-node-leave"), find(&with(&set), "DaemonSet", "kthena-node")]
+            .map(|object| object.at("/spec/template/spec").clone());
+    for places in ["nodeSelector", "tolerations", "priorityClassName"] {
+        assert!(!leave[places].is_null() && leave[places] == node[places], "{places}: {leave}");
+    }
+    assert!(items(&leave["initContainers"][0]["args"]).any(|argument| argument == "--remove"), "{leave}");
+    find(&objects, "Job", "kthena-node-leave-wait");
 }
 
 #[test]
@@ -170,7 +203,9 @@ fn the_webhook_is_the_one_of_the_example() {
     let example = example.iter().find(|object| object["kind"] == "ValidatingWebhookConfiguration").unwrap();
     let objects = with(&[]);
     let mut ours = find(&objects, "ValidatingWebhookConfiguration", "kthena-controlplane").at("/webhooks").clone();
-    ours[0]["clientConfig"]["service"]["namespace"] = "kthena-system".into();
+    for webhook in ours.as_array_mut().unwrap() {
+        webhook["clientConfig"]["service"]["namespace"] = "kthena-system".into();
+    }
     assert_eq!(ours, example["webhooks"]);
 }
 

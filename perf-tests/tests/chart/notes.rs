@@ -23,19 +23,3 @@ fn an_address_of_ipv6_is_put_into_brackets_where_nodes_may_have_one() {
         assert!(both.contains(url), "{url} is not in\n{both}");
     }
 }
-
-/// The command that they give is one that the chart takes.
-#[test]
-fn who_installs_the_profile_is_told_how_to_take_it_away() {
-    assert!(!notes(&["node.enabled=true"]).contains("seccomp"));
-    let local = [
-        "node.enabled=true",
-        "node.ioUring.install=true",
-        "node.ioUring.seccomp=localhost",
-        "gateway.ioUring.seccomp=localhost",
-    ];
-    let said = notes(&local);
-    let sets = said.split_whitespace().filter(|word| word.contains("ioUring."));
-    let away = notes(&local.into_iter().chain(sets).collect::<Vec<_>>());
-    assert!(said.contains("node.ioUring.remove=true") && !away.contains("seccomp"), "{said}\n{away}");
-}

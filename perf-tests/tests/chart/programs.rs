@@ -32,10 +32,10 @@ fn every_argument_is_one_that_the_program_takes() {
         for object in case.objects() {
             for container in object.containers() {
                 match container["name"].as_str().unwrap() {
-                    "dataplane" | "doctor" | "install-seccomp" | "remove-seccomp" => {
+                    "dataplane" | "doctor" | "install-seccomp" | "remove-seccomp" | "pause" => {
                         check_dataplane(case.name, &object, container)
                     }
-                    "controlplane" | "apply" => check_controlplane(case.name, &object, container),
+                    "controlplane" | "apply" | "wait" => check_controlplane(case.name, &object, container),
                     "engine" | "client" => continue,
                     other => panic!("no test knows what a {other} takes"),
                 }

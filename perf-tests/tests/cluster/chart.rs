@@ -275,8 +275,14 @@ async fn services_are_of_the_ip_families_that_are_asked_for_and_of_others_after_
     make_namespace(&bed.client, NAMESPACE).await;
     let folder = chart();
     let folder = folder.to_str().unwrap();
-    let services =
-        ["kthena-router", "kthena-router-metrics", "kthena-node", "kthena-controlplane", "kthena-controlplane-webhook"];
+    let services = [
+        "kthena-router",
+        "kthena-router-metrics",
+        "kthena-node",
+        "kthena-controlplane",
+        "kthena-controlplane-webhook",
+        "kthena-controlplane-webhook-starting",
+    ];
     let both = "global.ipFamilyPolicy=PreferDualStack";
     for (act, set, expected) in [
         ("install", &[][..], &[false][..]),

@@ -111,7 +111,7 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
-        let site = Site::on(NODES.map(|name| NodeSpec::in_zone(name, "elsewhere")).to_vec(), false).await;
+        let site = Site::on(NODES.map(|name| NodeSpec::in_zone(name, "elsewhere")).to_vec(), false, None).await;
         let client = site.client.clone();
         site.cluster.install_definitions(&client).await.unwrap();
         Self { site, client, known: Mutex::default() }

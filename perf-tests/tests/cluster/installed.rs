@@ -11,6 +11,7 @@ mod others;
 mod rollback;
 pub mod site;
 mod trouble;
+mod written;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -133,7 +134,11 @@ async fn uninstalled(site: &Site, before: &BTreeSet<String>) {
     let of_models = format!(" {}/", site.models);
     // Among what users made there may be rights of the chart.
     let is_users = |object: &str| object.contains(&of_models) && !object.starts_with("RoleBinding.");
-    let ours = |object: &&String| !is_users(object) && !object.contains("serving.volcano.sh");
+    let is_definitions = |object: &str| {
+        object.contains("serving.volcano.sh")
+            && ["CustomResourceDefinition.", "APIService."].iter().any(|kind| object.starts_with(kind))
+    };
+    let ours = |object: &&String| !is_users(object) && !is_definitions(object);
     let mut left = Vec::new();
     let gone = async || {
         let now = left::objects(&site.client).await;

@@ -133,7 +133,9 @@ impl Bed {
 /// The webhook as the chart has it, by an address that this API server reaches.
 fn reached_at(configuration: &Value, ip: &str) -> Value {
     let mut configuration = configuration.clone();
-    configuration["webhooks"][0]["clientConfig"] = json!({"url": format!("https://{ip}:8443/validate")});
+    for webhook in configuration["webhooks"].as_array_mut().unwrap() {
+        webhook["clientConfig"] = json!({"url": format!("https://{ip}:8443/validate")});
+    }
     configuration
 }
 

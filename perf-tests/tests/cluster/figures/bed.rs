@@ -56,11 +56,13 @@ impl Bed {
         let webhook = (with == With::Webhook).then(|| free(Ipv4Addr::LOCALHOST).unwrap());
         if let Some(address) = webhook {
             // There are no Services here.
-            let service =
-                "service: {namespace: kthena-system, name: kthena-controlplane-webhook, path: /validate, port: 443}";
-            let yaml = include_str!("../../../../examples/cluster/webhook.yaml");
-            assert!(yaml.contains(service), "the example's webhook is reached by its Service");
-            let yaml = yaml.replace(service, &format!("url: https://{address}/validate"));
+            let mut yaml = include_str!("../../../../examples/cluster/webhook.yaml").to_owned();
+            for name in ["kthena-controlplane-webhook", "kthena-controlplane-webhook-starting"] {
+                let service =
+                    format!("service: {{namespace: kthena-system, name: {name}, path: /validate, port: 443}}");
+                assert!(yaml.contains(&service), "the example's webhook is reached by its Service");
+                yaml = yaml.replace(&service, &format!("url: https://{address}/validate"));
+            }
             cluster.apply(&client, &namespace, &here(&yaml)).await.unwrap();
         }
         let server = cluster.url().unwrap();

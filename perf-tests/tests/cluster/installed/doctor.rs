@@ -1,14 +1,16 @@
-//! What the doctor said of each node, in `helm test` too, and the profile that the chart put on the nodes, which an uninstall would leave there.
+//! What the doctor said of each node, in `helm test` too, and the profile that the chart put on the nodes.
 
 use dataplane::seccomp_profile::NAME as PROFILE;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::ListParams;
+use perf_tests::helm::{Render, chart};
 use perf_tests::nodes;
+use perf_tests::rights::{Account, asked, compare, granted};
 
-use super::site::{GATEWAY, NODE, RELEASE, Site, install, upgrade};
+use super::site::{GATEWAY, NODE, RELEASE, Site, route_to_engines};
+use super::{left, uninstalled, written};
 use crate::nodes::NAMES;
-use crate::wait::until;
 
 /// `helm test`, and that the doctor named there on what the node proxies run, by which the gateways have gone all along.
 pub async fn tested(site: &Site, driver: &str) {
@@ -40,18 +42,52 @@ fn profiled(site: &Site) -> Vec<&'static str> {
     NAMES.into_iter().filter(file).collect()
 }
 
-/// An uninstall would leave it, as a rollback does.
+/// As helm 3 did it, which is no server-side apply.
+async fn by_client(site: &Site, act: &[&str], set: &[&str]) {
+    let mut arguments = [act, &["--server-side=false", "--wait", "--timeout=3m"]].concat();
+    set.iter().for_each(|set| arguments.extend(["--set", set]));
+    site.helm(&arguments).await;
+}
+
+/// The right of whoever waits before an uninstall is what it asks for.
+fn leaves_by_right(site: &Site, set: &[&str]) {
+    let objects = Render { set, namespace: &site.namespace, ..Render::default() }.objects().unwrap();
+    let account = Account { namespace: &site.namespace, name: "kthena-node-leave-wait" };
+    let log = std::fs::read_to_string(site.cluster.audit_log()).unwrap();
+    assert_eq!(compare(&granted(&objects, account).unwrap(), &asked(&log, account)).to_string(), "");
+}
+
+/// The chart as it comes, and with a profile that is put on each node: by helm's other way to write than the one of the other tests.
 #[test]
-fn the_profile_that_was_put_on_each_node_goes_by_an_upgrade_before_an_uninstall() {
-    let name = "installed::doctor::the_profile_that_was_put_on_each_node_goes_by_an_upgrade_before_an_uninstall";
+fn the_defaults_are_installed_and_a_profile_on_each_node_goes_by_an_upgrade_and_by_an_uninstall() {
+    let name = "installed::doctor::the_defaults_are_installed_and_a_profile_on_each_node_goes_by_an_upgrade_and_by_an_uninstall";
     nodes::within(name, || async {
         let site = Site::new().await;
-        install(&site, &["node.ioUring.install=true", "node.ioUring.seccomp=localhost", "node.config.drain.lead=1s"])
-            .await;
+        let before = left::objects(&site.client).await;
+        let folder = chart();
+        let folder = folder.to_str().unwrap();
+        by_client(&site, &["install", RELEASE, folder], &[]).await;
+        let said = site.helm(&["test", RELEASE, "--timeout=2m"]).await;
+        assert!(said.contains("Succeeded"), "{said}");
+        // For `uninstalled`, which looks whether what users made stays.
+        route_to_engines(&site).await;
+        let with = ["node.enabled=true", "node.ioUring.install=true", "node.ioUring.seccomp=localhost"];
+        let quick = ["node.config.drain.lead=1s", "gateway.config.drain.lead=1s"];
+        let upgrade = ["upgrade", RELEASE, folder, "--reuse-values"];
+        // Another pod for each replica of the control plane, too.
+        let another = ["controlplane.podAnnotations.again=yes"];
+        let all = [&with[..], &quick, &another].concat();
+        written::all_along(&site, by_client(&site, &upgrade, &all)).await;
         assert_eq!(profiled(&site), NAMES);
-        let command = ["node.ioUring.install=false", "node.ioUring.remove=true", "node.ioUring.seccomp=runtimeDefault"];
-        upgrade(&site, &command).await;
-        until("nodes without the profile", async || profiled(&site).is_empty()).await;
+        let away = ["node.ioUring.install=false", "node.ioUring.remove=true", "node.ioUring.seccomp=runtimeDefault"];
+        by_client(&site, &upgrade, &away).await;
+        assert_eq!(profiled(&site), [""; 0]);
+        by_client(&site, &["rollback", RELEASE, "2"], &[]).await;
+        assert_eq!(profiled(&site), NAMES);
+        site.helm(&["uninstall", RELEASE, "--wait"]).await;
+        assert_eq!(profiled(&site), [""; 0]);
+        leaves_by_right(&site, &with);
+        uninstalled(&site, &before).await;
     })
     .unwrap();
 }

@@ -18,6 +18,8 @@ use crate::nodes::NAMES;
 use crate::values::EVERYTHING;
 use crate::wait::until;
 
+/// As `everything.yaml` has it.
+const REGISTRY: &str = "registry.example.com/kthena";
 /// Of the gateway, from outside.
 const OUTSIDE: &str = "192.0.2.10";
 /// Kinds of the chart's objects that only a block of its own switches on.
@@ -112,7 +114,7 @@ async fn test_fails(site: &Site) {
 fn every_block_at_once_is_installed_serves_is_tested_and_leaves_nothing() {
     let name = "installed::everything::every_block_at_once_is_installed_serves_is_tested_and_leaves_nothing";
     nodes::within(name, || async {
-        let site = Site::of_families(true).await;
+        let site = Site::dual_stack_and_air_gapped(REGISTRY).await;
         site.cluster.install_definitions_of_others(&site.client).await.unwrap();
         let before = left::objects(&site.client).await;
         engines_and_clients(&site).await;

@@ -9,7 +9,7 @@ use kube::Client;
 use kube::api::{Api, ListParams};
 use perf_tests::cluster::{Cluster, Parts};
 use perf_tests::helm::{chart, helm};
-use perf_tests::kubelet::{Config, NodeSpec, Seccomp, built};
+use perf_tests::kubelet::{Config, NodeSpec, Programs, Seccomp, built};
 use perf_tests::nodes::{self, Nodes, enter, plan};
 
 use super::clients::{Place, ask, exchange};
@@ -47,7 +47,7 @@ spec:
         labelSelector: {matchLabels: {app: chat}}
       containers:
       - name: main
-        image: engine-sim
+        image: registry.example.com/kthena/engine-sim
         args: ['--listen=0.0.0.0:8000', '--model=chat', '--gap-us=100000']
         lifecycle: {preStop: {sleep: {seconds: 15}}}
         readinessProbe: {httpGet: {path: /health, port: 8000}, periodSeconds: 1}
@@ -61,7 +61,7 @@ spec:
     metadata: {labels: {app: clients}}
     spec:
       terminationGracePeriodSeconds: 1
-      containers: [{name: main, image: sleep, args: ['100000']}]
+      containers: [{name: main, image: registry.example.com/kthena/sleep, args: ['100000']}]
 ";
 
 /// A pod that is ready and stays.
@@ -90,16 +90,16 @@ pub struct Site {
 
 impl Site {
     pub async fn new() -> Self {
-        Self::of_families(false).await
+        Self::on(specs(), false, None).await
     }
 
-    /// With IPv6 beside IPv4, or without.
-    pub async fn of_families(dual_stack: bool) -> Self {
-        Self::on(specs(), dual_stack).await
+    /// With IPv6 beside IPv4, and images from this registry alone.
+    pub async fn dual_stack_and_air_gapped(registry: &str) -> Self {
+        Self::on(specs(), true, Some(registry)).await
     }
 
     /// On these nodes.
-    pub async fn on(specs: Vec<NodeSpec>, dual_stack: bool) -> Self {
+    pub async fn on(specs: Vec<NodeSpec>, dual_stack: bool, registry: Option<&str>) -> Self {
         nodes::lay(&specs).await.unwrap();
         if dual_stack {
             nodes::lay_second(&specs).await.unwrap();
@@ -111,6 +111,7 @@ impl Site {
             .with("kthena-controlplane", built("kthena-controlplane").unwrap())
             .with("kthena-dataplane", built("kthena-dataplane").unwrap())
             .with("kthena-tools", built("kthena-ask").unwrap());
+        let programs = registry.into_iter().fold(programs, Programs::only_of);
         // As containerd has it, generated from its module.
         let runtime_default = concat!(env!("CARGO_MANIFEST_DIR"), "/../tuning/seccomp/containerd-default.amd64.json");
         let seccomp = Seccomp { program: built("seccomp-exec").unwrap(), runtime_default: runtime_default.into() };

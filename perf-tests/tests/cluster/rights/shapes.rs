@@ -129,7 +129,9 @@ impl<'a> Bed<'a> {
         let mut configuration = reached_at(configuration, "127.0.0.1");
         if self.shape.issuer() == "cert-manager" {
             let ca = ByteString(somebody.ca.clone().into_bytes());
-            configuration["webhooks"][0]["clientConfig"]["caBundle"] = json!(ca);
+            for webhook in configuration["webhooks"].as_array_mut().unwrap() {
+                webhook["clientConfig"]["caBundle"] = json!(ca);
+            }
         }
         self.apply(&configuration).await;
     }
