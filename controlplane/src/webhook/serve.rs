@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,7 +32,10 @@ const HEAD_TIME: Duration = Duration::from_secs(5);
 const IDLE_TIME: Duration = Duration::from_secs(120);
 /// Of a request.
 const HEAD_BYTES: usize = 16 << 10;
-/// For requests that are being answered when the process ends.
+/// When the process ends, everything is answered for so long: until API servers have learnt that it goes. Each answer says that its connection
+/// ends with it, for a connection that we end may just have been chosen for the next request.
+const LEAD_TIME: Duration = Duration::from_secs(5);
+/// For requests that are being answered after that.
 const LEAVE_TIME: Duration = Duration::from_secs(5);
 /// Before the next try where no connection could be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -54,6 +58,7 @@ pub struct Webhook {
     address: SocketAddr,
     tls: Arc<ServerConfig>,
     shared: Arc<Shared>,
+    pub(super) lead: Duration,
 }
 
 /// What all connections share.
@@ -62,7 +67,18 @@ struct Shared {
     judge: Judge,
     /// Asks one connection to end.
     crowded: Notify,
-    leaving: watch::Sender<bool>,
+    leaving: watch::Sender<Leaving>,
+}
+
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// It is not in sight.
+    Not,
+    /// Answers are the last ones of their connections.
+    Soon,
+    /// Nobody new is answered.
+    Now,
 }
 
 impl Webhook {
@@ -70,8 +86,9 @@ impl Webhook {
     pub async fn bind(address: SocketAddr, tls: Arc<ServerConfig>) -> io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
         let address = socket.local_addr()?;
-        let shared = Shared { judge: Judge::default(), crowded: Notify::new(), leaving: watch::channel(false).0 };
-        Ok(Self { socket, address, tls, shared: Arc::new(shared) })
+        let shared =
+            Shared { judge: Judge::default(), crowded: Notify::new(), leaving: watch::channel(Leaving::Not).0 };
+        Ok(Self { socket, address, tls, shared: Arc::new(shared), lead: LEAD_TIME })
     }
 
     /// With the port that the kernel chose for port 0.
@@ -84,24 +101,28 @@ impl Webhook {
         self.shared.judge.counts.clone()
     }
 
-    /// Answers until `stop`, and then what was asked before it.
+    /// Answers until `stop` and a while longer, and then what was asked before.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { socket, address: _, tls, shared } = self;
+        let Self { socket, address: _, tls, shared, lead } = self;
         let acceptor = TlsAcceptor::from(tls);
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
-        let mut stop = pin!(stop);
+        let mut end = pin!(async {
+            stop.await;
+            shared.leaving.send_replace(Leaving::Soon);
+            sleep(lead).await;
+        });
         loop {
             let (stream, place) = tokio::select! {
                 biased;
-                () = &mut stop => break,
+                () = &mut end => break,
                 next = next(&socket, &places, &shared.crowded) => next,
             };
             while connections.try_join_next().is_some() {}
             connections.spawn(connection(stream, acceptor.clone(), shared.clone(), place));
         }
         drop(socket);
-        shared.leaving.send_replace(true);
+        shared.leaving.send_replace(Leaving::Now);
         let all = async { while connections.join_next().await.is_some() {} };
         // Whoever has not ended by then is cut off as the set is dropped.
         let _ = timeout(LEAVE_TIME, all).await;
@@ -140,8 +161,11 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared
         let (shared, busy) = (shared.clone(), busy.clone());
         async move {
             busy.set(true);
-            let response = shared.judge.answer(request).await;
+            let mut response = shared.judge.answer(request).await;
             busy.set(false);
+            if *shared.leaving.borrow() != Leaving::Not {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(response)
         }
     });
@@ -153,7 +177,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared
     let asked_to_end = async {
         tokio::select! {
             () = shared.crowded.notified() => {}
-            _ = leaving.wait_for(|leaving| *leaving) => {}
+            _ = leaving.wait_for(|leaving| *leaving == Leaving::Now) => {}
         }
     };
     let ended = tokio::select! {

@@ -36,9 +36,15 @@ struct Running {
 }
 
 async fn running() -> Running {
+    running_with(|_| {}).await
+}
+
+async fn running_with(change: impl FnOnce(&mut Webhook)) -> Running {
     let Made { bundle, key } = made(&BTreeSet::from(["127.0.0.1".to_owned()]));
     let (certificates, newest) = watch::channel(Some(Arc::new(key)));
-    let webhook = Webhook::bind("127.0.0.1:0".parse().unwrap(), server_config(newest, &["http/1.1"])).await.unwrap();
+    let mut webhook =
+        Webhook::bind("127.0.0.1:0".parse().unwrap(), server_config(newest, &["http/1.1"])).await.unwrap();
+    change(&mut webhook);
     let (address, counts) = (webhook.address(), webhook.counts());
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(webhook.serve(async { drop(stopped.await) }));
@@ -165,7 +171,7 @@ async fn kept_connections_make_room_for_new_ones() {
 
 #[tokio::test]
 async fn what_was_asked_is_answered_before_the_end() {
-    let server = running().await;
+    let server = running_with(|webhook| webhook.lead = Duration::ZERO).await;
     let mut stream = connect(server.address, &server.bundle).await.unwrap();
     let body = review("a");
     let (first, rest) = body.split_at(body.len() / 2);
@@ -178,5 +184,28 @@ async fn what_was_asked_is_answered_before_the_end() {
     assert_eq!(timeout(SOON, other.read(&mut [0])).await.expect("idle connections end").unwrap(), 0);
     stream.write_all(rest.as_bytes()).await.unwrap();
     assert_eq!(answer(&mut stream).await.0, 200);
+    timeout(SOON, server.served).await.expect("the server ends").unwrap();
+}
+
+/// An API server learns a moment later that a pod goes, and may have chosen a connection of it for its next request.
+#[tokio::test]
+async fn who_asks_a_server_that_is_to_end_is_answered_and_connects_elsewhere_next() {
+    let server = running().await;
+    let mut kept = connect(server.address, &server.bundle).await.unwrap();
+    send(&mut kept, "POST /validate", &review("a")).await;
+    server.stop.send(()).unwrap();
+    let began = tokio::time::Instant::now();
+    let mut new = connect(server.address, &server.bundle).await.unwrap();
+    for stream in [&mut kept, &mut new] {
+        // Both may have to be asked once more where the server has not seen yet that it is to end.
+        loop {
+            assert_eq!(send(stream, "POST /validate", &review("a")).await.0, 200);
+            let ended = timeout(Duration::from_millis(200), stream.read(&mut [0])).await;
+            if ended.is_ok_and(|read| read.unwrap() == 0) {
+                break;
+            }
+        }
+    }
+    assert!(began.elapsed() < Duration::from_secs(4), "they ended by themselves");
     timeout(SOON, server.served).await.expect("the server ends").unwrap();
 }

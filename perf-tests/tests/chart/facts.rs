@@ -122,15 +122,6 @@ fn a_profile_for_io_uring_is_the_containers_own_and_installed_on_demand_only() {
     assert!(items(&away["initContainers"][0]["args"]).any(|argument| argument == "--remove"), "{away}");
 }
 
-/// An API server asks a webhook until it has learnt that its pod goes.
-#[test]
-fn a_control_plane_that_is_to_end_answers_for_a_while_and_has_time_left_to_end() {
-    let spec = find(&with(&[]), "Deployment", "kthena-controlplane").at("/spec/template/spec").clone();
-    let lead = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
-    let grace = spec["terminationGracePeriodSeconds"].as_u64().unwrap();
-    assert!(lead >= 3 && lead + 20 <= grace, "{lead} s of {grace}");
-}
-
 #[test]
 fn before_an_uninstall_a_profile_goes_from_each_node_on_which_it_was_put() {
     let named = |set: &[&str]| {
