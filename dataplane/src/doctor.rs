@@ -14,7 +14,7 @@ mod report;
 mod tests;
 
 pub use cli::{Doctor, NEEDS_MENDING, WILL_NOT_START};
-pub use host::{Host, Kernel, Ring, Wish};
+pub use host::{Host, Kernel, Quota, Ring, Wish};
 pub use judge::examine;
 pub use knob::Knob;
 pub use report::{Finding, Report, State};

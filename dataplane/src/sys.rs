@@ -8,6 +8,7 @@ mod memory;
 mod reuseport;
 mod seccomp;
 mod sock;
+mod uring;
 
 pub use allocator::Allocator;
 pub(crate) use bufs::TwoBufs;
@@ -16,3 +17,4 @@ pub(crate) use memory::collect_memory;
 pub(crate) use reuseport::{steer, steer_no_more};
 pub use seccomp::deny_io_uring;
 pub(crate) use sock::{Sock, set_receive_low_water, set_unsent_low_water};
+pub(crate) use uring::enter_nothing;

@@ -10,13 +10,37 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 {{- end }}
 
-{{- /* Looks at the node as the data plane would meet it: of its image, under its profile, with its share of the CPUs and in its environment.
-     It fails only where the data plane would not start. */ -}}
+{{- define "kthena.dataplane.args" -}}
+- --control-plane=https://kthena-controlplane.{{ .root.Release.Namespace }}.svc:{{ .root.Values.controlplane.port }}
+- --control-plane-ca=/etc/kthena/identity/ca.crt
+- --control-plane-token=/etc/kthena/identity/token
+- --state-dir=/var/lib/kthena
+- --config=/etc/kthena/config/config.yaml
+- "--bind={{ .root.Values.global.listenAddress }}"
+- --port={{ .block.port }}
+- --metrics-port={{ .block.metricsPort }}
+{{- if eq .exposure "hostNetwork" }}
+- --admin-socket=/run/kthena/admin.sock
+{{- else }}
+- --debug-port={{ .block.debugPort }}
+{{- end }}
+- --io-driver={{ .block.ioDriver }}
+- --cores={{ .block.cores }}
+{{- range .block.extraArgs }}
+- {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{- /* Looks at settings and node as the data plane would meet them: of its image, with its arguments, under its profile, with its share of
+     the CPUs and in its environment. It fails only where the data plane would not start. */ -}}
 {{- define "kthena.dataplane.doctor" -}}
 - name: doctor
   image: {{ include "kthena.image" (dict "root" .root "image" .block.image) }}
   imagePullPolicy: {{ .block.image.pullPolicy }}
-  args: [doctor, --lenient, --io-driver={{ .block.ioDriver }}, --cores={{ .block.cores }}{{ with dig "limits" "connections" 0 .block.config }}, --connections={{ . | int }}{{ end }}]
+  args:
+  - doctor
+  - --lenient
+  {{- include "kthena.dataplane.args" . | nindent 2 }}
   {{- with .block.extraEnv }}
   env: {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -28,6 +52,8 @@ seccompProfile: {type: RuntimeDefault}
     {{- toYaml . | nindent 4 }}
     {{- end }}
     {{- include "kthena.dataplane.seccomp" . | nindent 4 }}
+  volumeMounts:
+  - {name: config, mountPath: /etc/kthena/config, readOnly: true}
 {{- end }}
 
 {{- define "kthena.dataplane.container" -}}
@@ -35,24 +61,7 @@ seccompProfile: {type: RuntimeDefault}
   image: {{ include "kthena.image" (dict "root" .root "image" .block.image) }}
   imagePullPolicy: {{ .block.image.pullPolicy }}
   args:
-  - --control-plane=https://kthena-controlplane.{{ .root.Release.Namespace }}.svc:{{ .root.Values.controlplane.port }}
-  - --control-plane-ca=/etc/kthena/identity/ca.crt
-  - --control-plane-token=/etc/kthena/identity/token
-  - --state-dir=/var/lib/kthena
-  - --config=/etc/kthena/config/config.yaml
-  - "--bind={{ .root.Values.global.listenAddress }}"
-  - --port={{ .block.port }}
-  - --metrics-port={{ .block.metricsPort }}
-  {{- if eq .exposure "hostNetwork" }}
-  - --admin-socket=/run/kthena/admin.sock
-  {{- else }}
-  - --debug-port={{ .block.debugPort }}
-  {{- end }}
-  - --io-driver={{ .block.ioDriver }}
-  - --cores={{ .block.cores }}
-  {{- range .block.extraArgs }}
-  - {{ . | quote }}
-  {{- end }}
+  {{- include "kthena.dataplane.args" . | nindent 2 }}
   env:
   - name: NODE_NAME
     valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
@@ -120,6 +129,11 @@ seccompProfile: {type: RuntimeDefault}
   {{- end }}
 {{- end }}
 
+{{- define "kthena.dataplane.settings" -}}
+- name: config
+  configMap: {name: {{ .block.name }}-settings}
+{{- end }}
+
 {{- define "kthena.dataplane.volumes" -}}
 - name: identity
   projected:
@@ -129,8 +143,7 @@ seccompProfile: {type: RuntimeDefault}
     - serviceAccountToken: {audience: kthena-controlplane, expirationSeconds: 3600, path: token}
     # Empty until the control plane has filled it.
     - configMap: {name: kthena-controlplane-ca, optional: true}
-- name: config
-  configMap: {name: {{ .name }}-settings}
+{{ include "kthena.dataplane.settings" . }}
 - name: state
   emptyDir: {sizeLimit: 1Gi}
 {{- if eq .exposure "hostNetwork" }}
@@ -172,4 +185,14 @@ metadata:
 data:
   config.yaml: |
     {{- include "kthena.dataplane.config" . | nindent 4 }}
+{{- end }}
+
+{{- /* A duration as the data plane takes it (1m30s) in seconds; what is none is for the data plane to refuse. */ -}}
+{{- define "kthena.seconds" -}}
+{{- $sum := 0.0 -}}
+{{- range regexFindAll "[0-9.]+(ns|us|µs|ms|s|m|h)" . -1 -}}
+{{- $of := dict "ns" 0.000000001 "us" 0.000001 "µs" 0.000001 "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 -}}
+{{- $sum = addf $sum (mulf (regexFind "^[0-9.]+" . | float64) (index $of (regexFind "[a-zµ]+$" .))) -}}
+{{- end -}}
+{{- $sum -}}
 {{- end }}

@@ -22,9 +22,9 @@ fn profile(name: &str) -> PathBuf {
 }
 
 /// The program, under a profile.
-fn under(profile: &str) -> Command {
+fn under(profile: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_seccomp-exec"));
-    command.arg(self::profile(profile)).arg(built("kthena-dataplane").unwrap());
+    command.arg(profile).arg(built("kthena-dataplane").unwrap());
     command
 }
 
@@ -72,7 +72,7 @@ impl Proxy {
         let snapshot = json!({"fleetSeed": "42", "routes": [route], "backends": [backend]});
         fs::write(folder.path().join("snapshot.json"), snapshot.to_string()).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = under(profile);
+        let mut command = under(&self::profile(profile));
         command.arg("--snapshot").arg(folder.path().join("snapshot.json"));
         command.arg("--admin-socket").arg(folder.path().join("admin"));
         command.args(["--bind=127.0.0.1", "--cores=1", &format!("--port={port}")]);
@@ -112,6 +112,10 @@ impl Proxy {
 }
 
 fn doctor(profile: &str, more: &[&str]) -> (Output, Value) {
+    doctor_under(&self::profile(profile), more)
+}
+
+fn doctor_under(profile: &Path, more: &[&str]) -> (Output, Value) {
     let output = under(profile).args(["doctor", "--json", "--connections=10"]).args(more).output().unwrap();
     let report = serde_json::from_slice(&output.stdout).unwrap();
     (output, report)
@@ -143,4 +147,38 @@ fn with_the_profile_that_we_ship_it_serves_on_io_uring() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("{\"yes\": true}"), "{answer}");
     let (whole, report) = doctor("kthena-dataplane", &["--io-driver=uring"]);
     assert_ne!(whole.status.code(), Some(2), "{report:#}");
+}
+
+/// The doctor's word under the profile that we ship, but that the calls of io_uring with these names meet this error.
+fn why_where(refused: &[&str], errno: i32) -> String {
+    let text = fs::read_to_string(profile("kthena-dataplane")).unwrap();
+    let mut profile: Value = serde_json::from_str(&text).unwrap();
+    let calls = profile["syscalls"].as_array_mut().unwrap();
+    for call in calls.iter_mut() {
+        call["names"].as_array_mut().unwrap().retain(|name| !refused.contains(&name.as_str().unwrap()));
+    }
+    calls.push(json!({"names": refused, "action": "SCMP_ACT_ERRNO", "errnoRet": errno}));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), profile.to_string()).unwrap();
+    let (_, report) = doctor_under(file.path(), &[]);
+    assert_eq!(report["driver"], "epoll", "{report:#}");
+    report["why"].as_str().unwrap().to_owned()
+}
+
+#[test]
+#[cfg_attr(not(target_arch = "x86_64"), ignore = "the profiles are those of amd64")]
+fn a_filter_is_named_where_it_refuses_and_not_because_it_is_there() {
+    if probe(DriverChoice::Uring).is_err() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED, not passed: this machine forbids io_uring");
+        return;
+    }
+    let (eperm, enosys) = (1, 38);
+    let all = ["io_uring_setup", "io_uring_enter", "io_uring_register"];
+    for errno in [eperm, enosys] {
+        let why = why_where(&all, errno);
+        assert!(why.contains("a seccomp filter refuses io_uring"), "{errno}: {why}");
+    }
+    // As the kernel looks under a filter that lets it pass: the sysctl and security modules refuse the setup alone.
+    let why = why_where(&all[..1], eperm);
+    assert_eq!(why, "io_uring is not permitted here");
 }

@@ -203,6 +203,17 @@ fn backends(shared: &Shared) -> Value {
             "name": b.name.as_str(),
             "engine": format!("{:?}", b.engine),
             "model": b.model.as_ref().map(|m| m.as_str()),
+            "timeouts": {
+                "connectSeconds": b.timeouts.connect.as_secs_f64(),
+                "firstByteSeconds": b.timeouts.first_byte.as_secs_f64(),
+                "idleSeconds": b.timeouts.idle.as_secs_f64(),
+                "totalSeconds": b.timeouts.total.as_secs_f64(),
+            },
+            "retry": {
+                "attempts": b.retry.attempts,
+                "intervalSeconds": b.retry.interval.as_secs_f64(),
+                "budgetPercent": b.retry.budget_percent,
+            },
             "associatedPods": b.slots.iter().map(|e| &*e.endpoint.name).collect::<Vec<_>>(),
             "medianPrefillTokensPerSecond": b.live.median_speed(),
             "bytesPerToken": b.live.bytes_per_token(),

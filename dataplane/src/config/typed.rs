@@ -168,6 +168,11 @@ impl Typed {
     pub fn from_yaml(text: &str) -> Result<Self, Problem> {
         serde_norway::from_str(text).map_err(|e| Problem { key: "config file".into(), sentence: e.to_string() })
     }
+
+    /// Whether it says where the snapshot comes from.
+    pub fn names_a_source(&self) -> bool {
+        self.snapshot.is_some() || self.control_plane.names_an_address()
+    }
 }
 
 /// One thing that is wrong, by the key that holds it.

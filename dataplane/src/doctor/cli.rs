@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Host, State, Wish, examine};
+use crate::cli::Flags;
 use crate::config::{Cores, Limits};
 use crate::rt::DriverChoice;
 
@@ -23,15 +24,11 @@ pub struct Doctor {
     /// Ends with 0 unless the data plane would not start at all: for init containers.
     #[arg(long)]
     lenient: bool,
-    /// auto, uring or epoll, as it will be started with.
-    #[arg(long, default_value = "auto", value_parser = driver)]
-    io_driver: DriverChoice,
-    /// How many cores it will run on; all that this process may use by default.
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
-    cores: usize,
-    /// `limits.connections` of its configuration.
-    #[arg(long, default_value_t = Limits::default().connections)]
-    connections: usize,
+    /// `limits.connections` of its configuration, in place of what the file says.
+    #[arg(long)]
+    connections: Option<usize>,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 impl Doctor {
@@ -52,8 +49,12 @@ impl Doctor {
     }
 
     fn wish(&self) -> Wish {
-        let cores = if self.cores == 0 { Cores::All } else { Cores::First(self.cores) };
-        Wish { driver: self.io_driver, cores, connections: self.connections }
+        let defaults = Limits::default().connections;
+        let (driver, cores, connections, refused) = match self.flags.clone().configure_for_any_source() {
+            Ok(config) => (config.driver, config.cores, config.limits.connections, Vec::new()),
+            Err(problems) => (DriverChoice::Auto, Cores::All, defaults, problems),
+        };
+        Wish { refused, driver, cores, connections: self.connections.unwrap_or(connections) }
     }
 }
 
@@ -64,14 +65,5 @@ pub(super) fn code(worst: State, lenient: bool) -> u8 {
         State::Advice if lenient => 0,
         State::Advice => NEEDS_MENDING,
         State::Fatal => WILL_NOT_START,
-    }
-}
-
-fn driver(typed: &str) -> Result<DriverChoice, String> {
-    match typed {
-        "auto" => Ok(DriverChoice::Auto),
-        "uring" => Ok(DriverChoice::Uring),
-        "epoll" => Ok(DriverChoice::Epoll),
-        _ => Err("none of auto, uring, epoll".into()),
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::config::Cores;
+use crate::config::{Cores, Problem};
 use crate::rt::{Driver, DriverChoice};
 
 /// A host as this process sees it. None: it could not be read.
@@ -19,10 +19,12 @@ pub struct Host {
     pub io_uring_disabled: Option<u8>,
     /// Whether a seccomp filter is on.
     pub seccomp_filter: Option<bool>,
+    /// The error that `io_uring_enter` has for a descriptor that is none: EBADF unless a filter answers, or a kernel without io_uring.
+    pub enter_error: Option<i32>,
     /// CPUs of the affinity mask.
     pub cpus: usize,
-    /// CPUs' worth of time that the control group may use; None where it has no limit.
-    pub quota: Option<f64>,
+    /// The CPU time that the control group may use.
+    pub quota: Option<Quota>,
     /// The hard limit on open files; None where there is none.
     pub open_files: Option<u64>,
     /// The limit on locked memory in bytes; None where there is none.
@@ -39,6 +41,15 @@ pub struct Host {
     pub clocks: Vec<String>,
 }
 
+/// CPU time that a control group may use; less comes first.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub enum Quota {
+    /// So many CPUs' worth of it.
+    Cpus(f64),
+    /// As much as there is.
+    Unlimited,
+}
+
 /// Major and minor of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kernel(pub u32, pub u32);
@@ -52,9 +63,11 @@ pub enum Ring {
     Refused(Option<i32>),
 }
 
-/// What is going to be run on it, as flags and file say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is going to be run on it, as flags, environment and file say.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wish {
+    /// What is wrong with these, for which it would not start. The rest is what they would mean without it.
+    pub refused: Vec<Problem>,
     /// `io.driver`
     pub driver: DriverChoice,
     /// `cores`

@@ -1,7 +1,7 @@
 //! The judgement: one function for each knob, which says what was found and what to do about it.
 
 use super::report::{Finding, Report, State};
-use super::{Host, Kernel, Knob, Ring, Wish};
+use super::{Host, Kernel, Knob, Quota, Ring, Wish};
 use crate::config::Cores;
 use crate::process::BACKLOG;
 use crate::rt::{Driver, DriverChoice};
@@ -10,6 +10,8 @@ use crate::rt::{Driver, DriverChoice};
 const COMPLETE_RINGS: Kernel = Kernel(6, 0);
 /// The oldest long-term kernel with it.
 const ADVISED: Kernel = Kernel(6, 1);
+/// The first kernel that has rings at all.
+const FIRST_RINGS: Kernel = Kernel(5, 1);
 /// From here on a ring's memory is the control group's, before that it was locked memory.
 const RINGS_IN_CGROUP: Kernel = Kernel(5, 12);
 /// Of one core: 4,096 submissions of 64 bytes, their index, and 16,384 completions of 16 bytes, rounded up.
@@ -19,9 +21,29 @@ const PORTS: u32 = 28_232;
 /// Clock sources that are read without a system call.
 const FAST_CLOCKS: [&str; 4] = ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter"];
 
+/// Why, and what mends it.
+struct Refusal {
+    why: &'static str,
+    mend: &'static str,
+}
+
+const SECCOMP: Refusal = Refusal {
+    why: "a seccomp filter refuses io_uring, as the default profiles of container runtimes do",
+    mend: "kthena-dataplane install-seccomp on the node and a Localhost profile (helm: node.ioUring.seccomp=localhost), or --io-driver epoll to be content",
+};
+
+impl Refusal {
+    fn said(&self) -> (String, &'static str) {
+        (self.why.into(), self.mend)
+    }
+}
+
 /// Says which driver will run and how each knob stands.
 pub fn examine(host: &Host, wish: &Wish) -> Report {
-    let (driver, why) = driver(host, wish.driver);
+    let (driver, why) = match &wish.refused[..] {
+        [] => driver(host, wish.driver),
+        [..] => (None, "its settings are refused".into()),
+    };
     let findings = Knob::ALL.into_iter().map(|knob| judge(knob, host, wish)).collect();
     Report { driver: driver.map(Driver::as_str), why, findings }
 }
@@ -43,44 +65,56 @@ fn driver(host: &Host, choice: DriverChoice) -> (Option<Driver>, String) {
 /// Why io_uring is refused here, and what mends it.
 fn refusal(host: &Host) -> (String, &'static str) {
     let Ring::Refused(error) = host.ring else { return ("io_uring works here".into(), "") };
-    match (error, host.io_uring_disabled) {
-        (Some(libc::EPERM), Some(2)) => (
-            "the sysctl kernel.io_uring_disabled is 2, which refuses io_uring to all".into(),
-            "sysctl -w kernel.io_uring_disabled=0 on the node, or --io-driver epoll to be content",
-        ),
-        (Some(libc::EPERM), Some(1)) if host.seccomp_filter != Some(true) => (
-            "the sysctl kernel.io_uring_disabled is 1, which refuses io_uring to the unprivileged".into(),
-            "sysctl -w kernel.io_uring_disabled=0 on the node, or --io-driver epoll to be content",
-        ),
-        (Some(libc::EPERM), _) if host.seccomp_filter == Some(true) => (
-            "a seccomp filter refuses io_uring, as the default profiles of container runtimes do".into(),
-            "kthena-dataplane install-seccomp on the node and a Localhost profile (helm: node.ioUring.seccomp=localhost), or --io-driver epoll to be content",
-        ),
-        (Some(libc::EPERM), _) => (
-            "io_uring is not permitted here".into(),
-            "see what a security module or the sysctl kernel.io_uring_disabled says, or --io-driver epoll to be content",
-        ),
-        (Some(libc::ENOSYS), _) => (
+    match error {
+        Some(libc::EPERM) => not_permitted(host),
+        Some(libc::ENOSYS) if host.seccomp_filter == Some(true) && host.kernel >= Some(FIRST_RINGS) => SECCOMP.said(),
+        Some(libc::ENOSYS) => (
             "this system has no io_uring: a kernel before 5.1, gVisor, or a runtime that hides it".into(),
             "run it on Linux 6.1 or newer and a runtime that shows it, or --io-driver epoll to be content",
         ),
-        (Some(libc::ENOMEM), _) => (
+        Some(libc::ENOMEM) => (
             "there is no memory for the rings".into(),
             "raise the control group's memory limit (before Linux 5.12: ulimit -l), or --cores with fewer cores",
         ),
-        (Some(number), _) => (
+        Some(number) => (
             format!("io_uring fails: {}", std::io::Error::from_raw_os_error(number)),
             "run it on Linux 6.1 or newer, or --io-driver epoll to be content",
         ),
-        (None, _) => (
+        None => (
             "the kernel's io_uring lacks an operation".into(),
             "run it on Linux 6.1 or newer, or --io-driver epoll to be content",
         ),
     }
 }
 
+/// Both the sysctl and a filter may be in the way, and both have to be out of it.
+fn not_permitted(host: &Host) -> (String, &'static str) {
+    let filtered = host.seccomp_filter == Some(true) && host.enter_error != Some(libc::EBADF);
+    let whom = match host.io_uring_disabled {
+        Some(2) => "all",
+        Some(1) => "the unprivileged",
+        _ if filtered => return SECCOMP.said(),
+        _ => {
+            return (
+                "io_uring is not permitted here".into(),
+                "see what a security module or the sysctl kernel.io_uring_disabled says, or --io-driver epoll to be content",
+            );
+        }
+    };
+    let value = host.io_uring_disabled.unwrap_or_default();
+    let sysctl = format!("the sysctl kernel.io_uring_disabled is {value}, which refuses io_uring to {whom}");
+    if !filtered {
+        return (sysctl, "sysctl -w kernel.io_uring_disabled=0 on the node, or --io-driver epoll to be content");
+    }
+    (
+        format!("{sysctl}, and {}", SECCOMP.why),
+        "sysctl -w kernel.io_uring_disabled=0 and kthena-dataplane install-seccomp on the node and a Localhost profile (helm: node.ioUring.seccomp=localhost), or --io-driver epoll to be content",
+    )
+}
+
 fn judge(knob: Knob, host: &Host, wish: &Wish) -> Finding {
     let (state, found, mend) = match knob {
+        Knob::Settings => settings(wish),
         Knob::IoDriver => io_driver(host, wish),
         Knob::Kernel => kernel(host, wish),
         Knob::CgroupQuota => cgroup_quota(host, wish),
@@ -91,7 +125,7 @@ fn judge(knob: Knob, host: &Host, wish: &Wish) -> Finding {
         Knob::Numa => numa(host, wish),
         Knob::Clock => clock(host),
     };
-    Finding { knob, state, found, mend, page: knob.page() }
+    Finding { knob, state, found, mend, page: knob.url() }
 }
 
 type Judgement = (State, String, Option<String>);
@@ -106,6 +140,18 @@ fn unknown(what: &str) -> Judgement {
 
 fn advice(found: impl Into<String>, mend: impl Into<String>) -> Judgement {
     (State::Advice, found.into(), Some(mend.into()))
+}
+
+fn settings(wish: &Wish) -> Judgement {
+    if wish.refused.is_empty() {
+        return fine("as it takes them");
+    }
+    let said: Vec<_> = wish.refused.iter().map(ToString::to_string).collect();
+    (
+        State::Fatal,
+        said.join("; "),
+        Some("mend what is named (in the chart: gateway.config, node.config, extraEnv)".into()),
+    )
 }
 
 fn io_driver(host: &Host, wish: &Wish) -> Judgement {
@@ -129,7 +175,11 @@ fn kernel(host: &Host, wish: &Wish) -> Judgement {
 
 fn cgroup_quota(host: &Host, wish: &Wish) -> Judgement {
     let threads = wish.threads(host);
-    let Some(quota) = host.quota else { return fine(format!("no limit, {threads} threads")) };
+    let quota = match host.quota {
+        None => return unknown("the control group's CPU quota"),
+        Some(Quota::Unlimited) => return fine(format!("no limit, {threads} threads")),
+        Some(Quota::Cpus(cpus)) => cpus,
+    };
     if quota >= threads as f64 {
         return fine(format!("{quota:.2} CPUs for {threads} threads"));
     }
@@ -181,7 +231,9 @@ fn backlog(host: &Host) -> Judgement {
         Some(limit) if limit >= BACKLOG as u64 => fine(format!("net.core.somaxconn is {limit}")),
         Some(limit) => advice(
             format!("net.core.somaxconn is {limit}: of a burst of connections, more than that are lost per core"),
-            format!("sysctl -w net.core.somaxconn={BACKLOG} in the pod's network namespace"),
+            format!(
+                "podSecurityContext.sysctls: [{{name: net.core.somaxconn, value: \"{BACKLOG}\"}}], which the kubelet has to allow (--allowed-unsafe-sysctls); with hostNetwork or without a pod sysctl -w net.core.somaxconn={BACKLOG}"
+            ),
         ),
     }
 }
@@ -194,7 +246,7 @@ fn ephemeral_ports(host: &Host) -> Judgement {
     }
     advice(
         format!("{first} to {last}: at most {count} connections to one engine address"),
-        "sysctl -w net.ipv4.ip_local_port_range='32768 60999'",
+        "podSecurityContext.sysctls: [{name: net.ipv4.ip_local_port_range, value: \"32768 60999\"}]; with hostNetwork or without a pod sysctl -w net.ipv4.ip_local_port_range='32768 60999'",
     )
 }
 

@@ -2,10 +2,15 @@
 
 use serde::Serialize;
 
+/// What the pages of `tuning/` begin with.
+pub(super) const PAGES: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");
+
 /// Something of the host that can be set. Each has a page in `tuning/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Knob {
+    /// Flags, environment and file.
+    Settings,
     /// io_uring or epoll.
     IoDriver,
     /// The kernel's version.
@@ -28,7 +33,8 @@ pub enum Knob {
 
 impl Knob {
     /// All, in the order of the report.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Settings,
         Self::IoDriver,
         Self::Kernel,
         Self::CgroupQuota,
@@ -43,6 +49,7 @@ impl Knob {
     /// As the report calls it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Settings => "settings",
             Self::IoDriver => "io driver",
             Self::Kernel => "kernel",
             Self::CgroupQuota => "cpu quota",
@@ -55,9 +62,15 @@ impl Knob {
         }
     }
 
+    /// Its page, where a browser finds it: logs are read where the repository is not.
+    pub fn url(self) -> String {
+        format!("{PAGES}{}", self.page())
+    }
+
     /// Its page, from the root of the repository.
     pub fn page(self) -> &'static str {
         match self {
+            Self::Settings => "tuning/settings.md",
             Self::IoDriver => "tuning/io-driver.md",
             Self::Kernel => "tuning/kernel.md",
             Self::CgroupQuota => "tuning/cgroup-quota.md",

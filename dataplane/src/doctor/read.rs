@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
-use super::{Host, Kernel, cgroup};
-use crate::rt;
+use super::{Host, Kernel, Quota, cgroup};
+use crate::{rt, sys};
 
 const CLOCKS: &str = "sys/devices/system/clocksource/clocksource0";
 const NODES: &str = "sys/devices/system/node";
@@ -23,6 +23,7 @@ impl Host {
             epoll_forced: rt::epoll_forced(),
             io_uring_disabled: files.number("proc/sys/kernel/io_uring_disabled"),
             seccomp_filter: files.seccomp_filter(),
+            enter_error: sys::enter_nothing(),
             quota: files.quota(),
             open_files: getrlimit(Resource::Nofile).maximum,
             locked_bytes: getrlimit(Resource::Memlock).current,
@@ -59,17 +60,34 @@ impl Files {
         Some(mode.trim() == "2")
     }
 
-    /// The least of all limits from this process's control group to the root.
-    pub(super) fn quota(&self) -> Option<f64> {
+    /// The least of all limits from this process's control group to the root; None where they cannot be read.
+    pub(super) fn quota(&self) -> Option<Quota> {
         let groups = cgroup::folders(&self.text("proc/self/cgroup")?);
-        groups.iter().filter_map(|folder| self.quota_of(folder)).min_by(f64::total_cmp)
+        // Every group has this file: where none is seen, no limit could be.
+        if !groups.iter().any(|group| self.has(&group.join("cgroup.procs"))) {
+            return None;
+        }
+        groups.iter().try_fold(Quota::Unlimited, |least, group| {
+            let here = self.quota_of(group)?;
+            Some(if here < least { here } else { least })
+        })
     }
 
-    fn quota_of(&self, folder: &Path) -> Option<f64> {
-        if let Some(both) = self.text(folder.join("cpu.max")) {
-            return cgroup::cpu_max(&both);
+    /// A root has no limit, nor has a group whose CPU time nobody divides.
+    fn quota_of(&self, group: &Path) -> Option<Quota> {
+        let (max, quota) = (group.join("cpu.max"), group.join("cpu.cfs_quota_us"));
+        if self.has(&max) {
+            cgroup::cpu_max(&self.text(max)?)
+        } else if self.has(&quota) {
+            cgroup::cpus(&self.text(quota)?, &self.text(group.join("cpu.cfs_period_us"))?)
+        } else {
+            Some(Quota::Unlimited)
         }
-        cgroup::cpus(&self.text(folder.join("cpu.cfs_quota_us"))?, &self.text(folder.join("cpu.cfs_period_us"))?)
+    }
+
+    /// Whether it is there, or may be.
+    fn has(&self, path: &Path) -> bool {
+        self.0.join(path).try_exists().unwrap_or(true)
     }
 
     pub(super) fn ports(&self) -> Option<(u16, u16)> {

@@ -28,8 +28,8 @@ pub struct Finding {
     pub found: String,
     /// The one line that mends it; none where nothing has to be mended.
     pub mend: Option<String>,
-    /// The page that says why, from the root of the repository.
-    pub page: &'static str,
+    /// The page that says why.
+    pub page: String,
 }
 
 /// How it stands with a knob.

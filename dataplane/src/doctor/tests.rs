@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 use super::cli::code;
 use super::read::Files;
 use super::*;
-use crate::config::Cores;
+use crate::config::{Cores, Problem};
 use crate::rt::{Driver, DriverChoice};
 
-const AUTO: Wish = Wish { driver: DriverChoice::Auto, cores: Cores::All, connections: 100_000 };
-const URING: Wish = Wish { driver: DriverChoice::Uring, ..AUTO };
-const EPOLL: Wish = Wish { driver: DriverChoice::Epoll, ..AUTO };
+const AUTO: Wish = wish(DriverChoice::Auto);
+const URING: Wish = wish(DriverChoice::Uring);
+const EPOLL: Wish = wish(DriverChoice::Epoll);
+
+const fn wish(driver: DriverChoice) -> Wish {
+    Wish { refused: Vec::new(), driver, cores: Cores::All, connections: 100_000 }
+}
 
 /// A host on which nothing is to be mended.
 fn good() -> Host {
@@ -21,8 +25,9 @@ fn good() -> Host {
         epoll_forced: false,
         io_uring_disabled: Some(0),
         seccomp_filter: Some(true),
+        enter_error: Some(libc::EBADF),
         cpus: 8,
-        quota: None,
+        quota: Some(Quota::Unlimited),
         open_files: Some(1 << 20),
         locked_bytes: Some(8 << 20),
         somaxconn: Some(4096),
@@ -33,8 +38,14 @@ fn good() -> Host {
     }
 }
 
+/// By the kernel.
 fn refused(error: i32) -> Host {
     Host { ring: Ring::Refused(Some(error)), ..good() }
+}
+
+/// By a filter.
+fn filtered(error: i32) -> Host {
+    Host { enter_error: Some(error), ..refused(error) }
 }
 
 /// The finding on a knob, and that no other knob has one.
@@ -66,14 +77,25 @@ fn a_host_as_advised_has_nothing_to_mend() {
 
 #[test]
 fn who_refuses_io_uring_is_named_with_what_mends_it() {
-    let sysctl =
-        |value, filter| Host { io_uring_disabled: Some(value), seccomp_filter: Some(filter), ..refused(libc::EPERM) };
+    let sysctl = |value, host: Host| Host { io_uring_disabled: Some(value), ..host };
     let advice = |host: &Host, found, mend| check(host, &AUTO, Knob::IoDriver, State::Advice, found, mend);
-    advice(&sysctl(2, true), "io_uring_disabled is 2", "sysctl -w kernel.io_uring_disabled=0");
-    advice(&sysctl(1, false), "io_uring_disabled is 1", "sysctl -w kernel.io_uring_disabled=0");
-    advice(&sysctl(0, true), "seccomp filter refuses", "install-seccomp");
-    advice(&sysctl(0, false), "not permitted", "security module");
-    advice(&refused(libc::ENOSYS), "no io_uring", "Linux 6.1");
+    let (kernel, filter) = (refused(libc::EPERM), filtered(libc::EPERM));
+    // Every container has a filter: which of the two it is, tells a call that the sysctl lets pass.
+    advice(&sysctl(2, kernel.clone()), "io_uring_disabled is 2", "mend: sysctl -w kernel.io_uring_disabled=0 on");
+    advice(&sysctl(1, kernel.clone()), "io_uring_disabled is 1", "mend: sysctl -w kernel.io_uring_disabled=0 on");
+    advice(&sysctl(0, filter.clone()), "seccomp filter refuses", "mend: kthena-dataplane install-seccomp");
+    for (value, said) in [(1, "disabled is 1"), (2, "disabled is 2")] {
+        let both = sysctl(value, filter.clone());
+        advice(&both, said, "mend: sysctl -w kernel.io_uring_disabled=0 and kthena-data");
+        advice(&both, ", and a seccomp filter refuses", "install-seccomp");
+    }
+    advice(&sysctl(0, kernel), "not permitted", "security module");
+    advice(&Host { seccomp_filter: Some(false), ..filter }, "not permitted", "security module");
+    // As podman's own profile has it.
+    advice(&filtered(libc::ENOSYS), "seccomp filter refuses", "install-seccomp");
+    advice(&Host { seccomp_filter: Some(false), ..filtered(libc::ENOSYS) }, "no io_uring", "Linux 6.1");
+    let old = Host { kernel: Some(Kernel(5, 0)), ..filtered(libc::ENOSYS) };
+    driver(&old, &AUTO, Some("epoll"), "no io_uring");
     advice(&refused(libc::ENOMEM), "no memory", "memory limit");
     advice(&refused(libc::EINVAL), "Invalid argument", "Linux 6.1");
     advice(&Host { ring: Ring::Refused(None), ..good() }, "lacks an operation", "Linux 6.1");
@@ -82,9 +104,9 @@ fn who_refuses_io_uring_is_named_with_what_mends_it() {
 #[test]
 fn the_driver_is_the_one_that_the_process_would_take() {
     let forced = Host { epoll_forced: true, ..good() };
-    driver(&refused(libc::EPERM), &AUTO, Some("epoll"), "seccomp");
-    driver(&refused(libc::EPERM), &EPOLL, Some("epoll"), "io.driver is epoll");
-    driver(&refused(libc::EPERM), &URING, None, "io.driver is uring, and a seccomp filter");
+    driver(&filtered(libc::EPERM), &AUTO, Some("epoll"), "seccomp");
+    driver(&filtered(libc::EPERM), &EPOLL, Some("epoll"), "io.driver is epoll");
+    driver(&filtered(libc::EPERM), &URING, None, "io.driver is uring, and a seccomp filter");
     driver(&forced, &AUTO, Some("epoll"), "MONOIO_FORCE_LEGACY_DRIVER");
     driver(&forced, &URING, None, "MONOIO_FORCE_LEGACY_DRIVER");
     driver(&forced, &EPOLL, Some("epoll"), "io.driver");
@@ -92,7 +114,7 @@ fn the_driver_is_the_one_that_the_process_would_take() {
 
 #[test]
 fn io_uring_that_is_demanded_and_refused_is_fatal_and_epoll_by_choice_is_fine() {
-    check(&refused(libc::EPERM), &URING, Knob::IoDriver, State::Fatal, "seccomp", "--io-driver auto");
+    check(&filtered(libc::EPERM), &URING, Knob::IoDriver, State::Fatal, "seccomp", "--io-driver auto");
     check(&refused(libc::EPERM), &EPOLL, Knob::IoDriver, State::Fine, "io.driver is epoll", "");
     let forced = Host { epoll_forced: true, ..good() };
     check(&forced, &AUTO, Knob::IoDriver, State::Advice, "FORCE_LEGACY", "unset MONOIO_FORCE_LEGACY_DRIVER");
@@ -109,10 +131,11 @@ fn old_kernels_are_told_and_do_not_matter_on_epoll() {
 
 #[test]
 fn a_quota_below_the_threads_is_told_with_the_number_that_fits() {
-    let with = |quota| Host { quota: Some(quota), ..good() };
+    let with = |cpus| Host { quota: Some(Quota::Cpus(cpus)), ..good() };
     check(&with(2.5), &AUTO, Knob::CgroupQuota, State::Advice, "2.50 CPUs for 8 threads", "--cores 2, or");
     check(&with(0.5), &AUTO, Knob::CgroupQuota, State::Advice, "0.50 CPUs", "--cores 1, or");
     check(&with(8.0), &AUTO, Knob::CgroupQuota, State::Fine, "8.00 CPUs", "");
+    check(&good(), &AUTO, Knob::CgroupQuota, State::Fine, "no limit, 8 threads", "");
     let two = Wish { cores: Cores::First(2), ..AUTO };
     check(&with(2.0), &two, Knob::CgroupQuota, State::Fine, "for 2 threads", "");
     // Fewer than one thread there cannot be.
@@ -143,9 +166,14 @@ fn limits_of_the_process_are_held_against_what_it_will_need() {
 #[test]
 fn sockets_nodes_and_clocks_are_held_against_the_advice() {
     let backlog = Host { somaxconn: Some(128), ..good() };
-    check(&backlog, &AUTO, Knob::Backlog, State::Advice, "is 128", "net.core.somaxconn=4096");
+    check(&backlog, &AUTO, Knob::Backlog, State::Advice, "is 128", "allowed-unsafe-sysctls");
+    // Nobody can type anything in a pod without a shell.
+    let in_pod = "podSecurityContext.sysctls: [{name: net.core.somaxconn, value: \"4096\"}]";
+    check(&backlog, &AUTO, Knob::Backlog, State::Advice, "is 128", in_pod);
     let ports = Host { ports: Some((50_000, 50_999)), ..good() };
-    check(&ports, &AUTO, Knob::EphemeralPorts, State::Advice, "at most 1000", "32768 60999");
+    check(&ports, &AUTO, Knob::EphemeralPorts, State::Advice, "at most 1000", "'32768 60999'");
+    let in_pod = "podSecurityContext.sysctls: [{name: net.ipv4.ip_local_port_range, value: \"32768 60999\"}]";
+    check(&ports, &AUTO, Knob::EphemeralPorts, State::Advice, "", in_pod);
     let nodes = Host { numa_nodes: Some(2), ..good() };
     check(&nodes, &AUTO, Knob::Numa, State::Advice, "2 nodes", "single-numa-node");
     let slow = Host { clock: Some("hpet".into()), ..good() };
@@ -156,10 +184,11 @@ fn sockets_nodes_and_clocks_are_held_against_the_advice() {
 
 #[test]
 fn what_cannot_be_read_is_said_and_fails_nothing() {
-    let blind = Host { kernel: None, somaxconn: None, ports: None, numa_nodes: None, clock: None, ..good() };
+    let blind =
+        Host { kernel: None, quota: None, somaxconn: None, ports: None, numa_nodes: None, clock: None, ..good() };
     let report = examine(&blind, &AUTO);
     let unknown = report.findings.iter().filter(|finding| finding.state == State::Unknown).count();
-    assert_eq!((unknown, report.worst()), (6, State::Unknown));
+    assert_eq!((unknown, report.worst()), (7, State::Unknown));
     assert_eq!(code(report.worst(), false), 0);
 }
 
@@ -189,14 +218,47 @@ fn every_knob_has_its_page_in_tuning_and_the_index_names_every_page() {
 
 #[test]
 fn the_json_form_has_the_names_that_scripts_rely_on() {
-    let json = serde_json::to_value(examine(&refused(libc::EPERM), &AUTO)).unwrap();
-    assert_eq!(json["driver"], "epoll");
-    let first = &json["findings"][0];
-    assert_eq!((&first["knob"], &first["state"]), (&"io-driver".into(), &"advice".into()));
-    assert_eq!(first["page"], "tuning/io-driver.md");
-    assert!(first["mend"].as_str().unwrap().contains("install-seccomp"));
-    let fatal = serde_json::to_value(examine(&refused(libc::EPERM), &URING)).unwrap();
-    assert_eq!((&fatal["driver"], &fatal["findings"][0]["state"]), (&serde_json::Value::Null, &"fatal".into()));
+    let json = |wish: &Wish| serde_json::to_value(examine(&filtered(libc::EPERM), wish)).unwrap();
+    let of = |json: &serde_json::Value| json["findings"][1].clone();
+    let auto = json(&AUTO);
+    assert_eq!((&auto["driver"], of(&auto)["knob"].as_str()), (&"epoll".into(), Some("io-driver")));
+    assert_eq!(of(&auto)["state"], "advice");
+    let page = of(&auto)["page"].as_str().unwrap().to_owned();
+    assert!(
+        page.starts_with("https://") && page.ends_with("/tuning/io-driver.md"),
+        "logs are read far from the pages: {page}"
+    );
+    assert!(of(&auto)["mend"].as_str().unwrap().contains("install-seccomp"));
+    let fatal = json(&URING);
+    assert_eq!((&fatal["driver"], &of(&fatal)["state"]), (&serde_json::Value::Null, &"fatal".into()));
+}
+
+#[test]
+fn settings_that_are_refused_are_fatal_with_the_programs_own_sentences() {
+    let problem = |key: &str| Problem { key: key.into(), sentence: "is wrong".into() };
+    let wish = Wish { refused: vec![problem("limits.body_bytes"), problem("drain.lead")], ..AUTO };
+    check(&good(), &wish, Knob::Settings, State::Fatal, "limits.body_bytes: is wrong; drain.lead: is wrong", "config");
+    driver(&good(), &wish, None, "settings are refused");
+    assert_eq!(code(examine(&good(), &wish).worst(), true), WILL_NOT_START);
+}
+
+#[test]
+fn the_sysctl_file_sets_what_the_doctor_asks_for() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tuning/sysctl/90-kthena.conf");
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let set: std::collections::BTreeMap<_, _> = lines.map(|line| line.split_once(" = ").unwrap()).collect();
+    let number = |key: &str| set[key].parse().unwrap();
+    let mut ports = set["net.ipv4.ip_local_port_range"].split(' ').map(|port| port.parse().unwrap());
+    let host = Host {
+        somaxconn: Some(number("net.core.somaxconn")),
+        ports: Some((ports.next().unwrap(), ports.next().unwrap())),
+        // Kernels before 6.6 do not know it: the dash says that this is no error.
+        io_uring_disabled: Some(number("-kernel.io_uring_disabled") as u8),
+        ..good()
+    };
+    assert_eq!(examine(&host, &AUTO).worst(), State::Fine);
+    assert_eq!(host.io_uring_disabled, Some(0));
 }
 
 /// A host's files, in a folder that goes with the value.
@@ -228,25 +290,39 @@ impl Drop for Folder {
 #[test]
 fn the_quota_is_the_least_on_the_way_to_the_root() {
     let quota = |name, files: &[(&str, &str)]| Folder::with(name, files).files().quota();
+    let cpus = |cpus| Some(Quota::Cpus(cpus));
     let group = ("proc/self/cgroup", "0::/kubepods/pod1/proxy\n");
+    // Which every group has.
+    let seen = ("sys/fs/cgroup/cgroup.procs", "");
     let pod = ("sys/fs/cgroup/kubepods/pod1/cpu.max", "150000 100000\n");
     let own = ("sys/fs/cgroup/kubepods/pod1/proxy/cpu.max", "max 100000\n");
-    assert_eq!(quota("two", &[group, own, pod]), Some(1.5));
-    assert_eq!(quota("none", &[group, own]), None);
-    assert_eq!(quota("nothing", &[]), None);
+    assert_eq!(quota("two", &[group, seen, own, pod]), cpus(1.5));
+    assert_eq!(quota("none", &[group, seen, own]), Some(Quota::Unlimited));
     // Inside a namespace the group is the root, and one outside of it cannot be seen.
     let inside = ("sys/fs/cgroup/cpu.max", "50000 100000\n");
-    assert_eq!(quota("inside", &[("proc/self/cgroup", "0::/\n"), inside]), Some(0.5));
-    assert_eq!(quota("outside", &[("proc/self/cgroup", "0::/../../other\n"), inside]), Some(0.5));
-    // Version 1, where the container's own folder is mounted as the root.
+    assert_eq!(quota("inside", &[("proc/self/cgroup", "0::/\n"), seen, inside]), cpus(0.5));
+    assert_eq!(quota("outside", &[("proc/self/cgroup", "0::/../../other\n"), seen, inside]), cpus(0.5));
+    // Version 1, where the container's own folder is mounted as the root, beside a hierarchy of version 2 that limits nothing.
     let first = [
-        ("proc/self/cgroup", "5:memory:/m\n4:cpu,cpuacct:/kubepods/pod1\n"),
+        ("proc/self/cgroup", "5:memory:/m\n4:cpu,cpuacct:/kubepods/pod1\n0::/\n"),
+        ("sys/fs/cgroup/cpu,cpuacct/cgroup.procs", ""),
         ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "200000\n"),
         ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n"),
     ];
-    assert_eq!(quota("one", &first), Some(2.0));
+    assert_eq!(quota("one", &first), cpus(2.0));
     let unlimited = ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
-    assert_eq!(quota("one-unlimited", &[first[0], unlimited, first[2]]), None);
+    assert_eq!(quota("one-unlimited", &[first[0], first[1], unlimited, first[3]]), Some(Quota::Unlimited));
+}
+
+#[test]
+fn a_quota_that_cannot_be_read_is_not_taken_for_none() {
+    let quota = |name, files: &[(&str, &str)]| Folder::with(name, files).files().quota();
+    let (group, seen) = (("proc/self/cgroup", "0::/proxy\n"), ("sys/fs/cgroup/cgroup.procs", ""));
+    assert_eq!(quota("nothing", &[]), None);
+    assert_eq!(quota("not-mounted", &[group]), None);
+    assert_eq!(quota("odd", &[group, seen, ("sys/fs/cgroup/proxy/cpu.max", "much\n")]), None);
+    let limited = ("sys/fs/cgroup/cpu.max", "50000 100000\n");
+    assert_eq!(quota("half", &[group, seen, limited, ("sys/fs/cgroup/proxy/cpu.max", "")]), None);
 }
 
 #[test]

@@ -25,9 +25,13 @@ fn the_doctor_names_the_driver_that_runs_here(leg: Leg) {
         Leg::Epoll => assert_eq!((driver, why), ("epoll", "io.driver is epoll")),
         Leg::Denied => assert!(driver == "epoll" && why.contains("seccomp"), "{report:#}"),
     }
-    let first = &report["findings"][0];
     let state = if leg == Leg::Denied { "advice" } else { "fine" };
-    assert_eq!((&first["knob"], &first["state"]), (&"io-driver".into(), &state.into()), "{report:#}");
+    assert_eq!(state_of(&report, "io-driver"), state, "{report:#}");
+}
+
+fn state_of<'a>(report: &'a Value, knob: &str) -> &'a str {
+    let findings = report["findings"].as_array().unwrap();
+    findings.iter().find(|finding| finding["knob"] == knob).unwrap()["state"].as_str().unwrap()
 }
 
 fn what_would_not_start_ends_with_two(leg: Leg) {
@@ -35,4 +39,40 @@ fn what_would_not_start_ends_with_two(leg: Leg) {
     let refused = leg == Leg::Denied || rt::probe(DriverChoice::Uring).is_err();
     let expected = if refused { 2 } else { 0 };
     assert_eq!(output.status.code(), Some(expected), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// What the doctor says of settings, with these flags besides, and how it ends.
+fn settings(yaml: &str, flags: &[&str]) -> (String, Option<i32>) {
+    let name = format!("kthena-doctor-settings-{}-{:?}", std::process::id(), std::thread::current().id());
+    let file = std::env::temp_dir().join(name);
+    std::fs::write(&file, yaml).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kthena-dataplane"));
+    command.args(["doctor", "--lenient", "--connections=10", "--config"]).arg(&file).args(flags);
+    let output = command.output().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.code())
+}
+
+#[test]
+fn settings_that_the_proxy_would_not_take_are_fatal_in_its_own_words() {
+    let (said, code) = settings("limit: {connections: 5}", &[]);
+    assert!(said.contains("FATAL") && said.contains("unknown field `limit`"), "{said}");
+    assert!(said.starts_with("driver: none: it will not start"), "{said}");
+    assert_eq!(code, Some(2), "{said}");
+    let (said, code) = settings("{limits: {body_bytes: 1}, drain: {lead: 5}}", &["--io-driver=kqueue"]);
+    for key in ["limits.body_bytes: 1 is outside", "drain.lead: ", "io.driver: `kqueue` is none of"] {
+        assert!(said.contains(key), "{key} is not in {said}");
+    }
+    assert_eq!(code, Some(2), "{said}");
+    // As the chart's flags and a file may contradict each other.
+    let (said, code) = settings("snapshot: /a", &["--control-plane=127.0.0.1:1"]);
+    assert!(said.contains("leave out --snapshot or --control-plane") && code == Some(2), "{said}");
+}
+
+#[test]
+fn settings_are_what_the_host_is_held_against() {
+    let (said, code) = settings("{io: {driver: epoll}, cores: 1}", &[]);
+    assert!(said.starts_with("driver: epoll (io.driver is epoll)") && code == Some(0), "{said}");
+    let (said, _) = settings("{io: {driver: epoll}, cores: 1}", &["--io-driver=auto", "--cores=2"]);
+    assert!(!said.contains("io.driver is epoll"), "a flag beats the file: {said}");
 }

@@ -30,6 +30,19 @@ fn surroundings(spec: &Value) -> Value {
     fields.iter().map(|field| ((*field).to_owned(), spec[*field].clone())).collect::<serde_json::Map<_, _>>().into()
 }
 
+/// What a pod's doctor reads by `--config`.
+fn settings(objects: &[Object], pod: &Object) -> String {
+    let mut of_pod = containers(pod, "initContainers");
+    of_pod.extend(containers(pod, "containers"));
+    let doctor = of_pod.iter().find(|container| container["name"] == "doctor").unwrap();
+    let file = items(&doctor["args"]).find_map(|argument| argument.as_str()?.strip_prefix("--config=")).unwrap();
+    let (folder, key) = file.rsplit_once('/').unwrap();
+    let mount = items(&doctor["volumeMounts"]).find(|mount| mount["mountPath"] == folder).unwrap();
+    let volume = items(&pod.pod().unwrap().1["volumes"]).find(|volume| volume["name"] == mount["name"]).unwrap();
+    let map = find(objects, "ConfigMap", volume["configMap"]["name"].as_str().unwrap());
+    map.0["data"][key].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn the_doctor_looks_at_what_the_data_plane_would_meet() {
     let set = |block: &str| {
@@ -53,13 +66,18 @@ fn the_doctor_looks_at_what_the_data_plane_would_meet() {
         let (_, spec) = workload.pod().unwrap();
         let proxy = containers(workload, "containers").remove(0);
         let test = find(&objects, "Pod", &format!("{name}-doctor"));
+        for pod in [workload, test] {
+            let file = settings(&objects, pod);
+            assert!(file.contains("connections: 700"), "{pod}: {file}");
+        }
         assert!(!test.0["metadata"]["annotations"]["helm.sh/hook-output-log-policy"].is_null(), "helm shows its log");
         assert_eq!(surroundings(test.pod().unwrap().1), surroundings(spec), "{name}");
         for doctor in [containers(workload, "initContainers").remove(0), containers(test, "containers").remove(0)] {
             for same in ["image", "imagePullPolicy", "resources", "securityContext"] {
                 assert_eq!(doctor[same], proxy[same], "{name}: {same}");
             }
-            let expected = ["doctor", "--lenient", "--io-driver=epoll", "--cores=3", "--connections=700"];
+            let own = ["doctor", "--lenient"].map(Value::from);
+            let expected: Vec<_> = own.iter().chain(items(&proxy["args"])).cloned().collect();
             assert_eq!(doctor["args"], json!(expected), "{name}");
             assert!(items(&doctor["env"]).all(|env| items(&proxy["env"]).any(|other| other == env)), "{name}");
             assert!(doctor["env"].is_array(), "what forbids io_uring does so by the environment");

@@ -256,3 +256,14 @@ fn all_objects_are_in_the_releases_namespace_with_its_labels() {
         }
     }
 }
+
+/// Who runs on all CPUs of a node that is others' too, with a thread pinned to each, waits behind their busy loops.
+#[test]
+fn no_data_plane_takes_every_cpu_of_a_node_unless_it_is_told_to() {
+    let objects = with(&["node.enabled=true"]);
+    for (kind, name) in [("Deployment", "kthena-router"), ("DaemonSet", "kthena-node")] {
+        let args = find(&objects, kind, name).at("/spec/template/spec/containers/0/args").clone();
+        let cores = items(&args).find_map(|argument| argument.as_str()?.strip_prefix("--cores=")).unwrap();
+        assert!(cores.parse::<usize>().unwrap() > 0, "{name}: {args}");
+    }
+}

@@ -75,3 +75,24 @@ fn every_program_of_an_image_is_one_that_cargo_builds() {
         }
     }
 }
+
+/// Who follows examples/README.md pulls them by these names.
+#[test]
+fn the_examples_name_the_images_that_are_built_for_this_chart() {
+    let chart: Value =
+        serde_norway::from_str(&fs::read_to_string(repository().join("helm/Chart.yaml")).unwrap()).unwrap();
+    let version = chart["appVersion"].as_str().unwrap();
+    let mut named = 0;
+    for folder in ["quickstart", "directory", "cluster"] {
+        for entry in fs::read_dir(repository().join("examples").join(folder)).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            for image in text.lines().filter_map(|line| line.trim().strip_prefix("image: ")) {
+                assert_eq!(image, format!("ghcr.io/volcano-sh/kthena-tools:{version}"), "{folder}");
+                named += 1;
+            }
+        }
+    }
+    assert_eq!(named, 5);
+    let built = fs::read_to_string(repository().join("images/README.md")).unwrap();
+    assert!(built.contains(&format!("/kthena-$name:{version} ")), "images/README.md builds another version");
+}

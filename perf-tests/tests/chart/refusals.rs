@@ -89,3 +89,15 @@ fn an_older_cluster_than_is_supported_is_refused() {
     let old = Render { kubernetes: "1.33.0", ..Render::default() };
     assert!(old.objects().unwrap_err().to_string().contains("kubeVersion"));
 }
+
+#[test]
+fn a_drain_that_the_kubelet_would_cut_short_is_refused() {
+    let lasts = "node.config.drain lasts 10s and then 1m30s, but a pod is killed after 90 s";
+    let node = ["node.enabled=true", "node.terminationGracePeriodSeconds=90", "node.config.drain.deadline=1m30s"];
+    check(&node, &[lasts, "set node.terminationGracePeriodSeconds to more"]);
+    check(&["gateway.config.drain.deadline=1h"], &["gateway.config.drain lasts 10s and then 1h"]);
+    check(&["gateway.config.drain.lead=20000ms"], &["gateway.config.drain lasts 20000ms and then 310s"]);
+    for fits in [&["gateway.config.drain.deadline=5m19.5s"][..], &["node.config.drain.deadline=1h"], &[]] {
+        Render { set: fits, ..Render::default() }.objects().unwrap_or_else(|said| panic!("{fits:?}: {said}"));
+    }
+}

@@ -12,15 +12,17 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::config::{Config as ClientConfig, KubeConfigOptions, Kubeconfig};
-use perf_tests::helm::chart;
+use perf_tests::helm::{chart, documents};
 use perf_tests::kubelet::NodeSpec;
 use perf_tests::nodes::{self, enter, plan};
 use perf_tests::rights::{Account, asked};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fleet::holds;
 use crate::installed::clients::{completion, exchange};
 use crate::installed::site::{RELEASE, Ready, Site};
+use crate::program::route;
+use crate::rights::{life::Life, settled};
 use crate::wait::until;
 
 const SYSTEM: &str = "kthena-system";
@@ -44,11 +46,22 @@ metadata: {name: controlplane, labels: {app.kubernetes.io/name: kthena-controlpl
 spec:
   serviceAccountName: kthena-controlplane
   terminationGracePeriodSeconds: 1
+  volumes:
+  - name: identity
+    projected:
+      sources: [{serviceAccountToken: {path: token, audience: kthena-controlplane, expirationSeconds: 3600}}]
   containers:
   - name: main
     image: kthena-controlplane
-    args: [serve, --kubernetes, '--listen=0.0.0.0:15010', '--webhook-address=0.0.0.0:8443', '--metrics-address=0.0.0.0:9091']
+    args:
+    - serve
+    - --kubernetes
+    - --listen=0.0.0.0:15010
+    - --webhook-address=0.0.0.0:8443
+    - --metrics-address=0.0.0.0:9091
+    - --peer-token=/etc/kthena/identity/token
     env: [{name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}]
+    volumeMounts: [{name: identity, mountPath: /etc/kthena/identity}]
     readinessProbe: {httpGet: {path: /readyz, port: 9091}, periodSeconds: 1}
 ---
 apiVersion: v1
@@ -161,14 +174,17 @@ impl Stage {
         .await;
     }
 
-    /// What a data plane has in its table.
     async fn endpoints(&self, proxy: &str) -> Vec<Value> {
+        self.table(proxy).await["endpoints"].as_array().unwrap().clone()
+    }
+
+    /// What a data plane goes by.
+    async fn table(&self, proxy: &str) -> Value {
         let pod = plan::pod_namespace(proxy.parse().unwrap());
         let request = "GET /debug/table HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         let answer = enter(&pod, move || async move { exchange("127.0.0.1:15000", request).await }).await.unwrap();
         let answer = answer.unwrap();
-        let table: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
-        table["endpoints"].as_array().unwrap().clone()
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     }
 
     /// Deletes a pod of the system's namespace and waits until it is gone.
@@ -182,25 +198,64 @@ impl Stage {
 /// With these rights and no others the control plane follows the cluster and fills what the files leave empty. Its proxy is asked for the quickstart's
 /// model, too. Then they make room.
 async fn identities(stage: &Stage, engines: &[String]) {
-    stage.apply(SYSTEM, &stage.read("cluster/controlplane.yaml")).await;
+    let planes = stage.read("cluster/controlplane.yaml");
+    stage.apply(SYSTEM, &planes).await;
     stage.apply(SYSTEM, &stage.read("cluster/webhook.yaml")).await;
     stage.apply(SYSTEM, PLANES).await;
     stage.ready(SYSTEM, "controlplane").await;
-    let maps = Api::<ConfigMap>::namespaced(stage.client.clone(), SYSTEM);
-    let told = maps.get("kthena-controlplane-ca").await.unwrap().data.unwrap_or_default();
-    assert!(told["ca.crt"].contains("BEGIN CERTIFICATE"), "{told:?}");
-    let secrets = Api::<Secret>::namespaced(stage.client.clone(), SYSTEM);
-    for name in ["kthena-controlplane-certificates", "kthena-fleet-seed"] {
-        assert!(secrets.get(name).await.unwrap().data.is_some(), "{name} is filled");
-    }
+    let filled = filled(stage).await;
+    assert!(filled[0]["ca.crt"].as_str().unwrap().contains("BEGIN CERTIFICATE"), "{filled:?}");
     assert_eq!(rights(stage, SYSTEM, "kthena-dataplane").await, ANYONES);
     let proxy = stage.ready(SYSTEM, "proxy").await;
     webhook(stage).await;
     stage.served_by(&[proxy], (MODEL, ""), engines).await;
+    every_right(stage).await;
+    stage.apply(SYSTEM, &planes).await;
+    assert_eq!(self::filled(stage).await, filled, "what was left out is the control plane's");
     stage.end("proxy").await;
+    stage.end("controlplane").await;
+    nobody_answers(stage).await;
     let hooks = Api::<ValidatingWebhookConfiguration>::all(stage.client.clone());
     hooks.delete("kthena-controlplane", &DeleteParams::default()).await.unwrap();
-    stage.end("controlplane").await;
+}
+
+/// What the control plane has put into what the files leave empty.
+async fn filled(stage: &Stage) -> [Value; 3] {
+    let maps = Api::<ConfigMap>::namespaced(stage.client.clone(), SYSTEM);
+    let secrets = Api::<Secret>::namespaced(stage.client.clone(), SYSTEM);
+    let secret = async |name| serde_json::to_value(secrets.get(name).await.unwrap().data).unwrap();
+    let ca = serde_json::to_value(maps.get("kthena-controlplane-ca").await.unwrap().data).unwrap();
+    let all = [ca, secret("kthena-controlplane-certificates").await, secret("kthena-fleet-seed").await];
+    assert!(all.iter().all(Value::is_object), "all are filled: {all:?}");
+    all
+}
+
+/// Each right that the files give is one that the control plane uses, and it asks for nothing else. What it makes it makes as a dry run.
+async fn every_right(stage: &Stage) {
+    Life { cluster: &stage.site.cluster, client: &stage.client }.lead(SYSTEM, &[]).await;
+    let files = ["cluster/controlplane.yaml", "cluster/webhook.yaml"].map(|file| documents(&stage.read(file)).unwrap());
+    let account = Account { namespace: SYSTEM, name: "kthena-controlplane" };
+    assert_eq!(settled(&stage.site.cluster, &files.concat(), account).await, "");
+    let log = std::fs::read_to_string(stage.site.cluster.audit_log()).unwrap();
+    let user = format!("system:serviceaccount:{SYSTEM}:{}", account.name);
+    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let tried = events.filter(|event| {
+        let created = event["verb"] == "create" && event["objectRef"]["resource"] == "modelroutes";
+        created && event["user"]["username"] == *user
+    });
+    let tried: Vec<_> = tried.map(|event| event["requestURI"].as_str().unwrap().to_owned()).collect();
+    assert!(!tried.is_empty() && tried.iter().all(|uri| uri.contains("dryRun=All")), "{tried:?}");
+}
+
+/// An object whose spec stays goes through while the webhook is there and no control plane is; one whose spec changes does not.
+async fn nobody_answers(stage: &Stage) {
+    let name = &format!("r-{SYSTEM}");
+    let apply = async |yaml: &str| stage.site.cluster.apply(&stage.client, SYSTEM, yaml).await;
+    let labelled = route(name, "s").replace("metadata: {", "metadata: {labels: {seen: alone}, ");
+    let applied = apply(&labelled).await.unwrap();
+    assert_eq!(applied[0].metadata.labels.as_ref().unwrap()["seen"], "alone");
+    let why = format!("{:#}", apply(&route(name, "other")).await.expect_err("it cannot be judged"));
+    assert!(why.contains("failed calling webhook \"validate.kthena.volcano.sh\""), "{why}");
 }
 
 /// The groups in which every account may ask something about itself.
@@ -271,7 +326,7 @@ async fn engines(stage: &Stage) -> (String, [String; 2]) {
     (here, [first, second].map(|ip| format!("{ip}:18001")))
 }
 
-/// One route to both engines; put `canary` for `llama`, and all goes to the second.
+/// One route to both engines; put `canary` for `llama`, and all goes to the second; delete that one, and all goes to the first.
 async fn quickstart(stage: &Stage, here: &str, both: &[String; 2]) {
     let proxies: Vec<_> = proxies(stage).await.into_iter().map(|proxy| proxy.ip).collect();
     for model in [MODEL, "sql-adapter"] {
@@ -283,8 +338,11 @@ async fn quickstart(stage: &Stage, here: &str, both: &[String; 2]) {
     let edited = stage.read("quickstart/route.yaml").replace("modelServerName: llama", "modelServerName: canary");
     stage.apply(here, &edited).await;
     stage.served_by(&proxies, (MODEL, ""), &both[1..]).await;
+    stage.apply(here, &stage.read("quickstart/route.yaml")).await;
+    stage.served_by(&proxies, (MODEL, ""), both).await;
     let pods = Api::<Pod>::namespaced(stage.client.clone(), here);
-    pods.delete("llama-1", &DeleteParams::default()).await.unwrap();
+    pods.delete("llama-1", &DeleteParams::default().grace_period(1)).await.unwrap();
+    stage.served_by(&proxies, (MODEL, ""), &both[..1]).await;
     // Else the model name is this namespace's.
     for yaml in ["route", "servers"].map(|file| stage.read(&format!("quickstart/{file}.yaml"))) {
         delete(stage, here, &yaml).await;
@@ -336,9 +394,20 @@ async fn directory(stage: &Stage) {
     distances.sort_by_key(|endpoint| endpoint["name"].as_str().unwrap().to_owned());
     let distances: Vec<_> = distances.iter().map(|endpoint| endpoint["distance"].as_str().unwrap()).collect();
     assert_eq!(distances, ["node", "zone", "zone"], "the proxy is on node-a, and both nodes are of zone-1");
+    limits(&stage.table(&near).await["backends"], &format!("{here}/llama"));
     let pods = Api::<Pod>::namespaced(stage.client.clone(), &here);
     pods.delete("llama-0", &DeleteParams::default().grace_period(1)).await.unwrap();
     stage.served_by(&proxies, (MODEL, ""), &llama[1..]).await;
+}
+
+/// How long the engines of a group may take, and how often another is tried.
+fn limits(backends: &Value, name: &str) {
+    let backend = backends.as_array().unwrap().iter().find(|backend| backend["name"] == *name).unwrap();
+    let seconds = |what: &str| backend["timeouts"][what].as_f64().unwrap();
+    assert_eq!(seconds("firstByteSeconds"), 600.0, "{backend:#}");
+    assert!(seconds("totalSeconds") >= 600.0, "{backend:#}");
+    let retry = (&backend["retry"]["attempts"], &backend["retry"]["intervalSeconds"]);
+    assert_eq!(retry, (&json!(1), &json!(0.0)), "{backend:#}");
 }
 
 /// Gateway and node proxies may do nothing at the API server, and in all of this asked it for nothing; the others for nothing that was refused.

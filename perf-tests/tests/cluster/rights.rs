@@ -4,7 +4,7 @@
 //!
 //! Gateway and node proxies have no rights: none is given to them here, and `examples` runs them and sees that they ask for none.
 
-mod life;
+pub mod life;
 mod shapes;
 
 use std::collections::BTreeSet;
@@ -47,7 +47,7 @@ const APPLIED: [&str; 9] = [
 ];
 
 /// Waits until an account has used every right that these objects give to it, and says what stayed wrong.
-async fn settled(cluster: &Cluster, objects: &[Value], account: Account<'_>) -> String {
+pub async fn settled(cluster: &Cluster, objects: &[Value], account: Account<'_>) -> String {
     let granted = granted(objects, account).unwrap();
     let deadline = Instant::now() + DEADLINE;
     loop {

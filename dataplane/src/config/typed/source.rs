@@ -33,6 +33,10 @@ impl TypedControlPlane {
         }
     }
 
+    pub(super) fn names_an_address(&self) -> bool {
+        self.address.is_some()
+    }
+
     /// What makes sense only beside an address, by its key.
     fn beside_an_address(&self) -> [(&'static str, bool); 4] {
         [("state_dir", self.state_dir.is_some()), self.ca(), self.token(), self.name()]
