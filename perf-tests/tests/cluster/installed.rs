@@ -1,6 +1,7 @@
 //! The chart as its users meet it: helm installs it on three nodes, its pods run as it says, requests are answered, it is upgraded
 //! under load, rolled back under load and uninstalled. Release, namespace and names are not the defaults.
 
+mod allowed;
 pub mod clients;
 mod doctor;
 mod everything;
@@ -123,6 +124,9 @@ fn the_chart_serves_from_every_node_is_upgraded_and_rolled_back_under_load_and_l
         upgraded(&site).await;
         doctor::tested(&site, "uring").await;
         rollback::rolled_back(&site).await;
+        for account in ["kthena-controlplane", "kthena-crds"] {
+            allowed::no_more_than_it_may(&site, &["node.enabled=true"], account);
+        }
         site.helm(&["uninstall", RELEASE, "--wait"]).await;
         uninstalled(&site, &before).await;
     })

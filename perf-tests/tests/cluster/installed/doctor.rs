@@ -4,12 +4,11 @@ use dataplane::seccomp_profile::NAME as PROFILE;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::ListParams;
-use perf_tests::helm::{Render, chart};
+use perf_tests::helm::chart;
 use perf_tests::nodes;
-use perf_tests::rights::{Account, asked, compare, granted};
 
 use super::site::{GATEWAY, NODE, RELEASE, Site, route_to_engines};
-use super::{left, uninstalled, written};
+use super::{allowed, left, uninstalled, written};
 use crate::nodes::NAMES;
 
 /// `helm test`, and that the doctor named there on what the node proxies run, by which the gateways have gone all along.
@@ -49,14 +48,6 @@ async fn by_client(site: &Site, act: &[&str], set: &[&str]) {
     site.helm(&arguments).await;
 }
 
-/// The right of whoever waits before an uninstall is what it asks for.
-fn leaves_by_right(site: &Site, set: &[&str]) {
-    let objects = Render { set, namespace: &site.namespace, ..Render::default() }.objects().unwrap();
-    let account = Account { namespace: &site.namespace, name: "kthena-node-leave-wait" };
-    let log = std::fs::read_to_string(site.cluster.audit_log()).unwrap();
-    assert_eq!(compare(&granted(&objects, account).unwrap(), &asked(&log, account)).to_string(), "");
-}
-
 /// The chart as it comes, and with a profile that is put on each node: by helm's other way to write than the one of the other tests.
 #[test]
 fn the_defaults_are_installed_and_a_profile_on_each_node_goes_by_an_upgrade_and_by_an_uninstall() {
@@ -86,7 +77,7 @@ fn the_defaults_are_installed_and_a_profile_on_each_node_goes_by_an_upgrade_and_
         assert_eq!(profiled(&site), NAMES);
         site.helm(&["uninstall", RELEASE, "--wait"]).await;
         assert_eq!(profiled(&site), [""; 0]);
-        leaves_by_right(&site, &with);
+        allowed::exactly(&site, &with, "kthena-node-leave-wait");
         uninstalled(&site, &before).await;
     })
     .unwrap();

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Node, Pod, Secret, Service};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use perf_tests::helm::chart;
 use perf_tests::nodes;
 use serde_json::json;
@@ -20,6 +20,7 @@ use crate::wait::until;
 
 /// As `everything.yaml` has it.
 const REGISTRY: &str = "registry.example.com/kthena";
+const IPV6: &str = "edge-of-ipv6";
 /// Of the gateway, from outside.
 const OUTSIDE: &str = "192.0.2.10";
 /// Kinds of the chart's objects that only a block of its own switches on.
@@ -79,7 +80,7 @@ async fn places(site: &Site, service: &str) -> Vec<Place> {
     let outside = service.status.and_then(|status| status.load_balancer?.ingress).into_iter().flatten();
     let port = spec.ports.unwrap()[0].port;
     let ips: Vec<_> = spec.cluster_ips.unwrap().into_iter().chain(outside.filter_map(|ingress| ingress.ip)).collect();
-    assert!(ips.len() >= 2 && ips[0].contains(':'), "{ips:?}");
+    assert!(ips[0].contains(':'), "{ips:?}");
     let address = |ip: &String| if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
     let addresses: Vec<_> = ips.iter().map(address).collect();
     let clients = site.clients().await;
@@ -88,6 +89,16 @@ async fn places(site: &Site, service: &str) -> Vec<Place> {
         addresses.iter().map(move |address| Place { namespace: namespace.clone(), address: address.clone() })
     };
     clients.iter().flat_map(of_client).collect()
+}
+
+/// A Service of the gateway that has no address of IPv4.
+async fn add_service_of_ipv6(site: &Site) {
+    let metadata = json!({"name": IPV6});
+    let spec = json!({"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv6"], "ports": [{"port": 80, "targetPort": "http"}],
+        "selector": {"app.kubernetes.io/name": GATEWAY}});
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec});
+    let services = Api::<Service>::namespaced(site.client.clone(), &site.namespace);
+    services.create(&PostParams::default(), &serde_json::from_value(service).unwrap()).await.unwrap();
 }
 
 /// Of which pods the gateway's Service is.
@@ -124,12 +135,19 @@ fn every_block_at_once_is_installed_serves_is_tested_and_leaves_nothing() {
         let ((), secret, ()) = tokio::join!(install(&site), issued, balance(client, namespace, (GATEWAY, OUTSIDE)));
         route_to_engines(&site).await;
         is_as_asked(&site, &before).await;
-        asked(&places(&site, GATEWAY).await, MODEL).await;
+        let far = places(&site, GATEWAY).await;
+        assert_eq!(far.len(), NAMES.len() * 3, "an address of each family, and one from outside");
+        asked(&far, MODEL).await;
+        add_service_of_ipv6(&site).await;
+        let by_ipv6 = places(&site, IPV6).await;
+        assert_eq!(by_ipv6.len(), NAMES.len());
+        asked(&by_ipv6, MODEL).await;
         let near = places(&site, NODE).await;
         // The proxies of the nodes have nothing to do with it.
         tokio::join!(test_fails(&site), asked(&near, MODEL));
         let said = site.helm(&["test", RELEASE, "--timeout=2m"]).await;
         assert!(said.contains("Succeeded"), "{said}");
+        Api::<Service>::namespaced(client.clone(), namespace).delete(IPV6, &DeleteParams::default()).await.unwrap();
         site.helm(&["uninstall", RELEASE, "--wait"]).await;
         // cert-manager's, which keeps it.
         Api::<Secret>::namespaced(client.clone(), namespace).delete(&secret, &DeleteParams::default()).await.unwrap();
