@@ -121,6 +121,38 @@ fn the_operators_objects_hold_the_files_whole() {
     );
 }
 
+/// Without ports Prometheus makes a target of each container, init containers too, and each would be the same proxy.
+#[test]
+fn a_proxy_of_the_nodes_network_is_scraped_once() {
+    let set = ["monitoring.monitors=true", "node.enabled=true", "node.exposure=hostNetwork"];
+    let objects = rendered(&Render { set: &set, api_versions: &["monitoring.coreos.com/v1"], ..Render::default() });
+    let first = find(&objects, "PodMonitor", "kthena-node").at("/spec/podMetricsEndpoints/0/relabelings/0").clone();
+    let name = "__meta_kubernetes_pod_container_name";
+    assert_eq!(first, serde_json::json!({"sourceLabels": [name], "action": "keep", "regex": "dataplane"}));
+    let containers = find(&objects, "DaemonSet", "kthena-node").containers();
+    assert!(containers.len() > 1, "there is one besides");
+    assert_eq!(containers.iter().filter(|container| container["name"] == first["regex"]).count(), 1);
+}
+
+/// Else nobody can tell which proxy of a DaemonSet it is.
+#[test]
+fn every_target_says_its_node_and_so_do_the_versions_that_differ() {
+    let set = ["monitoring.monitors=true", "node.enabled=true"];
+    let objects = rendered(&Render { set: &set, api_versions: &["monitoring.coreos.com/v1"], ..Render::default() });
+    let monitors: Vec<_> = objects.iter().filter(|object| object.kind().ends_with("Monitor")).collect();
+    assert_eq!(monitors.len(), 3);
+    for monitor in monitors {
+        let spec = monitor.at("/spec");
+        let endpoints = items(&spec["endpoints"]).chain(items(&spec["podMetricsEndpoints"]));
+        let relabelings: Vec<_> = endpoints.flat_map(|endpoint| items(&endpoint["relabelings"])).collect();
+        assert!(relabelings.iter().any(|relabeling| relabeling["targetLabel"] == "node"), "{monitor}");
+    }
+    let dashboards = dashboards();
+    let panels = dashboards.iter().flat_map(|(_, dashboard)| items(&dashboard["panels"]));
+    let mut of_versions = panels.filter(|panel| panel["title"] == "Configuration: versions behind the newest");
+    assert_eq!(of_versions.next().unwrap()["targets"][0]["legendFormat"], "{{node}} {{pod}}");
+}
+
 /// promtool, from `$KTHENA_PROMTOOL` or the path. `.ci/run helm` installs it where it can.
 fn promtool(folder: &Path, arguments: &[&str]) {
     let program = env::var_os("KTHENA_PROMTOOL").unwrap_or_else(|| "promtool".into());
