@@ -2,7 +2,7 @@
 
 {{- define "kthena.dataplane.seccomp" -}}
 {{- if eq .block.ioUring.seccomp "localhost" -}}
-seccompProfile: {type: Localhost, localhostProfile: {{ .block.ioUring.localhostProfile }}}
+seccompProfile: {type: Localhost, localhostProfile: {{ .block.ioUring.localhostProfile | quote }}}
 {{- else if eq .block.ioUring.seccomp "unconfined" -}}
 seccompProfile: {type: Unconfined}
 {{- else -}}
@@ -168,8 +168,8 @@ seccompProfile: {type: RuntimeDefault}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: {{ .name }}
-  namespace: {{ .root.Release.Namespace }}
+  name: {{ .name | quote }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels: {{- include "kthena.labels" . | nindent 4 }}
   {{- with .block.serviceAccount.annotations }}
   annotations: {{- toYaml . | nindent 4 }}
@@ -180,7 +180,7 @@ apiVersion: v1
 kind: ConfigMap
 metadata:
   name: {{ .name }}-settings
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels: {{- include "kthena.labels" . | nindent 4 }}
 data:
   config.yaml: |

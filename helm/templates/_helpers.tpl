@@ -11,8 +11,8 @@ app.kubernetes.io/part-of: kthena
 
 {{- /* What never changes: a Deployment's selector is immutable. */ -}}
 {{- define "kthena.selector" -}}
-app.kubernetes.io/name: {{ .name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ .name | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- end }}
 
 {{- define "kthena.image" -}}
@@ -44,9 +44,8 @@ ipFamilies: {{ toJson . }}
 
 {{- /* What places pods, from a workload's block. */ -}}
 {{- define "kthena.placement" -}}
-{{- with .block.nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- /* Every image is one of Linux. */}}
+nodeSelector: {{- merge (dict) (.block.nodeSelector | default dict) (dict "kubernetes.io/os" "linux") | toYaml | nindent 2 }}
 {{- with .block.tolerations }}
 tolerations: {{- toYaml . | nindent 0 }}
 {{- end }}
@@ -54,7 +53,7 @@ tolerations: {{- toYaml . | nindent 0 }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .block.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .root.Values.global.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 0 }}

@@ -22,6 +22,8 @@ pub struct Render<'a> {
     pub kubernetes: &'a str,
     /// Of the release; `serving` where it is empty.
     pub namespace: &'a str,
+    /// Its name; `kthena` where it is empty.
+    pub release: &'a str,
 }
 
 /// The chart's folder.
@@ -43,12 +45,13 @@ impl<'a> Render<'a> {
         file.into_iter().chain(self.set.iter().flat_map(|set| ["--set", *set])).collect()
     }
 
-    /// The objects as release `kthena`, or what helm says against it.
+    /// The objects of the release, or what helm says against it.
     pub fn objects(&self) -> Result<Vec<Value>> {
         let folder = chart();
         let folder = folder.to_string_lossy();
         let namespace = if self.namespace.is_empty() { "serving" } else { self.namespace };
-        let mut arguments = vec!["template", "kthena", &folder, "--namespace", namespace];
+        let release = if self.release.is_empty() { "kthena" } else { self.release };
+        let mut arguments = vec!["template", release, &folder, "--namespace", namespace];
         arguments.extend(self.settings());
         self.api_versions.iter().for_each(|version| arguments.extend(["--api-versions", version]));
         if !self.kubernetes.is_empty() {

@@ -19,5 +19,5 @@
 
 {{- define "kthena.node.profiles" -}}
 - name: seccomp
-  hostPath: {path: /var/lib/kubelet/seccomp, type: DirectoryOrCreate}
+  hostPath: {path: {{ printf "%s/seccomp" (trimSuffix "/" .Values.node.ioUring.kubeletRoot) | quote }}, type: DirectoryOrCreate}
 {{- end }}

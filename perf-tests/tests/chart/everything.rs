@@ -9,8 +9,9 @@ use serde_json::Value;
 use crate::values::EVERYTHING;
 
 /// What cannot be on beside the rest, and which test has it on.
-const ALONE: [(&str, &str); 3] = [
+const ALONE: [(&str, &str); 4] = [
     ("node.exposure", "tests/cluster/installed/host.rs, for a node's own port takes the place of its Service"),
+    ("node.ioUring.kubeletRoot", "facts.rs, for the bed's kubelet has its folder where the default says"),
     ("node.ioUring.localhostProfile", "values.rs, for `install` puts the profile where the default says"),
     (
         "node.ioUring.remove",

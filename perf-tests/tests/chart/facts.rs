@@ -146,6 +146,22 @@ fn before_an_uninstall_a_profile_goes_from_each_node_on_which_it_was_put() {
 }
 
 #[test]
+fn a_kubelet_with_another_folder_has_its_profiles_there() {
+    let set = [
+        "node.enabled=true",
+        "node.ioUring.seccomp=localhost",
+        "node.ioUring.install=true",
+        "node.ioUring.kubeletRoot=/var/snap/kubelet",
+    ];
+    let objects = with(&set);
+    for name in ["kthena-node", "kthena-node-leave"] {
+        let spec = find(&objects, "DaemonSet", name).at("/spec/template/spec").clone();
+        let paths: Vec<_> = items(&spec["volumes"]).filter_map(|volume| volume["hostPath"]["path"].as_str()).collect();
+        assert_eq!(paths, ["/var/snap/kubelet/seccomp"], "{name}");
+    }
+}
+
+#[test]
 fn a_profile_that_another_put_on_the_nodes_is_named_by_its_path() {
     let objects = with(&[
         "node.enabled=true",
@@ -185,6 +201,61 @@ fn the_hook_may_read_and_write_the_definitions_that_it_applies_and_no_other() {
     assert!(hooks.len() == 4 && hooks.iter().all(|object| object.is_hook()));
     let off = with(&["crds.install=false"]);
     assert!(!off.iter().any(|object| object.name().ends_with("kthena-crds")));
+}
+
+/// Where a priority class is refused to the namespace no pod comes of the Job, and helm says nothing but that it waited. The quota that lifts
+/// that comes after the hooks.
+#[test]
+fn what_brings_the_definitions_asks_for_no_priority_and_the_rest_may_have_it_by_a_quota() {
+    let objects = with(&["global.priorityQuota=true", "node.enabled=true"]);
+    let job = find(&objects, "Job", "kthena-crds");
+    assert_eq!(job.at("/spec/template/spec")["priorityClassName"], Value::Null);
+    assert!(job.at("/spec/ttlSecondsAfterFinished").as_u64().unwrap() >= 600, "its log can be read for a while");
+    let quota = find(&objects, "ResourceQuota", "kthena-priority");
+    assert!(!quota.is_hook());
+    let scope = quota.at("/spec/scopeSelector/matchExpressions/0");
+    assert_eq!((&scope["scopeName"], &scope["operator"]), (&json!("PriorityClass"), &json!("In")));
+    for object in objects.iter().filter(|object| object.pod().is_some()) {
+        let class = &object.pod().unwrap().1["priorityClassName"];
+        assert!(class.is_null() || items(&scope["values"]).any(|named| named == class), "{object}: {class}");
+    }
+    assert!(!has(&with(&[]), "ResourceQuota", "kthena-priority"));
+}
+
+#[test]
+fn pods_run_on_linux_and_where_the_user_says_besides() {
+    let set = ["node.enabled=true", "node.ioUring.seccomp=localhost", "node.ioUring.install=true"];
+    let set = [&set[..], &["gateway.nodeSelector.disk=fast"]].concat();
+    let objects = with(&set);
+    for object in objects.iter().filter(|object| object.pod().is_some()) {
+        assert_eq!(object.pod().unwrap().1["nodeSelector"]["kubernetes.io/os"], "linux", "{object}");
+    }
+    let gateway = find(&objects, "Deployment", "kthena-router").at("/spec/template/spec/nodeSelector").clone();
+    assert_eq!(gateway, json!({"kubernetes.io/os": "linux", "disk": "fast"}));
+}
+
+/// By a node's own address nothing answers on a node without a proxy, and where everything is tainted the pod would wait for ever.
+#[test]
+fn the_test_runs_where_a_proxy_runs() {
+    let places = |object: &crate::object::Object| {
+        let (_, spec) = object.pod().unwrap();
+        ["nodeSelector", "tolerations", "affinity"].map(|field| spec[field].clone())
+    };
+    let set = [
+        "node.nodeSelector.proxies=here",
+        "gateway.nodeSelector.disk=fast",
+        "gateway.tolerations[0].operator=Exists",
+        "gateway.tolerations[0].key=only",
+    ];
+    for (more, kind, name) in [
+        (&["node.enabled=true", "node.exposure=hostPort"][..], "DaemonSet", "kthena-node"),
+        (&[], "Deployment", "kthena-router"),
+    ] {
+        let objects = with(&[&set[..], more].concat());
+        let test = find(&objects, "Pod", "kthena-test");
+        assert_eq!(places(test), places(find(&objects, kind, name)), "{name}");
+        assert_eq!(test.0["spec"]["priorityClassName"], Value::Null);
+    }
 }
 
 #[test]
@@ -244,7 +315,9 @@ fn all_objects_are_in_the_releases_namespace_with_its_labels() {
     for case in values::all() {
         for object in case.objects() {
             let metadata = &object.0["metadata"];
-            let is_ours = metadata["namespace"] == "serving" || object.name() == "serving-kthena-controlplane-objects";
+            let namespace = if case.render.namespace.is_empty() { "serving" } else { case.render.namespace };
+            let is_ours = metadata["namespace"] == namespace
+                || object.name() == format!("{namespace}-kthena-controlplane-objects");
             assert!(
                 is_ours || cluster.contains(&object.kind()),
                 "{}: {object} in {}",

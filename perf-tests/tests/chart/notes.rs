@@ -23,3 +23,31 @@ fn an_address_of_ipv6_is_put_into_brackets_where_nodes_may_have_one() {
         assert!(both.contains(url), "{url} is not in\n{both}");
     }
 }
+
+#[test]
+fn who_is_outside_is_told_the_gateways_address() {
+    let plain = notes(&[]);
+    assert!(!plain.contains("from outside"), "{plain}");
+    let balanced = notes(&["gateway.service.type=LoadBalancer", "gateway.service.port=81"]);
+    assert!(balanced.contains("ADDRESS=$(kubectl -n serving get service kthena-router -o jsonpath="), "{balanced}");
+    assert!(balanced.contains("curl http://$ADDRESS:81/v1/chat/completions"), "{balanced}");
+    let set = ["gateway.service.type=NodePort", "gateway.service.externalTrafficPolicy=Local"];
+    for (set, node) in [(&set[..1], "any node"), (&set, "a node with a pod of the gateway")] {
+        let by_node = notes(set);
+        assert!(by_node.contains("jsonpath='{.spec.ports[0].nodePort}'"), "{by_node}");
+        assert!(
+            by_node.contains("curl http://NODE:$PORT/v1/") && by_node.contains(&format!("of {node}:")),
+            "{by_node}"
+        );
+    }
+}
+
+#[test]
+fn keys_that_an_uninstall_leaves_are_named() {
+    assert!(!notes(&[]).contains("delete secret"));
+    let issuer = "controlplane.certificates.issuer=cert-manager";
+    let left = "kubectl -n serving delete secret kthena-controlplane-tls";
+    assert!(notes(&[issuer]).contains(&format!("{left} kthena-controlplane-tls-ca\n")));
+    let corporate = notes(&[issuer, "controlplane.certificates.certManager.issuerRef.name=corporate"]);
+    assert!(corporate.contains(left) && !corporate.contains("tls-ca"), "{corporate}");
+}

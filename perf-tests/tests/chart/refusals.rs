@@ -25,6 +25,8 @@ fn a_value_of_the_wrong_kind_is_refused_with_what_it_may_be() {
     check(&["gateway.port=0"], &["at '/gateway/port'", "minimum"]);
     check(&["controlplane.webhook.timeoutSeconds=30"], &["at '/controlplane/webhook/timeoutSeconds'", "maximum"]);
     check(&["gateway.name=Front_Door"], &["at '/gateway/name'"]);
+    check(&["gateway.pdb.maxUnavailable=0%"], &["at '/gateway/pdb/maxUnavailable'"]);
+    check(&["controlplane.namespaces={-a}"], &["at '/controlplane/namespaces/0'"]);
     check(&["gateway.image.digest=sha256:12"], &["at '/gateway/image/digest'"]);
     for path in ["/etc/profile.json", "../profile.json", "operator/../profile.json", ""] {
         check(&[&format!("node.ioUring.localhostProfile={path}")], &["at '/node/ioUring/localhostProfile'"]);
@@ -52,12 +54,22 @@ fn values_of_kthenas_own_chart_are_refused_all_at_once_with_our_keys() {
             "workload.controllerManager.webhook is a value of Kthena's chart; here it is controlplane.webhook",
         ],
     );
+    let metrics = "networking.kthenaRouter.metrics.";
+    let said = Render { set: &[&format!("{metrics}exposeOnRouterPort=true")], ..Render::default() }.objects();
+    let said = said.unwrap_err().to_string();
+    assert!(
+        said.contains(&format!("{metrics}exposeOnRouterPort is")) && said.contains("it is nothing: metrics"),
+        "{said}"
+    );
+    assert!(!said.contains("here it is gateway.metricsPort"), "which is the port's place: {said}");
+    check(&[&format!("{metrics}port=9000")], &[&format!("{metrics}port is"), "here it is gateway.metricsPort"]);
     let issuer = |mode: &str, ours: &str| {
         let sentence = format!("here it is controlplane.certificates.issuer={ours}");
         check(&[&format!("global.certManagementMode={mode}")], &["global.certManagementMode is", &sentence]);
     };
     issuer("cert-manager", "cert-manager");
     issuer("manual", "secret");
+    issuer("foo", "own, cert-manager or secret");
     check(&["global.webhook.caBundle=abc"], &["global.webhook.caBundle is", "key ca.crt of the Secret"]);
     Render { set: &["global.certManagementMode=auto"], ..Render::default() }.objects().unwrap();
 }
@@ -99,5 +111,54 @@ fn a_drain_that_the_kubelet_would_cut_short_is_refused() {
     check(&["gateway.config.drain.lead=20000ms"], &["gateway.config.drain lasts 20000ms and then 310s"]);
     for fits in [&["gateway.config.drain.deadline=5m19.5s"][..], &["node.config.drain.deadline=1h"], &[]] {
         Render { set: fits, ..Render::default() }.objects().unwrap_or_else(|said| panic!("{fits:?}: {said}"));
+    }
+}
+
+#[test]
+fn every_name_of_a_namespace_is_taken() {
+    let longest = "0".repeat(63);
+    let set = format!("controlplane.namespaces={{{longest},2026a,a}}");
+    Render { set: &[&set], ..Render::default() }.objects().unwrap();
+}
+
+#[test]
+fn a_name_that_something_else_of_the_chart_has_is_refused() {
+    let fixed = ["kthena-controlplane", "kthena-controlplane-webhook", "kthena-crds", "kthena-test"];
+    for name in fixed {
+        for block in ["gateway", "node"] {
+            let said = format!("{block}.name is {name}, which is the name of something else");
+            check(&["node.enabled=true", &format!("{block}.name={name}")], &[&said]);
+        }
+    }
+    for (key, name) in [
+        ("node", "kthena-router-metrics"),
+        ("node", "kthena-router-doctor"),
+        ("gateway", "kthena-node-doctor"),
+        ("gateway", "kthena-node-leave"),
+        ("gateway", "kthena-node-leave-wait"),
+    ] {
+        check(&["node.enabled=true", &format!("{key}.name={name}")], &[&format!("{key}.name is {name}, which")]);
+    }
+    let alone = ["gateway.name=kthena-node-leave"];
+    Render { set: &alone, ..Render::default() }.objects().expect("nothing has the name without node proxies");
+}
+
+/// YAML has each key once, and of two entries of a list the API server takes the later one or refuses both.
+#[test]
+fn what_the_chart_says_itself_is_not_said_twice() {
+    check(
+        &["global.commonLabels.app\\.kubernetes\\.io/part-of=us", "gateway.podLabels.app\\.kubernetes\\.io/name=us"],
+        &["global.commonLabels has app.kubernetes.io/part-of", "gateway.podLabels has app.kubernetes.io/name"],
+    );
+    let env = |block: &str, name: &str| {
+        let set = [format!("{block}.extraEnv[0].name={name}"), format!("{block}.extraEnv[0].value=x")];
+        check(&[&set[0], &set[1]], &[&format!("{block}.extraEnv has {name}, which the chart sets itself")]);
+    };
+    env("controlplane", "POD_NAME");
+    env("gateway", "NODE_NAME");
+    env("node", "POD_NAMESPACE");
+    for block in ["gateway", "node"] {
+        let said = format!("{block}.securityContext.seccompProfile comes from {block}.ioUring.seccomp");
+        check(&[&format!("{block}.securityContext.seccompProfile.type=Unconfined")], &[&said]);
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ResourceQuota, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -71,6 +71,7 @@ fn unknown_fields(object: &Object) -> Vec<String> {
         "NetworkPolicy" => lost::<NetworkPolicy>(value),
         "Pod" => lost::<Pod>(value),
         "PodDisruptionBudget" => lost::<PodDisruptionBudget>(value),
+        "ResourceQuota" => lost::<ResourceQuota>(value),
         "Role" => lost::<Role>(value),
         "RoleBinding" => lost::<RoleBinding>(value),
         "Secret" => lost::<Secret>(value),
