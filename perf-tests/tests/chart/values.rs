@@ -9,6 +9,11 @@ const MONITORING: &[&str] = &["monitoring.coreos.com/v1"];
 /// The values with every block switched on.
 pub const EVERYTHING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chart/everything.yaml");
 
+/// Values with names that are words of YAML.
+const NAMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chart/names.yaml");
+/// A name of digits alone: of a release and of its namespace.
+pub const DIGITS: &str = "2026";
+
 /// A way to install the chart.
 pub struct Case<'a> {
     pub name: &'static str,
@@ -52,6 +57,16 @@ pub fn all<'a>() -> Vec<Case<'a>> {
         ),
         case("only nodes", &["node.enabled=true", "gateway.enabled=false"], ""),
         of("everything", EVERYTHING, &[], ""),
+        Case {
+            name: "names of digits and of YAML's words",
+            render: Render {
+                values: NAMES,
+                api_versions: MONITORING,
+                namespace: DIGITS,
+                release: DIGITS,
+                ..Render::default()
+            },
+        },
         case(
             "on to the profiles of an operator",
             &[

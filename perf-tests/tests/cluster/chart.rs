@@ -55,7 +55,7 @@ async fn the_api_server_takes_every_object_of_the_matrix_strictly() {
     apply_definitions(&client).await;
     // Of their kinds are some of the chart's objects.
     cluster.install_definitions_of_others(&client).await.unwrap();
-    for namespace in [NAMESPACE, "one", "two"] {
+    for namespace in [NAMESPACE, "one", "two", values::DIGITS] {
         make_namespace(&client, namespace).await;
     }
     // What helm would render for that server. For the bed's own release a case says that itself.
@@ -370,4 +370,87 @@ async fn beside_a_live_router_of_kthena_it_is_refused_unless_it_is_told_to() {
     let deployment = "/apis/apps/v1/namespaces/kthena-system/deployments/kthena-router";
     send(&bed.client, Method::DELETE, deployment, &json!({})).await.unwrap();
     install(&[]).expect("its own kthena-router is no reason to refuse an upgrade");
+}
+
+/// With the label of ours on the one that we never have.
+fn kthenas(program: &str, annotations: &Value) -> Value {
+    let part_of = if program == "kthena-router" { "another" } else { "kthena" };
+    let labels = json!({"app": program});
+    let image = format!("ghcr.io/volcano-sh/{program}:latest");
+    json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": program, "namespace": NAMESPACE, "annotations": annotations, "labels": {"app.kubernetes.io/part-of": part_of}},
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+        "spec": {"containers": [{"name": "program", "image": image}]}}}})
+}
+
+/// An upgrade of it would put ours in the place of all that Kthena's chart has made.
+#[tokio::test]
+async fn a_release_of_kthenas_own_chart_is_not_upgraded_to_ours() {
+    let bed = Bed::start().await;
+    make_namespace(&bed.client, NAMESPACE).await;
+    let folder = chart();
+    let of_release = json!({"meta.helm.sh/release-name": "kthena", "meta.helm.sh/release-namespace": NAMESPACE});
+    let deployments = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments");
+    for program in ["kthena-router", "kthena-controller-manager"] {
+        let theirs = kthenas(program, &of_release);
+        send(&bed.client, Method::POST, &deployments, &theirs).await.unwrap();
+        for set in ["migration.besideKthena=false", "migration.besideKthena=true"] {
+            let arguments = ["upgrade", "--install", "kthena", folder.to_str().unwrap(), "--no-hooks", "--set", set];
+            let said = bed.try_helm(&arguments).unwrap_err();
+            let wanted =
+                format!("release kthena is one of Kthena's own chart, for its Deployment is {NAMESPACE}/{program}");
+            assert!(said.contains(&wanted) && said.contains("way A"), "{set}: {said}");
+        }
+        send(&bed.client, Method::DELETE, &path(&theirs), &json!({})).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_scheduler_configuration_that_another_made_is_not_replaced() {
+    let bed = Bed::start().await;
+    make_namespace(&bed.client, NAMESPACE).await;
+    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "kthena-router-config", "namespace": NAMESPACE}, "data": {"routerConfiguration": "scheduler: {}"}});
+    let maps = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
+    send(&bed.client, Method::POST, &maps, &theirs).await.unwrap();
+    let folder = chart();
+    let ours = "scheduler.configuration=scheduler: {}";
+    let upgrade = |set: &[&str]| {
+        let upgrade = ["upgrade", "--install", "kthena", folder.to_str().unwrap(), "--no-hooks"];
+        bed.try_helm(&[&upgrade[..], set].concat())
+    };
+    let said = upgrade(&["--set", ours]).unwrap_err();
+    assert!(said.contains(&format!("kubectl -n {NAMESPACE} delete configmap kthena-router-config")), "{said}");
+    upgrade(&[]).expect("who does not say it keeps theirs");
+    assert_eq!(bed.get(&path(&theirs)).await.unwrap()["data"], theirs["data"]);
+    send(&bed.client, Method::DELETE, &path(&theirs), &json!({})).await.unwrap();
+    upgrade(&["--set", ours]).unwrap();
+    upgrade(&["--set", ours]).expect("its own is no reason");
+}
+
+/// As helm/README.md says: whoever scales owns the number, and helm then takes nothing away.
+#[tokio::test]
+async fn replicas_that_were_scaled_by_hand_outlive_the_switch_to_an_autoscaler() {
+    let bed = Bed::start().await;
+    make_namespace(&bed.client, NAMESPACE).await;
+    let folder = chart();
+    let folder = folder.to_str().unwrap();
+    let deployment = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/kthena-router");
+    let replicas = async || bed.get(&deployment).await.unwrap()["spec"]["replicas"].clone();
+    let helm =
+        |act: &str, set: &str| bed.helm(&[act, "kthena", folder, "--no-hooks", "--server-side=true", "--set", set]);
+    let (ours, theirs) = ("gateway.replicas=4", "gateway.autoscaling.enabled=true");
+    helm("install", ours);
+    helm("upgrade", theirs);
+    assert_eq!(replicas().await, 1, "why README says what to do");
+    helm("upgrade", ours);
+    assert_eq!(replicas().await, 4);
+    let scale = json!({"spec": {"replicas": 5}}).to_string().into_bytes();
+    let request = Request::builder().method(Method::PATCH).uri(format!("{deployment}/scale?fieldManager=kubectl"));
+    let request = request.header(http::header::CONTENT_TYPE, "application/merge-patch+json").body(scale).unwrap();
+    bed.client.request::<Value>(request).await.unwrap();
+    for step in ["the switch", "the next upgrade"] {
+        helm("upgrade", theirs);
+        assert_eq!(replicas().await, 5, "after {step}");
+    }
 }
