@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Before and after of some pages of tuning/, on the machine that it runs on: CPU quota, a busy neighbour, backlog.
+"""Before and after of some pages of tuning/, on the machine that it runs on: CPU quota, a busy neighbour, backlog, ports, open files.
 
 Needs root (a control group, a network namespace) and the release programs: `cargo build --release -p dataplane -p bench --bins`, then
 `tuning/measure.py target/release`. It prints tables; nothing is left behind.
@@ -8,6 +8,7 @@ Needs root (a control group, a network namespace) and the release programs: `car
 import contextlib
 import json
 import os
+import resource
 import selectors
 import socket
 import statistics
@@ -30,14 +31,16 @@ SNAPSHOT = {
 
 
 @contextlib.contextmanager
-def program(command, cpus=None, group=None):
-    """Runs it on these CPUs and in this control group, until the block ends."""
+def program(command, cpus=None, group=None, files=None):
+    """Runs it on these CPUs, in this control group and with so many open files, until the block ends."""
 
     def before():
         if group:
             (group / "cgroup.procs").write_text(str(os.getpid()))
         if cpus:
             os.sched_setaffinity(0, cpus)
+        if files:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
     child = subprocess.Popen(command, preexec_fn=before, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -61,7 +64,7 @@ def proxied(programs, folder, cores, **place):
     """An engine and a proxy before it."""
     snapshot = folder / "snapshot.json"
     snapshot.write_text(json.dumps(SNAPSHOT))
-    engine = [programs / "engine-sim", f"--listen={ENGINE}", "--fast"]
+    engine = [programs / "engine-sim", f"--listen={ENGINE}", *place.pop("engine", ["--fast"])]
     command = [programs / "kthena-dataplane", f"--snapshot={snapshot}", f"--port={PROXY}", f"--metrics-port={ADMIN}", f"--cores={cores}"]
     with program(engine, place.pop("others", None)), program(command, **place):
         until_open(*ENGINE.split(":"))
@@ -144,6 +147,69 @@ def burst(many):
     return took + [20.0] * (many - len(took))
 
 
+def streams(many):
+    """What so many clients are answered that come within four seconds and each ask for a stream of ten: statuses, 0 for nobody within five seconds."""
+    body = json.dumps({"model": "sim", "stream": True, "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}).encode()
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    selector, sockets, statuses, began = selectors.DefaultSelector(), [], [], time.monotonic()
+    while len(statuses) < many and (took := time.monotonic() - began) < 9:
+        while len(sockets) < min(many, took * many / 4):
+            sockets.append(each := socket.socket())
+            # Ports of their own, whatever the proxy's are.
+            each.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
+            each.bind((f"127.1.0.{1 + len(sockets) % 8}", 0))
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.1", PROXY))
+            selector.register(each, selectors.EVENT_WRITE)
+        for key, events in selector.select(0.01):
+            if events & selectors.EVENT_WRITE:
+                key.fileobj.send(request)
+                selector.modify(key.fileobj, selectors.EVENT_READ)
+                continue
+            try:
+                statuses.append(int(key.fileobj.recv(4096)[9:12]))
+            except (OSError, ValueError):
+                statuses.append(0)
+            selector.unregister(key.fileobj)
+    for each in sockets:
+        each.close()
+    return statuses + [0] * (many - len(statuses))
+
+
+# All streams are there at once.
+STREAMED = ["--gap-us=100000", "--max-num-seqs=4096"]
+
+
+def told(statuses):
+    known = {"answered": statuses.count(200), "answered 503": statuses.count(503), "not answered": statuses.count(0)}
+    return known | {"answered otherwise": len(statuses) - sum(known.values())}
+
+
+def ports(programs, folder):
+    """2,000 streams to one engine, with fewer ports than that and with the kernel's own range."""
+    cases = {"ports 50000 to 50999": "50000 50999", "ports 32768 to 60999": "32768 60999"}
+    found = {name: [] for name in cases}
+    for _ in range(ROUNDS):
+        for name, range_ in cases.items():
+            Path("/proc/sys/net/ipv4/ip_local_port_range").write_text(range_)
+            with proxied(programs, folder, 1, cpus={0}, others={1}, engine=STREAMED):
+                found[name].append(told(streams(2000)))
+    table("Ports: 2,000 streams to one engine", found, list(told([])))
+
+
+LIMITS = (2048, 16384)
+
+
+def open_files(programs, folder):
+    """2,000 streams, each of which takes two descriptors."""
+    found = {f"{limit:,} open files": [] for limit in LIMITS}
+    for _ in range(ROUNDS):
+        for limit, rounds in zip(LIMITS, found.values()):
+            with proxied(programs, folder, 1, cpus={0}, others={1}, engine=STREAMED, files=limit):
+                rounds.append(told(streams(2000)))
+    table("Open files: 2,000 streams", found, list(told([])))
+
+
 def backlog(programs, folder):
     """2,000 connections at once, with a short queue and with a long one."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
@@ -158,10 +224,15 @@ def backlog(programs, folder):
 
 
 def main():
+    # For the clients.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     programs = Path(sys.argv[1]).resolve()
     if len(sys.argv) > 2:
         with tempfile.TemporaryDirectory() as folder:
-            return backlog(programs, Path(folder))
+            backlog(programs, Path(folder))
+            ports(programs, Path(folder))
+            return open_files(programs, Path(folder))
     print("Median [least, most] of", ROUNDS, "interleaved rounds.")
     with tempfile.TemporaryDirectory() as folder:
         quota(programs, Path(folder))

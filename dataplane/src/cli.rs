@@ -35,7 +35,7 @@ pub enum Command {
     /// what the proxy is started with. Ends with 0 where all is as
     /// advised or could not be read, with 1 where something should be mended, with 2 where it would not start, and with 64
     /// where it was asked wrongly.
-    Doctor(Doctor),
+    Doctor(Box<Doctor>),
     /// Asks a running proxy by its admin socket, and prints what it says: for exec probes, and for /debug where there is no shell.
     /// Ends with 0 where it answers 2xx, and else with 1.
     Probe(Probe),
