@@ -115,6 +115,7 @@ fn data_plane(row: &DataPlane, newest: Version, load: Option<&Outstanding>) -> V
         "pod": row.pod,
         "uid": row.uid,
         "zone": row.zone,
+        "token_ends_s": row.proof_ends_s,
         "version": row.version,
         "instance": row.instance,
         "applied": row.applied.map(version),

@@ -54,6 +54,7 @@ fn look() -> Look {
         pod: "node-a-x7".into(),
         uid: "5e0b".into(),
         zone: "zone-1".into(),
+        proof_ends_s: Some(1_900_000_000),
         version: "0.1.0".into(),
         instance: 7,
         applied: Some(newest),
@@ -188,6 +189,7 @@ fn data_planes_say_what_each_has_and_refuses() {
     assert_eq!((&row["pod"], &row["uid"]), (&"node-a-x7".into(), &"5e0b".into()));
     assert_eq!((&row["node"], &row["zone"], &row["newest"]), (&"node-a".into(), &"zone-1".into(), &true.into()));
     assert_eq!(row["applied"], serde_json::json!({"epoch": 9, "version": 2}));
+    assert_eq!(row["token_ends_s"], 1_900_000_000);
     let refused = serde_json::json!([{"kind": "route", "name": "default/good", "reason": "too new"}]);
     assert_eq!((&row["refused"], &row["stuck"]), (&refused, &Value::Null));
     assert_eq!(json(&page(Page::DataPlanes, &Look::default()))["newest"], Value::Null);

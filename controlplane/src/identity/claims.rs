@@ -82,7 +82,7 @@ impl Claims {
         let (Some(Object { name: pod, uid: Some(uid) }), Some(Object { name: node, .. })) = (pod, node) else {
             return Err(Refusal::Unbound);
         };
-        Ok(Identity { node, namespace, pod, uid, valid_for: Some(valid_for) })
+        Ok(Identity { node, namespace, pod, uid, valid_for: Some(valid_for), proof_ends_s: self.exp })
     }
 
     fn valid_for(&self, now: Timestamp) -> Result<Duration, Refusal> {

@@ -48,6 +48,7 @@ fn a_data_planes_token_says_who_it_is_whatever_key_it_is_signed_by() {
             pod: "dataplane-x7".into(),
             uid: "pod-1".into(),
             valid_for: Some(Duration::from_secs(600)),
+            proof_ends_s: Some(now().as_second() + 600),
         };
         assert_eq!(identity, expected, "{}", signer.kid);
     }

@@ -106,7 +106,7 @@ async fn a_pods_token_says_which_pod_it_is_and_on_which_node() -> Result<()> {
     let (proofs, keeping) = site.verifier();
     let pod = site.pod("dataplane-x7", "dataplane").await?;
     let token = site.token("dataplane", AUDIENCE, Some(&pod)).await?;
-    let Identity { node, namespace, pod: name, uid, valid_for } = show(&proofs, &token).await?;
+    let Identity { node, namespace, pod: name, uid, valid_for, proof_ends_s: _ } = show(&proofs, &token).await?;
     assert_eq!((node, namespace), (site.node.clone(), site.namespace.clone()));
     assert_eq!((name, Some(uid)), ("dataplane-x7".to_owned(), pod.uid()));
     let valid_for = valid_for.expect("it ends");

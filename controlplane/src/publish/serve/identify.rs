@@ -21,6 +21,8 @@ pub struct Identity {
     pub uid: String,
     /// For how long the proof holds from now on. None: without end.
     pub valid_for: Option<Duration>,
+    /// When the proof itself ends, in seconds since 1970, by which one is told from the one before it. None: never.
+    pub proof_ends_s: Option<i64>,
 }
 
 /// Finds out who subscribes.

@@ -22,6 +22,8 @@ pub struct DataPlane {
     pub uid: String,
     /// The node's zone; empty where unknown.
     pub zone: String,
+    /// When the token ends by which it was let in, in seconds since 1970; none where it showed none.
+    pub proof_ends_s: Option<i64>,
     /// What its program says its version is; `unknown` or `invalid` where that is not known.
     pub version: String,
     /// Its process's random number; 0 where it does not say.
@@ -290,6 +292,7 @@ mod tests {
             pod: String::new(),
             uid: String::new(),
             zone: String::new(),
+            proof_ends_s: None,
             version: "unknown".into(),
             instance,
             applied: None,

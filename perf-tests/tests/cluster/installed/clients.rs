@@ -1,28 +1,18 @@
 //! Clients in pods: what they ask there and what came of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use perf_tests::nodes::enter;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::timeout;
 
 /// Only a request that is never answered fails by time: a machine that is busy elsewhere is slow, and nothing else.
-const WHOLE: Duration = Duration::from_secs(60);
+pub const WHOLE: Duration = Duration::from_secs(60);
 const STREAMED: Duration = Duration::from_secs(180);
-/// What all clients together keep up where the machine bears it.
-pub const STREAMS: usize = 200;
-pub const REQUESTS_PER_S: u32 = 300;
-/// Requests of one client that are under way at once: one that gets its answers later asks less often.
-const AT_ONCE: usize = 16;
-/// Tokens of the streams: an engine of the bed emits one each 100 ms, so these take 12 and 3 seconds.
-const TOKENS: [u32; 3] = [120, 120, 30];
-/// Between the first streams of a client.
-const STAGGER: Duration = Duration::from_millis(30);
+const EVENT: &[u8] = b"data: {";
 
 /// All that is answered to one request; it says that the connection ends with it.
 pub async fn exchange(address: &str, request: &str) -> std::io::Result<String> {
@@ -33,13 +23,18 @@ pub async fn exchange(address: &str, request: &str) -> std::io::Result<String> {
     Ok(answer)
 }
 
-/// A request for so many tokens, whole or streamed.
-pub fn completion(model: &str, prompt: &str, (tokens, stream): (u32, bool)) -> String {
+/// A request for so many tokens, whole or streamed, that ends its connection.
+pub fn completion(model: &str, prompt: &str, what: (u32, bool)) -> String {
+    request(model, prompt, what, "close")
+}
+
+/// What becomes of its connection is its last part.
+pub fn request(model: &str, prompt: &str, (tokens, stream): (u32, bool), connection: &str) -> String {
     let body = json!({"model": model, "max_tokens": tokens, "stream": stream,
         "messages": [{"role": "user", "content": prompt}]});
     let body = body.to_string();
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n\
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: {connection}\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
@@ -48,10 +43,38 @@ pub fn completion(model: &str, prompt: &str, (tokens, stream): (u32, bool)) -> S
 /// One that is answered whole. An error is what came instead.
 pub async fn ask(address: &str, model: &str) -> Result<(), String> {
     let answer = timeout(WHOLE, exchange(address, &completion(model, "hi", (2, false)))).await;
-    let answer = answer.map_err(|_| format!("no answer after {WHOLE:?}"))?.map_err(|error| error.to_string())?;
+    judged(answer.map_err(|_| format!("no answer after {WHOLE:?}"))?.map_err(|error| error.to_string())?)
+}
+
+/// Whether it is a whole answer, else what it is.
+pub fn judged(answer: String) -> Result<(), String> {
     let body = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Value>(body).ok());
     let is_good = answer.starts_with("HTTP/1.1 200 ") && body.is_some_and(|body| body["choices"].is_array());
     if is_good { Ok(()) } else { Err(answer) }
+}
+
+/// How many streams are open.
+#[derive(Clone, Debug, Default)]
+pub struct Gauge(Arc<AtomicUsize>);
+
+impl Gauge {
+    pub fn now(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    fn open(&self) -> IsOpen {
+        self.0.fetch_add(1, Relaxed);
+        IsOpen(self.0.clone())
+    }
+}
+
+/// A stream, until this is dropped.
+struct IsOpen(Arc<AtomicUsize>);
+
+impl Drop for IsOpen {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 /// An answer whose body came in chunks, to the last one: they may end anywhere, in the midst of an event too.
@@ -71,10 +94,21 @@ fn unchunked(answer: &str) -> Option<String> {
 
 /// One that is streamed to its end.
 pub async fn stream(address: &str, model: &str, tokens: u32) -> Result<(), String> {
+    streamed((address, model, tokens), &Gauge::default()).await
+}
+
+/// It is open from its first event to its end.
+pub async fn streamed((address, model, tokens): (&str, &str, u32), gauge: &Gauge) -> Result<(), String> {
     let mut answer = Vec::new();
     let reading = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(completion(model, "hi", (tokens, true)).as_bytes()).await?;
+        while !answer.windows(EVENT.len()).any(|bytes| bytes == EVENT) {
+            if stream.read_buf(&mut answer).await? == 0 {
+                return Ok(0);
+            }
+        }
+        let _open = gauge.open();
         stream.read_to_end(&mut answer).await
     };
     let broke = match timeout(STREAMED, reading).await {
@@ -99,98 +133,4 @@ pub struct Place {
     /// Of a pod, as `ip netns` knows it.
     pub namespace: String,
     pub address: String,
-}
-
-#[derive(Debug, Default)]
-pub struct Count {
-    pub requests: usize,
-    pub streams: usize,
-    pub failed: Vec<String>,
-    /// Requests in each second, and streams at once, on average.
-    pub rate: f64,
-    pub open: f64,
-}
-
-/// Requests and streams from each place until it is told that it is over; then streams are awaited to their ends.
-pub struct Load {
-    over: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<Done>>,
-    began: Instant,
-}
-
-/// What came of each request and of each stream, and when the streams began.
-type Done = (Vec<Result<(), String>>, Vec<Result<(), String>>, Vec<Instant>);
-
-/// One of so many clients.
-#[derive(Clone)]
-struct Client {
-    address: String,
-    model: &'static str,
-    streams: usize,
-    pace: Duration,
-    over: Arc<AtomicBool>,
-}
-
-impl Load {
-    pub fn start(places: &[Place], model: &'static str) -> Self {
-        let over = Arc::<AtomicBool>::default();
-        let many = u32::try_from(places.len()).unwrap();
-        let (streams, pace) = (STREAMS.div_ceil(places.len()), Duration::from_secs(1) * many / REQUESTS_PER_S);
-        let client = |Place { namespace, address }: Place| {
-            let client = Client { address, model, streams, pace, over: over.clone() };
-            tokio::spawn(async move { enter(&namespace, move || client.run()).await.unwrap() })
-        };
-        let clients = places.iter().cloned().map(client).collect();
-        Self { over, clients, began: Instant::now() }
-    }
-
-    pub async fn end(self) -> Count {
-        let (over, mut all) = (Instant::now(), Count::default());
-        let seconds = (over - self.began).as_secs_f64();
-        self.over.store(true, Relaxed);
-        for client in self.clients {
-            let (requests, streams, began) = client.await.unwrap();
-            all.requests += requests.len();
-            all.streams += streams.len();
-            all.open += began.into_iter().map(|began| (over - began).as_secs_f64() / seconds).sum::<f64>();
-            all.failed.extend(requests.into_iter().chain(streams).filter_map(Result::err));
-        }
-        all.rate = all.requests as f64 / seconds;
-        all
-    }
-}
-
-impl Client {
-    async fn run(self) -> Done {
-        let streams: JoinSet<_> = (0..self.streams).map(|n| self.clone().stream(n)).collect();
-        let (mut asking, mut requests) = (JoinSet::new(), Vec::new());
-        let mut next = Instant::now();
-        while !self.over.load(Relaxed) {
-            next += self.pace;
-            if asking.len() == AT_ONCE {
-                requests.extend(asking.join_next().await.map(Result::unwrap));
-            }
-            let Self { address, model, .. } = self.clone();
-            asking.spawn(async move { ask(&address, model).await.map_err(|why| format!("{address}: {why}")) });
-            while let Some(done) = asking.try_join_next() {
-                requests.push(done.unwrap());
-            }
-            sleep_until(next).await;
-        }
-        requests.extend(asking.join_all().await);
-        let streams: (Vec<_>, Vec<_>) = streams.join_all().await.into_iter().unzip();
-        (requests, streams.0.concat(), streams.1)
-    }
-
-    /// One after the other, and when the first of them began.
-    async fn stream(self, n: usize) -> (Vec<Result<(), String>>, Instant) {
-        let Self { address, model, over, .. } = self;
-        sleep(STAGGER * u32::try_from(n).unwrap()).await;
-        let (began, mut results) = (Instant::now(), Vec::new());
-        while !over.load(Relaxed) {
-            let result = stream(&address, model, TOKENS[n % TOKENS.len()]).await;
-            results.push(result.map_err(|why| format!("{address}: {why}")));
-        }
-        (results, began)
-    }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use perf_tests::nodes::{self, enter, plan};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::clients::{Load, Place, ask, stream};
+use super::clients::{Place, ask, stream};
+use super::load::Load;
+use super::replaced_all;
 use super::site::{MODEL, NODE, RELEASE, Site, asked, install, populate, upgrade};
-use super::{replaced_all, unharmed};
 use crate::nodes::NAMES;
 
 /// Between two requests of who measures a gap, and how long he waits for one.
@@ -31,15 +32,17 @@ async fn own_nodes(site: &Site) -> Vec<Place> {
 fn on_the_nodes_own_network_an_upgrade_costs_no_request_either() {
     nodes::within("installed::host::on_the_nodes_own_network_an_upgrade_costs_no_request_either", || async {
         let site = Site::new().await;
-        install(&site, &["node.exposure=hostNetwork", "node.config.drain.lead=2s"]).await;
+        let settings = ["node.exposure=hostNetwork", "node.config.drain.lead=2s"];
+        install(&site, &settings).await;
         populate(&site).await;
         let places = own_nodes(&site).await;
         asked(&places, MODEL).await;
         let said = site.helm(&["test", RELEASE, "--timeout=2m"]).await;
         assert!(said.contains("Succeeded"), "{said}");
-        let load = Load::start(&places, MODEL);
-        replaced_all(&site, NODE, upgrade(&site, &["node.podAnnotations.revision=two"])).await;
-        unharmed(&site, load, "the upgrade of proxies on the nodes' own network").await;
+        let load = Load::start(&places, MODEL).await;
+        let act = upgrade(&site, &["node.podAnnotations.revision=two"]);
+        load.during("the upgrade of proxies on the nodes' own network", replaced_all(&site, NODE, act)).await;
+        load.unharmed(&site).await;
     })
     .unwrap();
 }

@@ -13,9 +13,9 @@ use kube::core::DynamicObject;
 use kube::discovery::Discovery;
 use serde_json::{Value, json};
 
-use super::clients::Load;
+use super::load::Load;
+use super::replaced;
 use super::site::{GATEWAY, MODEL, NODE, RELEASE, Site, places};
-use super::{replaced, unharmed};
 
 const ROUTES: &str = "modelroutes.networking.serving.volcano.sh";
 /// What this release has never heard of.
@@ -77,14 +77,14 @@ pub async fn rolled_back(site: &Site) {
     later_release(site).await;
     let before = stored(site).await;
     assert!(before.len() > 12 && before["ModelRoute later"][LATER] == "kept", "{:?}", before.keys());
-    let load = Load::start(&places(site).await, MODEL);
-    replaced(site, async {
+    let load = Load::start(&places(site).await, MODEL).await;
+    let act = async {
         site.helm(&["rollback", RELEASE, "1", "--wait", "--timeout=3m"]).await;
-    })
-    .await;
+    };
+    load.during("the rollback", replaced(site, act)).await;
     let of_runtime = BTreeSet::from(["epoll".to_owned()]);
     assert_eq!((site.drivers(NODE).await, site.drivers(GATEWAY).await), (of_runtime.clone(), of_runtime));
-    unharmed(site, load, "the rollback").await;
+    load.unharmed(site).await;
     let after = stored(site).await;
     for (what, held) in &before {
         assert_eq!(after.get(what), Some(held), "{what}");

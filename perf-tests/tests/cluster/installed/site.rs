@@ -25,7 +25,7 @@ pub const NODE: &str = "local";
 pub const ENGINES: usize = 6;
 pub const MODEL: &str = "chat";
 /// After so long a pod has another token.
-const RENEWED: Duration = Duration::from_secs(10);
+pub const RENEWED: Duration = Duration::from_secs(10);
 
 /// Six engines, two on each node, which are told to end when no stream that began before can still run, and on each node a pod from which
 /// clients ask.
@@ -240,10 +240,9 @@ pub async fn finished_by(proxies: &[Ready]) -> BTreeMap<String, u64> {
     proxies.iter().map(|proxy| proxy.name.clone()).zip(counts).collect()
 }
 
-/// With more settings than the ones that all have.
-pub async fn install(site: &Site, more: &[&str]) {
-    let folder = chart();
-    let settings = [
+/// What all are installed with, and more.
+fn settings<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let all = [
         "node.enabled=true",
         "gateway.name=edge",
         "node.name=local",
@@ -251,8 +250,14 @@ pub async fn install(site: &Site, more: &[&str]) {
         "node.config.expose.endpoint=true",
         "global.commonLabels.team=serving",
     ];
+    all.into_iter().chain(more.iter().copied()).collect()
+}
+
+/// With more settings than the ones that all have.
+pub async fn install(site: &Site, more: &[&str]) {
+    let folder = chart();
     let mut arguments = vec!["install", RELEASE, folder.to_str().unwrap(), "--wait", "--timeout=2m"];
-    settings.iter().chain(more).for_each(|set| arguments.extend(["--set", set]));
+    settings(more).iter().for_each(|set| arguments.extend(["--set", set]));
     site.helm(&arguments).await;
     assert_eq!((site.proxies(GATEWAY).await.len(), site.proxies(NODE).await.len()), (2, NAMES.len()));
     assert_eq!(site.proxies("kthena-controlplane").await.len(), 2);

@@ -7,11 +7,13 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, EvictParams, ListParams};
 use kube::{Error, ResourceExt};
-use perf_tests::nodes;
+use perf_tests::nodes::{self, enter};
+use serde_json::Value;
 
-use super::clients::{Load, ask};
-use super::site::{ENGINES, GATEWAY, MODEL, NODE, Ready, Site, asked, install, places, populate};
-use super::{edited, unharmed};
+use super::clients::{ask, exchange};
+use super::edited;
+use super::load::Load;
+use super::site::{ENGINES, GATEWAY, MODEL, NODE, RENEWED, Ready, Site, asked, install, places, populate};
 use crate::nodes::NAMES;
 use crate::program::route;
 use crate::wait::until;
@@ -56,8 +58,35 @@ async fn tokens(site: &Site) -> BTreeMap<String, String> {
     pods.into_iter().map(token).collect()
 }
 
-/// With tokens that were renewed the data planes come to control planes that they have never seen.
-async fn come_anew(site: &Site, before: &BTreeMap<String, String>) {
+/// When the tokens end that the data planes have shown to the control planes, by the names of their pods.
+async fn shown(site: &Site) -> BTreeMap<String, i64> {
+    let mut shown = BTreeMap::new();
+    for control in site.proxies(CONTROL).await {
+        let request = "GET /debug/dataplanes HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let ask = move || async move { exchange("127.0.0.1:15000", request).await };
+        let answer = enter(&control.namespace(), ask).await.unwrap().unwrap();
+        let told: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        let rows = told["data_planes"].as_array().unwrap().iter();
+        shown.extend(rows.map(|row| (row["pod"].as_str().unwrap().to_owned(), row["token_ends_s"].as_i64().unwrap())));
+    }
+    shown
+}
+
+/// What the data planes had and had shown at one time.
+struct Before {
+    tokens: BTreeMap<String, String>,
+    shown: BTreeMap<String, i64>,
+}
+
+impl Before {
+    async fn of(site: &Site) -> Self {
+        Self { tokens: tokens(site).await, shown: shown(site).await }
+    }
+}
+
+/// Not with the tokens with which they began but with those that the kubelet has put in their place the data planes come to control planes that they
+/// have never seen.
+async fn come_anew(site: &Site, Before { tokens: before, shown: first }: &Before) {
     until("tokens of another making", async || {
         let now = tokens(site).await;
         let same = now.iter().filter(|(pod, token)| before.get(*pod) == Some(*token)).count();
@@ -79,6 +108,12 @@ async fn come_anew(site: &Site, before: &BTreeMap<String, String>) {
         let address = format!("{}:8080", proxy.ip);
         until(&format!("new route on {}", proxy.name), async || ask(&address, "came-anew").await.is_ok()).await;
     }
+    let later = shown(site).await;
+    let both: Vec<_> = first.iter().filter_map(|(pod, ends)| Some((pod, ends, later.get(pod)?))).collect();
+    // A token that is renewed ends as much later as it was made.
+    let apart = RENEWED.as_secs().cast_signed() / 2;
+    let stale: Vec<_> = both.iter().filter(|(_, ends, later)| *later - *ends < apart).collect();
+    assert!(both.len() >= NAMES.len() && stale.is_empty(), "{stale:?} of {both:?}");
 }
 
 /// What is on a node and not a DaemonSet's.
@@ -120,20 +155,31 @@ fn a_killed_control_plane_an_evicted_gateway_and_a_drained_node_cost_no_request(
         install(&site, &[]).await;
         populate(&site).await;
         asked(&places(&site).await, MODEL).await;
-        let before = tokens(&site).await;
-        let load = Load::start(&places(&site).await, MODEL);
-        kill_leader(&site).await;
+        let before = Before::of(&site).await;
+        let load = Load::start(&places(&site).await, MODEL).await;
+        load.during("a killed control plane", kill_leader(&site)).await;
         let gateway = site.proxies(GATEWAY).await[0].name.clone();
-        evict(&site, &site.namespace, &gateway).await;
-        until("two gateways, none of them the evicted one", async || {
-            let ready = site.proxies(GATEWAY).await;
-            ready.len() == 2 && ready.iter().all(|pod| pod.name != gateway)
-        })
-        .await;
-        let node = site.proxies(GATEWAY).await[0].node.clone();
-        drain(&site, &node).await;
-        recovered(&site, &node).await;
-        unharmed(&site, load, "all that was done to its pods").await;
+        // It serves its streams to their ends while the node is drained.
+        let evicted = load.during("an evicted gateway", async {
+            evict(&site, &site.namespace, &gateway).await;
+            let pods = site.pods(&site.namespace);
+            until("end of the gateway", async || pods.get_opt(&gateway).await.unwrap().is_none()).await;
+        });
+        let drained = async {
+            until("two gateways, none of them the evicted one", async || {
+                let ready = site.proxies(GATEWAY).await;
+                ready.len() == 2 && ready.iter().all(|pod| pod.name != gateway)
+            })
+            .await;
+            let node = site.proxies(GATEWAY).await[0].node.clone();
+            load.during("a drained node", async {
+                drain(&site, &node).await;
+                recovered(&site, &node).await;
+            })
+            .await;
+        };
+        tokio::join!(evicted, drained);
+        load.unharmed(&site).await;
         // Not beside the load: its second is not that of a machine that has none to spare.
         edited(&site).await;
         come_anew(&site, &before).await;

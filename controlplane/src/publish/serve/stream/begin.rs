@@ -53,6 +53,7 @@ pub(super) async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Sta
         pod: identity.pod,
         uid: identity.uid,
         zone: zone.clone(),
+        proof_ends_s: identity.proof_ends_s,
         version: shown(&subscribe.version).to_owned(),
         instance: subscribe.instance,
         applied: None,
