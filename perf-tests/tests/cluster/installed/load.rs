@@ -30,7 +30,7 @@ const STAGGER: Duration = Duration::from_millis(30);
 /// Between two looks at how many streams are open.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// During each trouble: streams that are open in each moment that is looked at; answers in a second; to each client in each two seconds, as a part of
+/// During each trouble: streams that are open in each moment that is looked at; requests in a second; answers to each client in each two seconds, as a part of
 /// what it asks for; and the longest that anybody waits for one.
 const LEAST_OPEN: usize = 190;
 const LEAST_RATE: f64 = 285.0;
@@ -141,7 +141,7 @@ impl Load {
             let seen = window.seen(&asked, &looks, places);
             let (took, least) = (window.ended - window.began, seen.least / of_place * 100.0);
             println!(
-                "{}, {took:.0?}: {:.0} answers a second, to each client {least:.0} % in any two, the last after {:.1?}; {} streams",
+                "{}, {took:.0?}: {:.0} requests a second, answers to each client {least:.0} % in any two, the last after {:.1?}; {} streams",
                 window.what, seen.rate, seen.longest, seen.open
             );
             windows.push((window.what, seen));

@@ -25,9 +25,9 @@ pub(super) struct Window {
 /// What it comes to.
 #[derive(Debug, PartialEq)]
 pub(super) struct Seen {
-    /// Answers in each second.
+    /// Requests in each second. A client that waits for too many answers asks for no more.
     pub(super) rate: f64,
-    /// The same of the client that was answered least in any bucket.
+    /// Answers in each second of the client that was answered least in any bucket.
     pub(super) least: f64,
     /// Of all that were waited for in this time.
     pub(super) longest: Duration,
@@ -39,22 +39,20 @@ impl Window {
     pub(super) fn seen(&self, asked: &[Asked], looks: &[(Instant, usize)], places: usize) -> Seen {
         let Self { began, ended, .. } = *self;
         let took = ended - began;
-        // What is left of the time after the last whole bucket is part of the rate alone.
         let buckets = usize::try_from(took.as_nanos() / BUCKET.as_nanos()).unwrap();
         let mut counts = vec![0; buckets * places];
         let answered = asked.iter().filter(|asked| asked.failed.is_none() && (began..ended).contains(&asked.ended));
-        let mut all = 0;
         for Asked { place, ended, .. } in answered {
-            all += 1;
             let bucket = usize::try_from((*ended - began).as_nanos() / BUCKET.as_nanos()).unwrap();
             if let Some(count) = counts.get_mut(bucket * places + place) {
                 *count += 1;
             }
         }
+        let all = asked.iter().filter(|asked| (began..ended).contains(&asked.began)).count();
         let waited = asked.iter().filter(|asked| asked.began < ended && asked.ended > began);
         let open = looks.iter().filter(|(at, _)| (began..ended).contains(at)).map(|(_, open)| *open);
         Seen {
-            rate: f64::from(all) / took.as_secs_f64(),
+            rate: all as f64 / took.as_secs_f64(),
             least: f64::from(counts.into_iter().min().unwrap_or(0)) / BUCKET.as_secs_f64(),
             longest: waited.map(|asked| asked.ended - asked.began).max().unwrap_or_default(),
             open: open.min().unwrap_or(0),
