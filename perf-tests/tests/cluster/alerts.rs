@@ -22,7 +22,7 @@ use crate::c08_webhook::wrong;
 use crate::data_plane::DataPlane;
 use crate::older::Older;
 use crate::program::{Home, Program, ports, route, server};
-use crate::prometheus::{FIRED, Prometheus};
+use crate::prometheus::{FIRED, Prometheus, job};
 use crate::wait::{DEADLINE, until};
 
 /// Which alert fires, and a label by which it is that one.
@@ -187,7 +187,7 @@ impl Stage {
     fn prometheus(&self) -> Option<Prometheus> {
         let planes = self.planes.iter().map(|(name, plane)| (*name, plane.metrics));
         let pods: Vec<_> = planes.chain([("controlplane", self.home.metrics)]).collect();
-        Prometheus::start(self.home.folder.path(), &pods)
+        Prometheus::start(self.home.folder.path(), vec![job(&pods)])
     }
 
     /// All causes but the last; they go on until what is returned is dropped.

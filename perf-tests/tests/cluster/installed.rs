@@ -11,6 +11,7 @@ mod load;
 mod near;
 mod others;
 mod rollback;
+mod scraped;
 pub mod site;
 mod trouble;
 mod written;
@@ -115,12 +116,13 @@ fn the_chart_serves_from_every_node_is_upgraded_and_rolled_back_under_load_and_l
         near::engines(&site).await;
         near::proxies(&site).await;
         edited(&site).await;
+        scraped::dashboards(&site).await;
         doctor::tested(&site, "epoll").await;
         upgraded(&site).await;
         doctor::tested(&site, "uring").await;
         rollback::rolled_back(&site).await;
         for account in ["kthena-controlplane", "kthena-crds"] {
-            allowed::no_more_than_it_may(&site, &["node.enabled=true"], account);
+            allowed::no_more_than_it_may(&site, &site::settings(&[]), account);
         }
         site.helm(&["uninstall", RELEASE, "--wait"]).await;
         uninstalled(&site, &before).await;

@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::clients::{Place, ask, stream};
 use super::load::Load;
-use super::replaced_all;
 use super::site::{MODEL, NODE, RELEASE, Site, asked, install, populate, upgrade};
+use super::{replaced_all, scraped};
 use crate::nodes::NAMES;
 
 /// Between two requests of who measures a gap, and how long he waits for one.
@@ -39,6 +39,9 @@ fn on_the_nodes_own_network_an_upgrade_costs_no_request_either() {
         asked(&places, MODEL).await;
         let said = site.helm(&["test", RELEASE, "--timeout=2m"]).await;
         assert!(said.contains("Succeeded"), "{said}");
+        // Its pods declare no ports: their monitor says where to ask.
+        let folder = tempfile::tempdir().unwrap();
+        drop(scraped::by_monitors(&site, folder.path(), &settings).await);
         let load = Load::start(&places, MODEL).await;
         let act = upgrade(&site, &["node.podAnnotations.revision=two"]);
         load.during("the upgrade of proxies on the nodes' own network", replaced_all(&site, NODE, act)).await;

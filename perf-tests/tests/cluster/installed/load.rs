@@ -20,7 +20,7 @@ use seen::{Asked, BUCKET, Seen, Window};
 /// What all clients together ask for in a second.
 const REQUESTS_PER_S: u32 = 300;
 /// Of which one after the other runs. At each moment some are between two, so they are more than the 200 that are to be open.
-const STREAMS: usize = 216;
+const STREAMS: usize = 228;
 /// Requests of one client that are under way at once: one that gets its answers more than a second late asks less often.
 const AT_ONCE: usize = 64;
 /// Tokens of the streams: an engine of the bed emits one each 100 ms, so these take 12 and 3 seconds.
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// During each trouble: streams that are open in each moment that is looked at; requests in a second; answers to each client in each two seconds, as a part of
 /// what it asks for; and the longest that anybody waits for one.
-const LEAST_OPEN: usize = 190;
+const LEAST_OPEN: usize = 160;
 const LEAST_RATE: f64 = 285.0;
 const LEAST_PART: f64 = 0.3;
 const LONGEST: Duration = Duration::from_secs(10);

@@ -48,7 +48,7 @@ spec:
       containers:
       - name: main
         image: registry.example.com/kthena/engine-sim
-        args: ['--listen=0.0.0.0:8000', '--model=chat', '--gap-us=100000']
+        args: ['--listen=0.0.0.0:8000', '--model=chat', '--gap-us=100000', '--enable-prompt-tokens-details']
         lifecycle: {preStop: {sleep: {seconds: 15}}}
         readinessProbe: {httpGet: {path: /health, port: 8000}, periodSeconds: 1}
 ---
@@ -241,7 +241,7 @@ pub async fn finished_by(proxies: &[Ready]) -> BTreeMap<String, u64> {
 }
 
 /// What all are installed with, and more.
-fn settings<'a>(more: &[&'a str]) -> Vec<&'a str> {
+pub fn settings<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let all = [
         "node.enabled=true",
         "gateway.name=edge",
