@@ -154,7 +154,9 @@ fn every_example_is_valid() {
     // Each by itself: they give different meanings to the same names.
     for example in std::fs::read_dir(examples).expect("it is a directory") {
         let path = example.expect("it is readable").path();
-        check(&["check", path.to_str().expect("it is UTF-8")], 0, "ok", "");
+        if path.is_dir() {
+            check(&["check", path.to_str().expect("it is UTF-8")], 0, "ok", "");
+        }
     }
 }
 

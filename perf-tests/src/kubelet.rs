@@ -135,6 +135,9 @@ impl Config {
     }
 }
 
+/// The port at which the API server asks a node for logs. They are told on a bed of nodes alone.
+pub(crate) const LOGS: u16 = 10250;
+
 /// One that runs. Dropped, it kills its pods' processes and takes its nodes out of the cluster.
 #[derive(Debug)]
 pub struct Kubelet {
@@ -175,8 +178,13 @@ impl Kubelet {
 
     /// What the container has printed, over all its restarts. Empty where there is no such container.
     pub fn log(&self, namespace: &str, pod: &str, container: &str) -> String {
-        let path = self.folder.path().join("pods").join(namespace).join(pod).join(container).with_extension("log");
+        let path = self.logs().join(namespace).join(pod).join(container).with_extension("log");
         std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// The folder of all logs: `NAMESPACE/POD/CONTAINER.log`.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.folder.path().join("pods")
     }
 
     /// A file of a pod's volume, as it is now.

@@ -7,6 +7,7 @@
 //! Two things stand in for what a real cluster has: names of Services are in every pod's /etc/hosts, which is kept current, where
 //! there would be a DNS server; and there is no image, but a root of the machine's libraries and the programs of the table.
 
+mod logs;
 pub mod plan;
 mod service_proxy;
 pub(crate) mod shell;
@@ -57,7 +58,11 @@ impl Nodes {
         let (program, (kubeconfig, folder)) = (Cluster::service_proxy()?, cluster.node_kubeconfig()?);
         let proxies = names.iter().map(|name| service_proxy::start(&program, folder, name, &kubeconfig));
         let nodes = Self { kubelet, _proxies: proxies.collect::<Result<_>>()? };
+        let acceptor = logs::acceptor(cluster)?;
         for name in names {
+            let (node, acceptor, pods) = (name.clone(), acceptor.clone(), nodes.kubelet.logs());
+            // It lives as long as the test's process, in which the networks are.
+            tokio::spawn(async move { enter(&node, move || logs::serve(acceptor, pods)).await });
             enter(&name, reach).await?.with_context(|| format!("node {name} reaches no Service after {DEADLINE:?}"))?;
         }
         Ok(nodes)

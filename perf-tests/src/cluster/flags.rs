@@ -77,6 +77,8 @@ fn reach(parts: Parts) -> Vec<String> {
             format!("--advertise-address={}", plan::BED),
             // It goes to a webhook's pods itself, for it is on no node that has a kube-proxy.
             "--enable-aggregator-routing=true".to_owned(),
+            // Of its kubelets it knows no names.
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
         ];
     }
     vec![

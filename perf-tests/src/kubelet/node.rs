@@ -180,5 +180,6 @@ fn status(spec: &NodeSpec, address: Ipv4Addr, now: Timestamp) -> Value {
         "allocatable": capacity,
         "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": spec.name}],
         "conditions": conditions.collect::<Vec<_>>(),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": super::LOGS}},
     }})
 }
