@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::{Api, Client};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::crd::duration;
 
@@ -70,14 +70,17 @@ impl Wait {
         let daemonsets = Api::<DaemonSet>::namespaced(client, &self.namespace);
         let deadline = Instant::now() + self.at_most;
         loop {
-            let looked = daemonsets.get(&self.daemonset).await;
+            // An API server that hangs must not hold it up for longer.
+            let looked = timeout_at(deadline, daemonsets.get(&self.daemonset)).await;
+            let looked = looked.map_err(|_| "no answer".to_owned());
+            let looked = looked.and_then(|answer| answer.map_err(|error| error.to_string()));
             let progress = looked.as_ref().ok().and_then(Progress::of);
             if let Some(progress) = progress.filter(|progress| progress.is_done()) {
                 println!("DaemonSet {}: ready on {} nodes", self.daemonset, progress.wanted);
                 return Ok(ExitCode::SUCCESS);
             }
             if Instant::now() >= deadline {
-                looked.map_err(|error| format!("DaemonSet {}: {error}", self.daemonset))?;
+                looked.map_err(|why| format!("DaemonSet {}: {why}", self.daemonset))?;
                 return Ok(self.late(progress));
             }
             sleep(LOOK_EVERY).await;
@@ -86,13 +89,12 @@ impl Wait {
 
     fn late(&self, progress: Option<Progress>) -> ExitCode {
         let ready = match progress {
-            Some(Progress { ready, wanted }) => format!("ready on {ready} of {wanted} nodes"),
-            None => "not seen by its controller".to_owned(),
+            Some(Progress { ready, wanted }) => {
+                format!("ready on {ready} of {wanted} nodes; what its pods do is not done on the others")
+            }
+            None => "not seen by its controller; what its pods do is done nowhere".to_owned(),
         };
-        println!(
-            "DaemonSet {}: after {:?} {ready}; what its pods do is not done on the others",
-            self.daemonset, self.at_most
-        );
+        println!("DaemonSet {}: after {:?} {ready}", self.daemonset, self.at_most);
         if self.lenient { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
