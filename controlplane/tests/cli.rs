@@ -154,7 +154,7 @@ fn every_example_is_valid() {
     // Each by itself: they give different meanings to the same names.
     for example in std::fs::read_dir(examples).expect("it is a directory") {
         let path = example.expect("it is readable").path();
-        if path.is_dir() {
+        if !path.ends_with("README.md") {
             check(&["check", path.to_str().expect("it is UTF-8")], 0, "ok", "");
         }
     }
