@@ -142,7 +142,8 @@ fn before_an_uninstall_a_profile_goes_from_each_node_on_which_it_was_put() {
         assert!(!leave[places].is_null() && leave[places] == node[places], "{places}: {leave}");
     }
     assert!(items(&leave["initContainers"][0]["args"]).any(|argument| argument == "--remove"), "{leave}");
-    find(&objects, "Job", "kthena-node-leave-wait");
+    let waits = find(&objects, "Job", "kthena-node-leave-wait").at("/spec/template/spec");
+    assert!(waits["priorityClassName"].is_null(), "where it is refused, helm does not say so");
 }
 
 #[test]
