@@ -20,7 +20,7 @@ mod modules;
 pub(crate) mod program;
 
 use std::path::{Path, PathBuf};
-use std::sync::{OnceLock, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,7 +30,11 @@ use kube::api::{Api, DynamicObject, ObjectMeta, PostParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
 pub use account::{Account, Wanted};
 use keeper::{Keeper, Order, What};
@@ -155,10 +159,15 @@ impl Cluster {
         self.folder.path().join(identity::AUTHORITY)
     }
 
-    /// The API server's certificate and key, for who stands in front of it.
-    pub(crate) fn server_certificate(&self) -> (PathBuf, PathBuf) {
+    /// TLS with the API server's certificate, for who stands in front of it, or is asked by it.
+    pub(crate) fn acceptor(&self) -> Result<TlsAcceptor> {
         let name = self.folder.path().join(identity::SERVER);
-        (name.with_extension("crt"), name.with_extension("key"))
+        let chain = CertificateDer::pem_file_iter(name.with_extension("crt"))?.collect::<Result<Vec<_>, _>>()?;
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, PrivateKeyDer::from_pem_file(name.with_extension("key"))?)?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
     /// The identity of a service account, which is made where it is missing.

@@ -31,7 +31,7 @@ mod status;
 mod volume;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -138,6 +138,11 @@ impl Config {
 /// The port at which the API server asks a node for logs. They are told on a bed of nodes alone.
 pub(crate) const LOGS: u16 = 10250;
 
+/// Where in the folder of all logs a container's is.
+pub(crate) fn log_in(logs: &Path, namespace: &str, pod: &str, container: &str) -> PathBuf {
+    logs.join(namespace).join(pod).join(container).with_extension("log")
+}
+
 /// One that runs. Dropped, it kills its pods' processes and takes its nodes out of the cluster.
 #[derive(Debug)]
 pub struct Kubelet {
@@ -178,11 +183,10 @@ impl Kubelet {
 
     /// What the container has printed, over all its restarts. Empty where there is no such container.
     pub fn log(&self, namespace: &str, pod: &str, container: &str) -> String {
-        let path = self.logs().join(namespace).join(pod).join(container).with_extension("log");
-        std::fs::read_to_string(path).unwrap_or_default()
+        std::fs::read_to_string(log_in(&self.logs(), namespace, pod, container)).unwrap_or_default()
     }
 
-    /// The folder of all logs: `NAMESPACE/POD/CONTAINER.log`.
+    /// The folder of all logs, see [`log_in`].
     pub(crate) fn logs(&self) -> PathBuf {
         self.folder.path().join("pods")
     }

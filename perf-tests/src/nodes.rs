@@ -58,11 +58,15 @@ impl Nodes {
         let (program, (kubeconfig, folder)) = (Cluster::service_proxy()?, cluster.node_kubeconfig()?);
         let proxies = names.iter().map(|name| service_proxy::start(&program, folder, name, &kubeconfig));
         let nodes = Self { kubelet, _proxies: proxies.collect::<Result<_>>()? };
-        let acceptor = logs::acceptor(cluster)?;
+        // By a certificate that nobody looks at: an API server does not unless it is told to.
+        let acceptor = cluster.acceptor()?;
         for name in names {
             let (node, acceptor, pods) = (name.clone(), acceptor.clone(), nodes.kubelet.logs());
             // It lives as long as the test's process, in which the networks are.
-            tokio::spawn(async move { enter(&node, move || logs::serve(acceptor, pods)).await });
+            tokio::spawn(async move {
+                let Err(error) = enter(&node, move || logs::serve(acceptor, pods)).await.flatten();
+                panic!("node {node} tells no logs: {error:#}");
+            });
             enter(&name, reach).await?.with_context(|| format!("node {name} reaches no Service after {DEADLINE:?}"))?;
         }
         Ok(nodes)

@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -11,25 +10,10 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::cluster::Cluster;
-use crate::kubelet::LOGS;
-
-/// By a certificate that nobody looks at: an API server does not unless it is told to.
-pub(super) fn acceptor(cluster: &Cluster) -> Result<TlsAcceptor> {
-    let (certificate, key) = cluster.server_certificate();
-    let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
-    let tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
-    Ok(TlsAcceptor::from(Arc::new(tls)))
-}
+use crate::kubelet::{LOGS, log_in};
 
 /// For ever, in the network in which it is called. `pods` is the kubelet's folder of logs.
 pub(super) async fn serve(acceptor: TlsAcceptor, pods: PathBuf) -> Result<Infallible> {
@@ -62,7 +46,7 @@ async fn converse(stream: TcpStream, acceptor: TlsAcceptor, pods: &Path) -> Resu
 fn log(pods: &Path, asked: &str) -> Option<PathBuf> {
     let mut parts = asked.strip_prefix("/containerLogs/")?.split('/');
     let (namespace, pod, container) = (parts.next()?, parts.next()?, parts.next()?);
-    parts.next().is_none().then(|| pods.join(namespace).join(pod).join(container).with_extension("log"))
+    parts.next().is_none().then(|| log_in(pods, namespace, pod, container))
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, watch};
 use tokio::time::sleep;
@@ -38,12 +38,6 @@ pub(super) struct Ends {
 
 impl Ends {
     pub(super) fn of(cluster: &Cluster) -> Result<Self> {
-        let (certificate, key) = cluster.server_certificate();
-        let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
-        let towards_programs = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(cluster.authority())?)?;
         let towards_server = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -52,11 +46,7 @@ impl Ends {
             .with_no_client_auth();
         let url = cluster.url()?;
         let server = url.strip_prefix("https://").context("an API server by TLS")?.parse()?;
-        Ok(Self {
-            acceptor: TlsAcceptor::from(Arc::new(towards_programs)),
-            connector: TlsConnector::from(Arc::new(towards_server)),
-            server,
-        })
+        Ok(Self { acceptor: cluster.acceptor()?, connector: TlsConnector::from(Arc::new(towards_server)), server })
     }
 }
 
