@@ -88,9 +88,10 @@ async fn upgraded(site: &Site) {
 
 /// By this every pod of the chart is replaced by another.
 async fn replaced(site: &Site, act: impl Future<Output = ()>) {
-    let before = everything(site).await;
+    let names = async || everything(site).await.into_iter().map(|pod| pod.name).collect::<Vec<_>>();
+    let before = names().await;
     act.await;
-    let after = everything(site).await;
+    let after = names().await;
     let kept: Vec<_> = before.iter().filter(|name| after.contains(name)).collect();
     assert!(kept.is_empty() && after.len() == before.len(), "{kept:?} are not of the new revision");
 }

@@ -296,8 +296,8 @@ pub async fn places(site: &Site) -> Vec<Place> {
     site.clients().await.into_iter().flat_map(both).collect()
 }
 
-/// The names of the chart's pods that are ready and stay.
-pub async fn everything(site: &Site) -> Vec<String> {
+/// The chart's pods that are ready and stay.
+pub async fn everything(site: &Site) -> Vec<Ready> {
     let all = [NODE, GATEWAY, "kthena-controlplane"].map(|name| site.proxies(name));
-    join_all(all).await.concat().into_iter().map(|pod| pod.name).collect()
+    join_all(all).await.concat()
 }

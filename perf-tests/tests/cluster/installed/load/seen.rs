@@ -33,6 +33,8 @@ pub(super) struct Seen {
     pub(super) longest: Duration,
     /// Streams, the fewest.
     pub(super) open: usize,
+    /// Streams, on average.
+    pub(super) mean: f64,
 }
 
 impl Window {
@@ -51,11 +53,13 @@ impl Window {
         let all = asked.iter().filter(|asked| (began..ended).contains(&asked.began)).count();
         let waited = asked.iter().filter(|asked| asked.began < ended && asked.ended > began);
         let open = looks.iter().filter(|(at, _)| (began..ended).contains(at)).map(|(_, open)| *open);
+        let open: Vec<_> = open.collect();
         Seen {
             rate: all as f64 / took.as_secs_f64(),
             least: f64::from(counts.into_iter().min().unwrap_or(0)) / BUCKET.as_secs_f64(),
             longest: waited.map(|asked| asked.ended - asked.began).max().unwrap_or_default(),
-            open: open.min().unwrap_or(0),
+            open: open.iter().min().copied().unwrap_or(0),
+            mean: open.iter().sum::<usize>() as f64 / open.len().max(1) as f64,
         }
     }
 }
@@ -83,9 +87,9 @@ mod tests {
 
     #[test]
     fn who_is_not_answered_for_a_while_is_seen() {
-        let Seen { rate, least, longest, open } = seen(0, 0..0);
+        let Seen { rate, least, longest, open, mean } = seen(0, 0..0);
         assert!((19.5..=20.0).contains(&rate) && least >= 9.0, "{rate} {least}");
-        assert_eq!((longest, open), (ANSWER, 100));
+        assert_eq!((longest, open, mean), (ANSWER, 100, 150.0));
         // On average it is as good as nothing.
         let Seen { rate, least, longest, .. } = seen(1, 20..25);
         assert!(rate > 19.5 && least == 0.0 && longest > Duration::from_secs(4), "{rate} {least} {longest:?}");
