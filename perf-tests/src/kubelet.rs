@@ -109,7 +109,7 @@ pub struct Config {
     pub back_off: BackOff,
     /// What addresses pods have.
     pub network: Network,
-    /// Whether pods have an address of IPv6 besides, on a bed of nodes that was laid for both.
+    /// Whether nodes and pods have an address of IPv6, too, which comes first, on a bed of nodes that was laid for both.
     pub dual_stack: bool,
     /// Service-account tokens are renewed after so long at the latest. A real kubelet lets four fifths of their lives go by.
     pub renew_after: Duration,

@@ -1,7 +1,7 @@
 //! How a container is started, decided from its pod.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, Pod};
@@ -38,10 +38,32 @@ impl Waiting {
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) pod_ip: Ipv4Addr,
-    /// Its second one, where the bed has both families.
+    /// Its other one, where the bed has both families.
     pub(super) pod_ip_6: Option<Ipv6Addr>,
     pub(super) host_ip: Ipv4Addr,
+    pub(super) host_ip_6: Option<Ipv6Addr>,
     pub(super) node: String,
+}
+
+impl Facts {
+    /// Of the pod, the one by which Kubernetes tells it first.
+    pub(super) fn pod_ips(&self) -> Vec<IpAddr> {
+        both(self.pod_ip, self.pod_ip_6)
+    }
+
+    /// Of its node, likewise.
+    pub(super) fn host_ips(&self) -> Vec<IpAddr> {
+        both(self.host_ip, self.host_ip_6)
+    }
+}
+
+/// IPv6 comes first where there is both, for what has one family alone has IPv4: so each is tested as the first.
+pub(super) fn both(four: Ipv4Addr, six: Option<Ipv6Addr>) -> Vec<IpAddr> {
+    six.map(IpAddr::from).into_iter().chain([four.into()]).collect()
+}
+
+fn joined(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// What a container sees of the pod around it.
@@ -198,8 +220,10 @@ pub(super) fn field_of(pod: &Pod, facts: &Facts, path: &str) -> Result<String, W
         "metadata.uid" => meta.uid.clone(),
         "spec.nodeName" => Some(facts.node.clone()),
         "spec.serviceAccountName" => spec.and_then(|spec| spec.service_account_name.clone()),
-        "status.podIP" | "status.podIPs" => Some(facts.pod_ip.to_string()),
-        "status.hostIP" | "status.hostIPs" => Some(facts.host_ip.to_string()),
+        "status.podIP" => facts.pod_ips().first().map(IpAddr::to_string),
+        "status.podIPs" => Some(joined(&facts.pod_ips())),
+        "status.hostIP" => facts.host_ips().first().map(IpAddr::to_string),
+        "status.hostIPs" => Some(joined(&facts.host_ips())),
         _ => match (subscript("metadata.labels"), subscript("metadata.annotations")) {
             (Some(key), _) => of_map(&meta.labels, key),
             (_, Some(key)) => of_map(&meta.annotations, key),

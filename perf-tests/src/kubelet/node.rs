@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::NodeSpec;
-use super::launch::Facts;
+use super::launch::{Facts, both};
 use super::pod::{Known, Play};
 use super::sandbox::{Sandbox, Shared};
 use crate::nodes::plan;
@@ -38,6 +38,7 @@ pub(super) struct Node {
     name: String,
     index: usize,
     address: Ipv4Addr,
+    address_6: Option<Ipv6Addr>,
     link: watch::Receiver<bool>,
     /// By uid.
     pods: RefCell<BTreeMap<String, watch::Sender<Known>>>,
@@ -52,12 +53,13 @@ impl Node {
         link: watch::Receiver<bool>,
     ) -> Result<Self> {
         let address = shared.block.node(index);
+        let address_6 = shared.config.dual_stack.then(|| plan::node_second(index));
         let api = Api::<Object>::all(shared.client.clone());
         let applied = api.patch(&spec.name, &params(), &Patch::Apply(object(&spec))).await;
         applied.with_context(|| format!("registering node {}", spec.name))?;
-        let status = status(&spec, address, Timestamp::now());
+        let status = status(&spec, &both(address, address_6), Timestamp::now());
         api.patch_status(&spec.name, &PatchParams::default(), &Patch::Strategic(status)).await?;
-        let node = Self { shared, name: spec.name, index, address, link, pods: RefCell::default() };
+        let node = Self { shared, name: spec.name, index, address, address_6, link, pods: RefCell::default() };
         node.renew().await?;
         Ok(node)
     }
@@ -137,8 +139,9 @@ impl Node {
         }
         let on_node = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
         let pod_ip = if on_node { self.address } else { self.shared.block.pod(self.index) };
-        let pod_ip_6 = (self.shared.config.dual_stack && !on_node).then(|| plan::second(pod_ip));
-        let facts = Facts { pod_ip, pod_ip_6, host_ip: self.address, node: self.name.clone() };
+        let pod_ip_6 = self.address_6.map(|own| if on_node { own } else { plan::second(pod_ip) });
+        let (host_ip, host_ip_6) = (self.address, self.address_6);
+        let facts = Facts { pod_ip, pod_ip_6, host_ip, host_ip_6, node: self.name.clone() };
         let (sender, known) = watch::channel(Known::There(Rc::new(pod.clone())));
         self.pods.borrow_mut().insert(uid, sender);
         let play = Play { client: self.shared.client.clone(), known, link: self.link.clone() };
@@ -168,17 +171,19 @@ fn object(spec: &NodeSpec) -> Value {
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": spec.name, "labels": labels}})
 }
 
-fn status(spec: &NodeSpec, address: Ipv4Addr, now: Timestamp) -> Value {
+fn status(spec: &NodeSpec, ips: &[IpAddr], now: Timestamp) -> Value {
     let capacity = json!({"cpu": "64", "memory": "512Gi", "pods": "1000", "nvidia.com/gpu": spec.gpus.to_string()});
     let calm = ["MemoryPressure", "DiskPressure", "PIDPressure"].map(|name| (name, "False"));
     let conditions = calm.into_iter().chain([("Ready", "True")]).map(|(name, status)| {
         let now = Time(now);
         json!({"type": name, "status": status, "reason": "Played", "lastHeartbeatTime": now, "lastTransitionTime": now})
     });
+    let addresses = ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip}));
+    let addresses = addresses.chain([json!({"type": "Hostname", "address": spec.name})]);
     json!({"status": {
         "capacity": capacity,
         "allocatable": capacity,
-        "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": spec.name}],
+        "addresses": addresses.collect::<Vec<_>>(),
         "conditions": conditions.collect::<Vec<_>>(),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": super::LOGS}},
     }})

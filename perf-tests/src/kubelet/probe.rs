@@ -143,8 +143,9 @@ fn address(host: Option<&str>, port: &IntOrString, target: &Target) -> Result<So
         }
     };
     let number = number.with_context(|| format!("the container has no port {port:?}"))?;
-    let host = host.map_or(Ok(target.facts.pod_ip.into()), str::parse);
-    Ok(SocketAddr::new(host.context("the host of a probe is an address here")?, u16::try_from(number)?))
+    let host = host.map(|host| host.parse().context("the host of a probe is an address here")).transpose()?;
+    let host = host.or(target.facts.pod_ips().first().copied()).context("a pod without an address")?;
+    Ok(SocketAddr::new(host, u16::try_from(number)?))
 }
 
 #[cfg(test)]

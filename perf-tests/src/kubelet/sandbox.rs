@@ -59,7 +59,7 @@ impl Sandbox {
     pub(super) fn new(shared: Rc<Shared>, pod: Pod, facts: Facts) -> Self {
         let folder = shared.folder.join("pods").join(pod.namespace().unwrap_or_default()).join(pod.name_any());
         let on_node = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
-        let namespace = if on_node { facts.node.clone() } else { plan::pod_namespace(facts.pod_ip) };
+        let namespace = if on_node { facts.node.clone() } else { plan::pod_namespace(facts.pod_ip.into()) };
         let hostname = if on_node { facts.node.clone() } else { hostname(&pod) };
         let (users, seccomp) = (shared.users, shared.config.seccomp.clone());
         let profiles = shared.folder.join("nodes").join(&facts.node).join(PROFILES);
@@ -73,7 +73,7 @@ impl Sandbox {
         let own = self.walls.is_some() && self.spec().host_network != Some(true) && self.has_network;
         if own {
             if !host_ports(self.spec()).is_empty() {
-                let _ = shell::filter(&self.facts.node, &plan::give_back(self.facts.pod_ip)).await;
+                let _ = shell::filter(&self.facts.node, &plan::give_back(&self.facts.pod_ips())).await;
             }
             let _ = shell::carry_out(&plan::leave(&self.facts.node, self.facts.pod_ip)).await;
         }
@@ -107,7 +107,7 @@ impl Sandbox {
             }
             let ports = host_ports(self.spec());
             if !ports.is_empty() {
-                let lent = plan::lend(self.facts.pod_ip, &ports);
+                let lent = plan::lend(&self.facts.pod_ips(), &ports);
                 shell::filter(&self.facts.node, &lent).await.map_err(not_now)?;
             }
             self.has_network = true;

@@ -121,15 +121,15 @@ pub(super) fn patch(pod: &Pod, facts: &Facts, views: &Views, conditions: &mut Co
     ];
     let init_containers = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
     let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    let pod_ips = [Some(facts.pod_ip.into()), facts.pod_ip_6.map(IpAddr::from)].into_iter().flatten();
-    let pod_ips: Vec<_> = pod_ips.map(|ip| json!({"ip": ip})).collect();
+    let (pod_ips, host_ips) = (facts.pod_ips(), facts.host_ips());
+    let listed = |ips: &[IpAddr]| ips.iter().map(|ip| json!({"ip": ip})).collect::<Vec<_>>();
     json!({
         "metadata": {"uid": pod.metadata.uid},
         "status": {
             "phase": views.phase(),
             "observedGeneration": pod.metadata.generation,
-            "hostIP": facts.host_ip, "hostIPs": [{"ip": facts.host_ip}],
-            "podIP": facts.pod_ip, "podIPs": pod_ips,
+            "hostIP": host_ips.first(), "hostIPs": listed(&host_ips),
+            "podIP": pod_ips.first(), "podIPs": listed(&pod_ips),
             "startTime": pod.metadata.creation_timestamp,
             "conditions": conditions.list(current, now),
             "initContainerStatuses": statuses(init_containers, &views.inits),

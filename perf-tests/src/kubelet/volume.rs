@@ -240,6 +240,7 @@ mod tests {
         let facts = Facts {
             pod_ip: [127, 1, 2, 3].into(),
             pod_ip_6: None,
+            host_ip_6: None,
             host_ip: [127, 1, 0, 1].into(),
             node: "n".to_owned(),
         };

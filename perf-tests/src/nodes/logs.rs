@@ -17,7 +17,11 @@ use crate::kubelet::{LOGS, log_in};
 
 /// For ever, in the network in which it is called. `pods` is the kubelet's folder of logs.
 pub(super) async fn serve(acceptor: TlsAcceptor, pods: PathBuf) -> Result<Infallible> {
-    let listener = TcpListener::bind(("0.0.0.0", LOGS)).await?;
+    // Of both families, where the machine has both.
+    let listener = match TcpListener::bind(("::", LOGS)).await {
+        Ok(both) => both,
+        Err(_) => TcpListener::bind(("0.0.0.0", LOGS)).await?,
+    };
     loop {
         // An error is of the connection that was about to come.
         let Ok((stream, _)) = listener.accept().await else { continue };

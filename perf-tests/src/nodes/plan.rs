@@ -1,13 +1,13 @@
 //! Who has which address and which name, and what `ip` is told so that it is so.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Of the bed itself, where the API server listens, on the bridge to which every node is connected.
 pub const BED: Ipv4Addr = Ipv4Addr::new(10, 240, 0, 1);
 /// Of the Service by which pods reach the API server.
 pub const API_SERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 /// Of all pods, as kube-proxy is told.
-pub const PODS: &str = "10.244.0.0/16";
+pub const PODS: &str = "10.244.0.0/16,fd00:244::/32";
 /// Of all Services, as the API server is told.
 pub const SERVICES: &str = "10.96.0.0/16";
 
@@ -50,9 +50,17 @@ pub fn pod(index: usize, n: u32) -> Ipv4Addr {
 }
 
 /// The network namespace of the pod that has this address.
-pub fn pod_namespace(address: Ipv4Addr) -> String {
-    let [_, _, node, host] = address.octets();
+pub fn pod_namespace(address: IpAddr) -> String {
+    let (node, host) = place(address);
     format!("pod-{node}-{host}")
+}
+
+/// By which a pod's addresses differ from those of all others.
+fn place(address: IpAddr) -> (u16, u16) {
+    match address {
+        IpAddr::V4(address) => (address.octets()[2].into(), address.octets()[3].into()),
+        IpAddr::V6(address) => (address.segments()[2], address.segments()[7]),
+    }
 }
 
 /// The third octet of its pods' addresses.
@@ -99,7 +107,7 @@ pub(crate) fn ground(names: &[String]) -> Vec<Batch> {
 
 /// A pod's namespace with its address, connected to its node and by it to everything else.
 pub(crate) fn join(node: &str, address: Ipv4Addr) -> Vec<Batch> {
-    let (namespace, device) = (pod_namespace(address), device(address));
+    let (namespace, device) = (pod_namespace(address.into()), device(address));
     let [a, b, c, _] = address.octets();
     let gateway = Ipv4Addr::new(a, b, c, 1);
     vec![
@@ -129,6 +137,11 @@ pub(crate) fn join(node: &str, address: Ipv4Addr) -> Vec<Batch> {
 pub fn second(address: Ipv4Addr) -> Ipv6Addr {
     let [_, _, node, host] = address.octets();
     Ipv6Addr::new(0xfd00, 0x244, node.into(), 0, 0, 0, 0, host.into())
+}
+
+/// The address of IPv6 of a node, counted from 0.
+pub fn node_second(index: usize) -> Ipv6Addr {
+    on_bridge(part(index))
 }
 
 /// Of the bed (0) or a node, on the bridge.
@@ -162,7 +175,7 @@ pub(crate) fn join_second(node: &str, address: Ipv4Addr) -> Vec<Batch> {
             [format!("addr add fe80::1/64 dev {device} nodad"), format!("route add {second}/128 dev {device}")],
         ),
         Batch::of(
-            &pod_namespace(address),
+            &pod_namespace(address.into()),
             [format!("addr add {second}/128 dev eth0 nodad"), "route add default via fe80::1 dev eth0".to_owned()],
         ),
     ]
@@ -171,31 +184,35 @@ pub(crate) fn join_second(node: &str, address: Ipv4Addr) -> Vec<Batch> {
 /// Takes it away again, with its address.
 pub(crate) fn leave(node: &str, address: Ipv4Addr) -> Vec<Batch> {
     let device = Batch::of(node, [format!("link del {}", device(address))]);
-    vec![device, Batch::bed([format!("netns del {}", pod_namespace(address))])]
+    vec![device, Batch::bed([format!("netns del {}", pod_namespace(address.into()))])]
 }
 
-/// What nft is told so that ports of a node are ports of a pod, as `(of the node, of the pod)`, as a container runtime does it.
-pub(crate) fn lend(address: Ipv4Addr, ports: &[(u16, u16)]) -> String {
-    let rules =
-        |hook: &str| {
-            // Before kube-proxy's.
-            let mut lines = vec![format!("chain {hook} {{ type nat hook {hook} priority -110;")];
-            lines.extend(ports.iter().map(|(of_node, of_pod)| {
-                format!("fib daddr type local tcp dport {of_node} dnat to {address}:{of_pod}")
-            }));
-            lines.join("\n") + "\n}\n"
-        };
-    format!("table ip {} {{\n{}{}}}\n", lent(address), rules("prerouting"), rules("output"))
+/// What nft is told so that ports of a node are ports of a pod with these addresses, as `(of the node, of the pod)`, as a container runtime does it.
+pub(crate) fn lend(addresses: &[IpAddr], ports: &[(u16, u16)]) -> String {
+    addresses.iter().map(|&address| lend_one(address, ports)).collect()
+}
+
+fn lend_one(address: IpAddr, ports: &[(u16, u16)]) -> String {
+    let rules = |hook: &str| {
+        // Before kube-proxy's.
+        let mut lines = vec![format!("chain {hook} {{ type nat hook {hook} priority -110;")];
+        lines.extend(ports.iter().map(|(of_node, of_pod)| {
+            format!("fib daddr type local tcp dport {of_node} dnat to {}", SocketAddr::new(address, *of_pod))
+        }));
+        lines.join("\n") + "\n}\n"
+    };
+    format!("table {} {{\n{}{}}}\n", lent(address), rules("prerouting"), rules("output"))
 }
 
 /// And so that they no longer are.
-pub(crate) fn give_back(address: Ipv4Addr) -> String {
-    format!("delete table ip {}\n", lent(address))
+pub(crate) fn give_back(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(|&address| format!("delete table {}\n", lent(address))).collect()
 }
 
-fn lent(address: Ipv4Addr) -> String {
-    let [_, _, node, host] = address.octets();
-    format!("lent_{node}_{host}")
+/// Family and name of the table.
+fn lent(address: IpAddr) -> String {
+    let (node, host) = place(address);
+    format!("{} lent_{node}_{host}", if address.is_ipv4() { "ip" } else { "ip6" })
 }
 
 /// The node's end of a pod's cable: a name of at most 15 bytes.
@@ -259,17 +276,21 @@ mod tests {
 
     #[test]
     fn a_port_of_the_node_is_the_pods_until_it_is_given_back() {
-        let address = pod(0, 3);
-        let script = lend(address, &[(80, 8080)]);
-        assert_eq!(script.matches("fib daddr type local tcp dport 80 dnat to 10.244.1.5:8080").count(), 2, "{script}");
-        assert_eq!(give_back(address), "delete table ip lent_1_5\n");
-        assert!(script.starts_with("table ip lent_1_5 {"), "{script}");
+        let addresses = [pod(0, 3).into(), second(pod(0, 3)).into()];
+        let script = lend(&addresses, &[(80, 8080)]);
+        for to in ["10.244.1.5:8080", "[fd00:244:1::5]:8080"] {
+            let line = format!("fib daddr type local tcp dport 80 dnat to {to}\n");
+            assert_eq!(script.matches(&line).count(), 2, "{script}");
+        }
+        assert_eq!(give_back(&addresses), "delete table ip lent_1_5\ndelete table ip6 lent_1_5\n");
+        assert!(script.starts_with("table ip lent_1_5 {") && script.contains("\ntable ip6 lent_1_5 {"), "{script}");
     }
 
     #[test]
     fn what_joins_leaves_and_names_are_short_enough_for_devices() {
         let address = pod(NODES - 1, 252);
-        assert_eq!(pod_namespace(address), "pod-200-254");
+        assert_eq!(pod_namespace(address.into()), "pod-200-254");
+        assert_eq!(pod_namespace(second(address).into()), "pod-200-254");
         assert!(device(address).len() <= 15);
         let made: Vec<_> = join("a", address).into_iter().flat_map(|batch| batch.lines).collect();
         assert!(made.contains(&"netns add pod-200-254".to_owned()), "{made:?}");

@@ -41,7 +41,7 @@ async fn edited(site: &Site) {
     // One that leads to a server without a pod, on all of them.
     site.apply(&(server("nobody", 8000) + "---\n" + &route("edited-0", "nobody"))).await;
     for proxy in &all {
-        let address = format!("{}:8080", proxy.ip);
+        let address = proxy.at(8080);
         let is_led = async || ask(&address, "edited-0").await.is_err_and(|answer| answer.starts_with("HTTP/1.1 503 "));
         until(&format!("route on {}", proxy.name), is_led).await;
     }
@@ -58,7 +58,7 @@ async fn edit(site: &Site, all: &[Ready], name: &str) -> Duration {
     site.apply(&route(name, "chat")).await;
     let applied = began.elapsed();
     let in_force = all.iter().map(|proxy| async move {
-        let address = format!("{}:8080", proxy.ip);
+        let address = proxy.at(8080);
         while ask(&address, name).await.is_err() {
             sleep(Duration::from_millis(10)).await;
         }

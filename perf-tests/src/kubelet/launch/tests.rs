@@ -34,6 +34,7 @@ fn start_within(pod: &Pod, sources: &Sources, walls: Option<&Walls>) -> Result<L
     let facts = Facts {
         pod_ip: [127, 1, 2, 3].into(),
         pod_ip_6: None,
+        host_ip_6: None,
         host_ip: [127, 1, 0, 1].into(),
         node: "node-a".to_owned(),
     };

@@ -1,5 +1,6 @@
-//! Proxies at a port of their nodes: on the nodes' own network two share it while the one takes over from the other; a hostPort belongs to one.
+//! Proxies at a port of their nodes, asked by addresses of both families: on the nodes' own network two share it while the one takes over from the other; a hostPort belongs to one.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::clients::{Place, ask, stream};
 use super::load::Load;
-use super::site::{MODEL, NODE, RELEASE, Site, asked, install, populate, upgrade};
+use super::site::{MODEL, NODE, RELEASE, Ready, Site, asked, install, populate, upgrade};
 use super::{replaced_all, scraped};
 use crate::nodes::NAMES;
 
@@ -19,20 +20,24 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Of a stream, with an engine of the bed: six seconds.
 const TOKENS: u32 = 60;
 
-/// Each client, asking its own node.
+/// For both families of addresses.
+const LISTEN: &str = "global.listenAddress=::";
+
+/// Each client, asking its own node by each of its addresses.
 async fn own_nodes(site: &Site) -> Vec<Place> {
-    let place = |client: super::site::Ready| {
+    let places = |client: Ready| {
         let index = NAMES.iter().position(|name| *name == client.node).unwrap();
-        Place { namespace: client.namespace(), address: format!("{}:8080", plan::node(index)) }
+        [plan::node(index).into(), plan::node_second(index).into()]
+            .map(|ip: IpAddr| Place { namespace: client.namespace(), address: SocketAddr::new(ip, 8080).to_string() })
     };
-    site.clients().await.into_iter().map(place).collect()
+    site.clients().await.into_iter().flat_map(places).collect()
 }
 
 #[test]
 fn on_the_nodes_own_network_an_upgrade_costs_no_request_either() {
     nodes::within("installed::host::on_the_nodes_own_network_an_upgrade_costs_no_request_either", || async {
-        let site = Site::new().await;
-        let settings = ["node.exposure=hostNetwork", "node.config.drain.lead=2s"];
+        let site = Site::dual_stack().await;
+        let settings = ["node.exposure=hostNetwork", "node.config.drain.lead=2s", LISTEN];
         install(&site, &settings).await;
         populate(&site).await;
         let places = own_nodes(&site).await;
@@ -107,8 +112,8 @@ async fn gap(site: &Site, places: &[Place], (revision, streaming): (&str, bool))
 #[test]
 fn by_a_host_port_an_upgrade_cuts_no_stream() {
     nodes::within("installed::host::by_a_host_port_an_upgrade_cuts_no_stream", || async {
-        let site = Site::new().await;
-        install(&site, &["node.exposure=hostPort", "node.config.drain.lead=1s"]).await;
+        let site = Site::dual_stack().await;
+        install(&site, &["node.exposure=hostPort", "node.config.drain.lead=1s", LISTEN]).await;
         populate(&site).await;
         let places = own_nodes(&site).await;
         asked(&places, MODEL).await;

@@ -1,35 +1,71 @@
 //! Who is near serves: the proxy of the client's node, and of engines that cost the same the one on the proxy's node.
 
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{Api, DeleteParams};
+use perf_tests::helm::Render;
 use perf_tests::nodes::enter;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::clients::{Place, completion, exchange};
-use super::site::{GATEWAY, MODEL, NODE, Ready, Site, asked, finished_by};
+use super::site::{GATEWAY, MODEL, NODE, RELEASE, Ready, Site, asked, finished_by, settings};
 use crate::wait::until;
 
 /// As many fresh prompts each client asks with, of some 450 tokens: fewer than tell one engine's speed from another's (1,000).
 const FRESH: usize = 2;
+/// So many requests of a client have to come to one proxy.
+const ASKED: usize = 5;
+const BEFORE_1_35: &str = "local-before-1-35";
 /// Tokens per second of the other proxies' traffic as last told, for whose unseen part a proxy allows at each engine at random. So little of it
 /// is less than what counts as the same cost (two in a hundred).
 const QUIET: f64 = 100.0;
 
-/// A request from each node is served by its own node's proxy, and by the gateway where it asks that.
+/// A request from each node is served by its own node's proxy, also by the Service that older clusters get, and by the gateway where it asks that.
 pub async fn proxies(site: &Site) {
-    let (near, far) = (site.service(NODE).await, site.service(GATEWAY).await);
-    let (proxies, gateways) = (site.proxies(NODE).await, site.proxies(GATEWAY).await);
+    by_own_node(site, NODE).await;
+    serve_before_1_35(site).await;
+    by_own_node(site, BEFORE_1_35).await;
+    let services = Api::<Service>::namespaced(site.client.clone(), &site.namespace);
+    services.delete(BEFORE_1_35, &DeleteParams::default()).await.unwrap();
+    let (far, gateways) = (site.service(GATEWAY).await, site.proxies(GATEWAY).await);
     for client in site.clients().await {
-        let place = |address: &str| Place { namespace: client.namespace(), address: address.to_owned() };
-        let before = finished_by(&proxies).await;
-        asked(&vec![place(&near); 5], MODEL).await;
-        let after = finished_by(&proxies).await;
-        for proxy in &proxies {
-            let own = if proxy.node == client.node { 5 } else { 0 };
-            assert_eq!(after[&proxy.name] - before[&proxy.name], own, "{proxy:?}, asked from {}", client.node);
-        }
         let before: u64 = finished_by(&gateways).await.values().sum();
-        asked(&[place(&far)], MODEL).await;
+        asked(&[Place { namespace: client.namespace(), address: far.clone() }], MODEL).await;
         assert!(finished_by(&gateways).await.values().sum::<u64>() > before, "a gateway served {client:?}");
     }
+}
+
+/// Asked by this Service.
+async fn by_own_node(site: &Site, service: &str) {
+    let (address, proxies) = (site.service(service).await, site.proxies(NODE).await);
+    for client in site.clients().await {
+        let place = Place { namespace: client.namespace(), address: address.clone() };
+        // kube-proxy may not have heard of a new Service yet: this is asked until it is answered.
+        asked(std::slice::from_ref(&place), MODEL).await;
+        let before = finished_by(&proxies).await;
+        asked(&vec![place; ASKED], MODEL).await;
+        let after = finished_by(&proxies).await;
+        for proxy in &proxies {
+            let own = if proxy.node == client.node { ASKED as u64 } else { 0 };
+            let finished = after[&proxy.name] - before[&proxy.name];
+            assert_eq!(finished, own, "{proxy:?}, asked from {} by {service}", client.node);
+        }
+    }
+}
+
+/// The node proxies' Service as the chart makes it on a cluster of 1.34, by another name.
+async fn serve_before_1_35(site: &Site) {
+    let set = settings(&[]);
+    let older =
+        Render { set: &set, namespace: &site.namespace, release: RELEASE, kubernetes: "1.34.0", ..Render::default() };
+    let mut objects = older.objects().unwrap();
+    objects.retain(|object| object["kind"] == "Service" && object["metadata"]["name"] == NODE);
+    let [service] = &mut objects[..] else { panic!("one Service of that name: {objects:?}") };
+    assert_eq!(
+        (&service["spec"]["internalTrafficPolicy"], &service["spec"]["trafficDistribution"]),
+        (&json!("Local"), &Value::Null)
+    );
+    service["metadata"] = json!({"name": BEFORE_1_35});
+    site.cluster.apply(&site.client, &site.namespace, &service.to_string()).await.unwrap();
 }
 
 /// A proxy has heard of next to no traffic of the others lately.

@@ -167,7 +167,7 @@ pub async fn dashboards(site: &Site) {
     let folder = tempfile::tempdir().unwrap();
     let Some(prometheus) = by_monitors(site, folder.path(), &[]).await else { return };
     let (near, far) = (site.proxies(NODE).await, site.proxies(GATEWAY).await);
-    let _traffic = [&near[0], &far[0]].map(|proxy| Traffic::at(format!("{}:8080", proxy.ip)));
+    let _traffic = [&near[0], &far[0]].map(|proxy| Traffic::at(proxy.at(8080)));
     let mut waiting = queries(&site.namespace);
     assert!(waiting.len() > 30, "{waiting:?}");
     for edits in 0.. {

@@ -1,6 +1,7 @@
 //! Three nodes with engines, clients and the chart.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -48,7 +49,7 @@ spec:
       containers:
       - name: main
         image: registry.example.com/kthena/engine-sim
-        args: ['--listen=0.0.0.0:8000', '--model=chat', '--gap-us=100000', '--enable-prompt-tokens-details']
+        args: ['--listen=[::]:8000', '--model=chat', '--gap-us=100000', '--enable-prompt-tokens-details']
         lifecycle: {preStop: {sleep: {seconds: 15}}}
         readinessProbe: {httpGet: {path: /health, port: 8000}, periodSeconds: 1}
 ---
@@ -76,6 +77,10 @@ impl Ready {
     pub fn namespace(&self) -> String {
         plan::pod_namespace(self.ip.parse().unwrap())
     }
+
+    pub fn at(&self, port: u16) -> String {
+        SocketAddr::new(self.ip.parse().unwrap(), port).to_string()
+    }
 }
 
 pub struct Site {
@@ -93,7 +98,12 @@ impl Site {
         Self::on(specs(), false, None).await
     }
 
-    /// With IPv6 beside IPv4, and images from this registry alone.
+    /// With IPv6 beside IPv4, and first.
+    pub async fn dual_stack() -> Self {
+        Self::on(specs(), true, None).await
+    }
+
+    /// So, and with images from this registry alone.
     pub async fn dual_stack_and_air_gapped(registry: &str) -> Self {
         Self::on(specs(), true, Some(registry)).await
     }
@@ -212,7 +222,8 @@ impl Site {
     pub async fn service(&self, name: &str) -> String {
         let services = Api::<Service>::namespaced(self.client.clone(), &self.namespace);
         let spec = services.get(name).await.unwrap().spec.unwrap();
-        format!("{}:{}", spec.cluster_ip.unwrap(), spec.ports.unwrap()[0].port)
+        let ip = spec.cluster_ip.unwrap().parse().unwrap();
+        SocketAddr::new(ip, spec.ports.unwrap()[0].port.try_into().unwrap()).to_string()
     }
 }
 
@@ -230,7 +241,7 @@ pub async fn asked(places: &[Place], model: &'static str) {
 /// Requests that a proxy has finished.
 pub async fn finished(proxy: &Ready) -> u64 {
     let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    let text = exchange(&format!("{}:9090", proxy.ip), request).await.unwrap();
+    let text = exchange(&proxy.at(9090), request).await.unwrap();
     let lines = text.lines().filter(|line| line.starts_with("kthena_router_requests_total{"));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
 }

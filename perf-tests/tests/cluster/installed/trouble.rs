@@ -105,7 +105,7 @@ async fn come_anew(site: &Site, Before { tokens: before, shown: first }: &Before
     // In force on all proxies.
     site.apply(&route("came-anew", "chat")).await;
     for proxy in [site.proxies(NODE).await, site.proxies(GATEWAY).await].concat() {
-        let address = format!("{}:8080", proxy.ip);
+        let address = proxy.at(8080);
         until(&format!("new route on {}", proxy.name), async || ask(&address, "came-anew").await.is_ok()).await;
     }
     let later = shown(site).await;
