@@ -6,6 +6,7 @@ mod fleet;
 mod known;
 mod kv;
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use api::id::BackendName;
 use api::kv::Digests;
 use api::snapshot::{Endpoint, Snapshot, Version};
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded, select};
 use dataplane_core::index::{Config, Reader, Stats, Writer};
 use dataplane_core::kv::Lane;
 use dataplane_core::load::LiveRegistry;
@@ -75,6 +76,8 @@ pub struct Expected {
 pub struct Tables {
     shared: Arc<Shared>,
     work: Sender<Work>,
+    /// Never has anything: it is cut off when the thread ends. A bounded queue keeps what nobody takes any more, and who waits for an answer in it.
+    ended: Receiver<Infallible>,
     questions: Receiver<Digests>,
     thread: OnceLock<Thread>,
     stats: Mutex<Stats>,
@@ -94,17 +97,22 @@ impl Tables {
             writer.note_news();
         }
         let readers = shared.cores.iter().map(|_| writer.reader()).collect();
-        let ((work, queue), (ask, questions)) = (bounded(QUEUE), bounded(QUESTIONS));
-        let (fleet, inbox) = Fleet::new();
-        let (thread, stats, kv) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        let tables = Arc::new(Self { shared, work, questions, thread, stats, fleet, kv });
+        let (tables, ends) = Self::new(shared);
+        let tables = Arc::new(tables);
         let (known, limited, held, lane) = (Known::default(), 0, None, Lane::default());
-        let state =
-            State { tables: tables.clone(), writer, lane, registry, known, limited, held, queue, inbox, ask, stop };
+        let state = State { tables: tables.clone(), writer, lane, registry, known, limited, held, ends, stop };
         let thread = vital("tables".into(), move || run(state))?;
         // It was unset until now.
         let _ = tables.thread.set(thread.thread().clone());
         Ok((tables, readers, thread))
+    }
+
+    fn new(shared: Arc<Shared>) -> (Self, Ends) {
+        let ((work, queue), (ask, questions)) = (bounded(QUEUE), bounded(QUESTIONS));
+        let ((fleet, inbox), (ending, ended)) = (Fleet::new(), bounded(0));
+        let (thread, stats, kv) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        let ends = Ends { queue, inbox, ask, _ending: ending };
+        (Self { shared, work, ended, questions, thread, stats, fleet, kv }, ends)
     }
 
     /// Compiles a snapshot and puts the table in force; returns when it is.
@@ -143,7 +151,10 @@ impl Tables {
         if self.work.send(Work::Install(Install { snapshot, content_hash, done })).is_ok() {
             self.wake();
             // An error means that the thread ended meanwhile, and the process with it.
-            let _ = waiting.recv();
+            select! {
+                recv(waiting) -> _ => {}
+                recv(self.ended) -> _ => {}
+            }
         }
     }
 
@@ -185,6 +196,14 @@ impl Tables {
     }
 }
 
+/// The thread's ends of the ways to it.
+struct Ends {
+    queue: Receiver<Work>,
+    inbox: Inbox,
+    ask: Sender<Digests>,
+    _ending: Sender<Infallible>,
+}
+
 struct State {
     tables: Arc<Tables>,
     writer: Writer,
@@ -195,9 +214,7 @@ struct State {
     limited: usize,
     /// Version and content of the snapshot in force: saving a file anew is no change.
     held: Option<(Version, u64)>,
-    queue: Receiver<Work>,
-    inbox: Inbox,
-    ask: Sender<Digests>,
+    ends: Ends,
     stop: Arc<AtomicBool>,
 }
 
@@ -207,7 +224,7 @@ fn run(mut state: State) {
     while !state.stop.load(Acquire) {
         let now_ms = state.tables.shared.now_ms();
         let drained = state.writer.drain(now_ms);
-        let hears = state.inbox.exchange(&state.tables.fleet, &mut state.writer, now_ms);
+        let hears = state.ends.inbox.exchange(&state.tables.fleet, &mut state.writer, now_ms);
         if ticked.elapsed() >= TICK {
             ticked = Instant::now();
             state.tick(now_ms);
@@ -217,7 +234,7 @@ fn run(mut state: State) {
             state.refresh(now_ms);
         }
         let retiring = state.writer.retire_slice(SLICE, now_ms);
-        match state.queue.try_recv() {
+        match state.ends.queue.try_recv() {
             Ok(Work::Place(place)) => state.registry.move_to(place),
             Ok(Work::Expect(expected)) => state.expect(&expected),
             Ok(Work::ExpectNothing) => state.registry.expect_nothing(),
@@ -240,7 +257,7 @@ impl State {
             return;
         }
         let now_ms = self.tables.shared.now_ms();
-        self.inbox.empty(&self.tables.fleet, &mut self.writer, now_ms);
+        self.ends.inbox.empty(&self.tables.fleet, &mut self.writer, now_ms);
         let endpoints = || snapshot.backends.iter().flat_map(|b| &b.endpoints);
         let writer = &mut self.writer;
         self.known.follow(endpoints().map(|endpoint| &endpoint.key), |gone| writer.release(gone));

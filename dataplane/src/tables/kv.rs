@@ -96,7 +96,7 @@ impl State {
     /// A question that finds no room is lost with its stream, or asked again after the next gap.
     pub(super) fn say(&self, digests: Vec<Digests>) {
         for digests in digests {
-            let _ = self.ask.try_send(digests);
+            let _ = self.ends.ask.try_send(digests);
         }
     }
 

@@ -21,23 +21,40 @@ fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// The thread of a process without cores, while a test uses it.
-fn with(test: impl FnOnce(&Tables)) {
-    let mut registry = LiveRegistry::new();
+/// Of a process without cores.
+fn shared(registry: &mut LiveRegistry) -> Arc<Shared> {
     let parts = Parts {
         config: Config::loopback(Source::File(PathBuf::new())),
         driver: Driver::Epoll,
-        table: Table::compile(&Snapshot::default(), &mut registry),
+        table: Table::compile(&Snapshot::default(), registry),
         agent: None,
         cores: Box::default(),
         offload: Offload::start(1).unwrap().0,
     };
+    Arc::new(Shared::new(parts))
+}
+
+/// The thread, while a test uses it.
+fn with(test: impl FnOnce(&Tables)) {
+    let mut registry = LiveRegistry::new();
+    let shared = shared(&mut registry);
     let stop = Arc::new(AtomicBool::new(false));
-    let (tables, _, thread) = Tables::start(Arc::new(Shared::new(parts)), registry, stop.clone()).unwrap();
+    let (tables, _, thread) = Tables::start(shared, registry, stop.clone()).unwrap();
     test(&tables);
     stop.store(true, Release);
     tables.wake();
     thread.join().unwrap();
+}
+
+#[test]
+fn who_waits_for_a_table_while_the_thread_ends_is_let_go() {
+    let (tables, ends) = Tables::new(shared(&mut LiveRegistry::new()));
+    let tables = Arc::new(tables);
+    let installing = tables.clone();
+    let installing = std::thread::spawn(move || installing.install(Arc::default()));
+    until("it is asked for", || !ends.queue.is_empty());
+    drop(ends);
+    until("who asked goes on", || installing.is_finished());
 }
 
 type End = fn(&Tables);
