@@ -200,6 +200,11 @@ impl Cluster {
         definitions::install(client).await
     }
 
+    /// Fetches what [`Self::install_definitions_of_others`] installs, for a test in a network that reaches nobody: before it enters that.
+    pub fn fetch_definitions_of_others() -> Result<()> {
+        modules::definitions().map(|_| ())
+    }
+
     /// Puts the definitions of Prometheus Operator and cert-manager there, and returns their names when helm sees them all.
     pub async fn install_definitions_of_others(&self, client: &Client) -> Result<Vec<String>> {
         definitions::install_of_others(client).await

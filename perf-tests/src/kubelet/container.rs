@@ -1,5 +1,8 @@
 //! The life of a container: starts, probes, restarts and the end.
 
+use std::io;
+use std::pin::pin;
+use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -7,7 +10,7 @@ use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::BackOff;
 use super::launch::{Launch, Waiting};
@@ -153,51 +156,56 @@ impl Life {
             Ok(process) => process,
             Err(error) => return end(128, "StartError", Some(error.to_string()), began),
         };
-        let mut probes =
-            Probes::new(Target { container: self.container.clone(), facts: self.sandbox.facts.clone(), launch });
+        let target = Target { container: self.container.clone(), facts: self.sandbox.facts.clone(), launch };
+        let mut probes = Probes::new(target);
         view.state = State::Running { since: began };
         probes.begin(view);
         self.tell(view);
-        loop {
+        let why = loop {
             tokio::select! {
                 status = process.ended() => return ended(status, None, began),
-                _ = self.stop.changed() => return self.end(process, &probes, began, None).await,
+                _ = self.stop.changed() => break None,
                 news = probes.news.recv() => match news {
                     Some(News { kind: Kind::Readiness, verdict }) => view.ready = verdict.is_ok(),
                     Some(News { kind: Kind::Startup, verdict: Ok(()) }) => probes.started(view),
                     Some(News { kind: Kind::Liveness, verdict: Ok(()) }) | None => continue,
-                    Some(News { kind, verdict: Err(why) }) => {
-                        let why = format!("{kind:?} probe failed: {why}");
-                        return self.end(process, &probes, began, Some(why)).await;
-                    }
+                    Some(News { kind, verdict: Err(why) }) => break Some(format!("{kind:?} probe failed: {why}")),
                 },
             }
             self.tell(view);
-        }
+        };
+        ended(self.end(process, probes, view).await, why, began)
     }
 
-    /// preStop, SIGTERM, and SIGKILL when the grace is over. It may become shorter meanwhile.
-    async fn end(&mut self, mut process: Process, probes: &Probes, began: Timestamp, why: Option<String>) -> Ended {
+    /// preStop, SIGTERM, and SIGKILL when the grace is over. It may become shorter meanwhile. Whether it is ready is asked to the end.
+    async fn end(&mut self, mut process: Process, probes: Probes, view: &mut View) -> io::Result<ExitStatus> {
         let mut deadline = Instant::now() + self.grace();
         let hook = self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.clone());
-        if let Some(hook) = hook {
-            let hooked = timeout_at(deadline, run_hook(&hook, &probes.target));
-            tokio::select! {
-                // What comes of the hook changes nothing.
-                _ = hooked => {}
-                status = process.ended() => return ended(status, why, began),
-                _ = self.stop.changed() => deadline = deadline.min(Instant::now() + self.grace()),
+        let Probes { target, mut news, running: _running, sender: _sender } = probes;
+        // What comes of the hook changes nothing.
+        let mut hooked = pin!(async {
+            if let Some(hook) = hook {
+                let _ = run_hook(&hook, &target).await;
             }
-        }
-        process.terminate();
+        });
+        let mut told = false;
         loop {
             tokio::select! {
-                status = process.ended() => return ended(status, why, began),
+                status = process.ended() => return status,
+                () = &mut hooked, if !told => {
+                    process.terminate();
+                    told = true;
+                }
                 () = sleep_until(deadline) => {
+                    process.terminate();
                     process.kill();
-                    return ended(process.ended().await, why, began);
+                    return process.ended().await;
                 }
                 Ok(()) = self.stop.changed() => deadline = deadline.min(Instant::now() + self.grace()),
+                Some(News { kind: Kind::Readiness, verdict }) = news.recv() => {
+                    view.ready = verdict.is_ok();
+                    self.tell(view);
+                }
             }
         }
     }

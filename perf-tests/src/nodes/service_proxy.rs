@@ -22,8 +22,8 @@ fn configuration(node: &str, kubeconfig: &Path) -> String {
         "clientConnection": {"kubeconfig": kubeconfig, "qps": 200, "burst": 400},
         // These are the whole machine's, which a namespace may not set.
         "conntrack": {"maxPerCore": 0, "min": 0},
-        // What changes is in force at once, for tests wait for it.
-        "nftables": {"minSyncPeriod": "0s", "syncPeriod": "30s"},
+        // Its own defaults: what changes is in force within a second or so.
+        "nftables": {"minSyncPeriod": "1s", "syncPeriod": "30s"},
     })
     .to_string()
 }

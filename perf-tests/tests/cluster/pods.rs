@@ -102,6 +102,23 @@ async fn a_container_that_crashes_starts_again_after_ever_longer_pauses() {
     assert!(pauses[1] >= Duration::from_millis(500) && pauses[2] >= Duration::from_millis(1000), "{pauses:?}");
 }
 
+/// So endpoints of a pod that is to end say whether it still serves.
+#[tokio::test]
+async fn a_pod_that_ends_is_asked_to_the_end_whether_it_is_ready() {
+    let stage = Stage::new("ending").await;
+    let script = "touch ready; trap 'rm ready' TERM; while :; do sleep 0.05; done";
+    let probe = ", readinessProbe: {exec: {command: [/bin/test, -e, ready]}, periodSeconds: 1, failureThreshold: 1}";
+    stage.run("ending", script, probe).await;
+    stage.until("ending", "ready", |status| holds(status, "Ready")).await;
+    let minute = DeleteParams::default().grace_period(60);
+    stage.pods.delete("ending", &minute).await.unwrap();
+    stage.until("ending", "no longer ready", |status| !holds(status, "Ready")).await;
+    let still = stage.pods.get("ending").await.unwrap();
+    assert!(still.metadata.deletion_timestamp.is_some());
+    stage.pods.delete("ending", &DeleteParams::default().grace_period(0)).await.unwrap();
+    stage.until_gone("ending").await;
+}
+
 #[tokio::test]
 async fn a_process_that_minds_no_sigterm_is_killed_when_its_grace_is_over() {
     let stage = Stage::new("grace").await;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Node, Pod, Secret, Service};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use perf_tests::cluster::Cluster;
 use perf_tests::helm::chart;
 use perf_tests::nodes;
 use serde_json::json;
@@ -123,6 +124,7 @@ async fn test_fails(site: &Site) {
 #[test]
 fn every_block_at_once_is_installed_serves_is_tested_and_leaves_nothing() {
     let name = "installed::everything::every_block_at_once_is_installed_serves_is_tested_and_leaves_nothing";
+    Cluster::fetch_definitions_of_others().unwrap();
     nodes::within(name, || async {
         let site = Site::dual_stack_and_air_gapped(REGISTRY).await;
         site.cluster.install_definitions_of_others(&site.client).await.unwrap();

@@ -1,12 +1,15 @@
 //! Who is near serves: the proxy of the client's node, and of engines that cost the same the one on the proxy's node.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, DeleteParams};
 use perf_tests::helm::Render;
 use perf_tests::nodes::enter;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::clients::{Place, completion, exchange};
+use super::clients::{Place, ask, completion, exchange};
 use super::site::{GATEWAY, MODEL, NODE, RELEASE, Ready, Site, asked, finished_by, settings};
 use crate::wait::until;
 
@@ -15,6 +18,9 @@ const FRESH: usize = 2;
 /// So many requests of a client have to come to one proxy.
 const ASKED: usize = 5;
 const BEFORE_1_35: &str = "local-before-1-35";
+/// Less than the chart's `drain.lead`, more than the time in which a readiness probe comes to another mind (6 s).
+const LEAD: Duration = Duration::from_secs(9);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Tokens per second of the other proxies' traffic as last told, for whose unseen part a proxy allows at each engine at random. So little of it
 /// is less than what counts as the same cost (two in a hundred).
 const QUIET: f64 = 100.0;
@@ -24,6 +30,7 @@ pub async fn proxies(site: &Site) {
     by_own_node(site, NODE).await;
     serve_before_1_35(site).await;
     by_own_node(site, BEFORE_1_35).await;
+    serves_to_its_end(site).await;
     let services = Api::<Service>::namespaced(site.client.clone(), &site.namespace);
     services.delete(BEFORE_1_35, &DeleteParams::default()).await.unwrap();
     let (far, gateways) = (site.service(GATEWAY).await, site.proxies(GATEWAY).await);
@@ -32,6 +39,24 @@ pub async fn proxies(site: &Site) {
         asked(&[Place { namespace: client.namespace(), address: far.clone() }], MODEL).await;
         assert!(finished_by(&gateways).await.values().sum::<u64>() > before, "a gateway served {client:?}");
     }
+}
+
+/// A proxy that is to end stays ready for its lead (`drain.readiness: keep`), so what still comes to it is served also by the Service that has nobody
+/// else on the node.
+async fn serves_to_its_end(site: &Site) {
+    let (address, proxies) = (site.service(BEFORE_1_35).await, site.proxies(NODE).await);
+    let client = site.clients().await.remove(0);
+    let own = proxies.iter().find(|proxy| proxy.node == client.node).unwrap();
+    site.pods(&site.namespace).delete(&own.name, &DeleteParams::default()).await.unwrap();
+    let began = Instant::now();
+    while began.elapsed() < LEAD {
+        let address = address.clone();
+        let ask = move || async move { timeout(PATIENCE, ask(&address, MODEL)).await };
+        let answer = enter(&client.namespace(), ask).await.unwrap();
+        assert!(matches!(answer, Ok(Ok(()))), "{answer:?} {:?} after it was told to end", began.elapsed());
+        sleep(Duration::from_millis(50)).await;
+    }
+    until("another proxy", async || site.proxies(NODE).await.len() == proxies.len()).await;
 }
 
 /// Asked by this Service.
