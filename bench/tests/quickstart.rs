@@ -122,17 +122,38 @@ async fn an_edited_route_changes_where_requests_go_while_a_stream_runs_on() {
 
     let route = std::fs::read_to_string(file).unwrap();
     std::fs::write(file, route.replace("modelServerName: llama", "modelServerName: canary")).unwrap();
-    let deadline = Instant::now() + LIMIT;
-    let after = loop {
-        let served = asked(proxy).await;
-        if served.decision.contains("candidates=1") {
-            break served;
-        }
-        assert!(Instant::now() < deadline, "the edit does not count: {served:?}");
-    };
+    let after = until_asked(proxy, "the edit counts", |served| served.decision.contains("candidates=1")).await;
     assert!(after.endpoint.starts_with("127.0.0.3:"), "{after:?}");
     assert!(!stream.is_finished(), "the stream outlasts the edit");
     assert_eq!(stream.await.unwrap(), End::Whole);
+
+    // Back to both pods, and then what pods.yaml says of itself: one that is not ready, and one that is gone, leave the other one.
+    std::fs::write(file, route).unwrap();
+    until_asked(proxy, "both serve again", |served| served.decision.contains("candidates=2")).await;
+    let file = example.folder.join("pods.yaml");
+    let pods = std::fs::read_to_string(&file).unwrap();
+    let unready = "\n  conditions: [{type: Ready, status: \"False\"}]";
+    let of = pods.replacen("podIP: 127.0.0.2", &format!("podIP: 127.0.0.2{unready}"), 1);
+    std::fs::write(&file, of).unwrap();
+    until_asked(proxy, "the ready one serves", |served| is_only(served, "127.0.0.3:")).await;
+    std::fs::write(&file, pods.split_once("---").unwrap().0).unwrap();
+    until_asked(proxy, "the one that is left serves", |served| is_only(served, "127.0.0.2:")).await;
+}
+
+fn is_only(served: &Served, ip: &str) -> bool {
+    served.decision.contains("candidates=1") && served.endpoint.starts_with(ip)
+}
+
+/// What is served once it is so.
+async fn until_asked(proxy: SocketAddr, what: &str, holds: impl Fn(&Served) -> bool) -> Served {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let served = asked(proxy).await;
+        if holds(&served) {
+            return served;
+        }
+        assert!(Instant::now() < deadline, "{what}, in vain: {served:?}");
+    }
 }
 
 async fn asked(proxy: SocketAddr) -> Served {

@@ -2,6 +2,8 @@
 //! `cluster/`, which are for planes without the chart, have such planes; all else is asked of the planes that the chart installs. A file that nobody
 //! asks for here fails the test.
 
+mod walked;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -12,7 +14,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::config::{Config as ClientConfig, KubeConfigOptions, Kubeconfig};
-use perf_tests::helm::{chart, documents};
+use perf_tests::cluster::Cluster;
+use perf_tests::helm::documents;
 use perf_tests::kubelet::NodeSpec;
 use perf_tests::nodes::{self, enter, plan};
 use perf_tests::rights::{Account, asked};
@@ -20,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::fleet::holds;
 use crate::installed::clients::{completion, exchange};
-use crate::installed::site::{RELEASE, Ready, Site};
+use crate::installed::site::{Ready, Site};
 use crate::program::route;
 use crate::rights::{life::Life, settled};
 use crate::wait::until;
@@ -300,15 +303,6 @@ async fn refuses(stage: &Stage) {
     assert!(why.contains("spec.rules[0].modelMatch.uri.regex"), "{why}");
 }
 
-/// As the README installs it, but that proxies say who answered.
-async fn install(stage: &Stage) {
-    let folder = chart();
-    let settings = "node.enabled=true,node.config.expose.endpoint=true,gateway.config.expose.endpoint=true";
-    let arguments = ["install", RELEASE, folder.to_str().unwrap(), "--wait", "--timeout=2m", "--set", settings];
-    stage.site.helm(&arguments).await;
-    refuses(stage).await;
-}
-
 /// The chart's proxies on all nodes and of the gateway.
 async fn proxies(stage: &Stage) -> Vec<Ready> {
     let all = [stage.site.proxies(NODE).await, stage.site.proxies(GATEWAY).await].concat();
@@ -316,14 +310,17 @@ async fn proxies(stage: &Stage) -> Vec<Ready> {
     all
 }
 
-/// Puts the quickstart there: its namespace, and where its engines are.
-async fn engines(stage: &Stage) -> (String, [String; 2]) {
-    let here = stage.site.cluster.namespace(&stage.client, "quickstart").await.unwrap();
+/// Puts the quickstart into a namespace, and returns where its engines are.
+async fn engines(stage: &Stage, here: &str) -> [String; 2] {
     for file in ["pods", "servers", "route"] {
-        stage.apply(&here, &stage.read(&format!("quickstart/{file}.yaml"))).await;
+        stage.apply(here, &stage.read(&format!("quickstart/{file}.yaml"))).await;
     }
-    let (first, second) = (stage.ready(&here, "llama-0").await, stage.ready(&here, "llama-1").await);
-    (here, [first, second].map(|ip| format!("{ip}:18001")))
+    ready_engines(stage, here).await
+}
+
+async fn ready_engines(stage: &Stage, here: &str) -> [String; 2] {
+    let (first, second) = (stage.ready(here, "llama-0").await, stage.ready(here, "llama-1").await);
+    [first, second].map(|ip| format!("{ip}:18001"))
 }
 
 /// One route to both engines; put `canary` for `llama`, and all goes to the second; delete that one, and all goes to the first.
@@ -343,7 +340,11 @@ async fn quickstart(stage: &Stage, here: &str, both: &[String; 2]) {
     let pods = Api::<Pod>::namespaced(stage.client.clone(), here);
     pods.delete("llama-1", &DeleteParams::default().grace_period(1)).await.unwrap();
     stage.served_by(&proxies, (MODEL, ""), &both[..1]).await;
-    // Else the model name is this namespace's.
+    leave(stage, here).await;
+}
+
+/// Else the model's name is this namespace's.
+async fn leave(stage: &Stage, here: &str) {
     for yaml in ["route", "servers"].map(|file| stage.read(&format!("quickstart/{file}.yaml"))) {
         delete(stage, here, &yaml).await;
     }
@@ -427,12 +428,16 @@ async fn accounts(stage: &Stage) {
 
 #[test]
 fn every_example_does_on_a_cluster_what_it_says() {
+    // Built where there is a network.
+    let kubectl = Cluster::kubectl().unwrap();
     nodes::within("examples::every_example_does_on_a_cluster_what_it_says", || async {
         let stage = Stage::new().await;
-        let (here, both) = engines(&stage).await;
-        identities(&stage, &both).await;
-        install(&stage).await;
-        quickstart(&stage, &here, &both).await;
+        let here = stage.site.cluster.namespace(&stage.client, "identities").await.unwrap();
+        identities(&stage, &engines(&stage, &here).await).await;
+        leave(&stage, &here).await;
+        walked::through(&stage.site, &kubectl, NODES[0]).await;
+        refuses(&stage).await;
+        quickstart(&stage, walked::NAMESPACE, &ready_engines(&stage, walked::NAMESPACE).await).await;
         directory(&stage).await;
         accounts(&stage).await;
         let mut all = BTreeSet::new();
