@@ -137,8 +137,8 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "kthena.dataplane.volumes" -}}
 - name: identity
   projected:
-    # 0440, which not every reader of YAML takes for octal.
-    defaultMode: 288
+    # 0444, which not every reader of YAML takes for octal: of everybody in the pod, whoever podSecurityContext says that is.
+    defaultMode: 292
     sources:
     - serviceAccountToken: {audience: kthena-controlplane, expirationSeconds: 3600, path: token}
     # Empty until the control plane has filled it.

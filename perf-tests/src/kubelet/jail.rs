@@ -71,18 +71,18 @@ pub(super) struct User {
     no_capabilities: bool,
 }
 
-/// Whom the pod says, and the container before it. Images here say nobody, which is root.
-pub(super) fn user(spec: &PodSpec, container: &Container) -> Result<User, Waiting> {
+/// Whom the pod says, and the container before it; else whom the image says, by its number.
+pub(super) fn user(spec: &PodSpec, container: &Container, image: i64) -> Result<User, Waiting> {
     let of_pod = spec.security_context.clone().unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
-    let uid = own.run_as_user.or(of_pod.run_as_user).unwrap_or(0);
+    let uid = own.run_as_user.or(of_pod.run_as_user).unwrap_or(image);
     if uid == 0 && own.run_as_non_root.or(of_pod.run_as_non_root) == Some(true) {
         return Err(Waiting::config("container has runAsNonRoot and image will run as root"));
     }
     let drops = own.capabilities.and_then(|capabilities| capabilities.drop).unwrap_or_default();
     Ok(User {
         uid,
-        gid: own.run_as_group.or(of_pod.run_as_group).unwrap_or(0),
+        gid: own.run_as_group.or(of_pod.run_as_group).unwrap_or(image),
         groups: of_pod.supplemental_groups.into_iter().flatten().chain(of_pod.fs_group).collect(),
         no_new_privileges: own.allow_privilege_escalation == Some(false),
         no_capabilities: drops.iter().any(|name| name == "ALL"),
@@ -176,8 +176,12 @@ mod tests {
     use super::*;
 
     fn check(spec: &str, container: &str, expected: Result<&str, &str>) {
+        check_image(0, spec, container, expected);
+    }
+
+    fn check_image(image: i64, spec: &str, container: &str, expected: Result<&str, &str>) {
         let (spec, container) = (serde_norway::from_str(spec).unwrap(), serde_norway::from_str(container).unwrap());
-        let found = user(&spec, &container).map(|user| privileges(&user).join(" "));
+        let found = user(&spec, &container, image).map(|user| privileges(&user).join(" "));
         let expected = expected.map(str::to_owned).map_err(Waiting::config);
         assert_eq!(found, expected, "{spec:?} {container:?}");
     }
@@ -192,12 +196,16 @@ mod tests {
         let all = "--reuid=7 --regid=1 --groups=2 --no-new-privs --bounding-set=-all --inh-caps=-all";
         check(pod, own, Ok(all));
         check("{containers: []}", "{name: c}", Ok("--reuid=0 --regid=0 --clear-groups"));
+        check_image(9, "{containers: []}", "{name: c}", Ok("--reuid=9 --regid=9 --clear-groups"));
+        check_image(9, pod, "{name: c}", Ok("--reuid=65532 --regid=1 --groups=2"));
     }
 
     #[test]
     fn who_would_be_root_against_the_pods_word_does_not_start() {
         let refused = Err("container has runAsNonRoot and image will run as root");
         check("{containers: [], securityContext: {runAsNonRoot: true}}", "{name: c}", refused);
+        let pod = "{containers: [], securityContext: {runAsNonRoot: true}}";
+        check_image(9, pod, "{name: c}", Ok("--reuid=9 --regid=9 --clear-groups"));
         let own = "{name: c, securityContext: {runAsNonRoot: false, runAsUser: 0}}";
         check("{containers: [], securityContext: {runAsNonRoot: true}}", own, Ok("--reuid=0 --regid=0 --clear-groups"));
     }

@@ -132,7 +132,8 @@ fn jail(
     (container, mounts): (&Container, Vec<Mount>),
 ) -> Result<Jail, Waiting> {
     let spec = pod.spec.clone().unwrap_or_default();
-    let user = jail::user(&spec, container)?;
+    let image = container.image.as_deref().and_then(|image| programs.of_image(image));
+    let user = jail::user(&spec, container, image.map_or(0, |image| image.user))?;
     let profile = |seccomp: &Seccomp| match jail::profile(&spec, container) {
         Profile::Unconfined => None,
         Profile::Default => Some(seccomp.runtime_default.clone()),

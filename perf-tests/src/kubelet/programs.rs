@@ -13,6 +13,8 @@ pub struct Program {
     pub path: PathBuf,
     /// Before the container's.
     pub args: Vec<String>,
+    /// Whose number the image says; 0 is root.
+    pub user: i64,
 }
 
 /// By the last part of an image's name, without its tag and digest: `engine-sim` is `ghcr.io/kthena/engine-sim:v1`.
@@ -26,7 +28,12 @@ pub struct Programs {
 impl Programs {
     /// Adds one that takes the container's args alone.
     pub fn with(self, image: &str, path: impl Into<PathBuf>) -> Self {
-        self.with_program(image, Program { path: path.into(), args: Vec::new() })
+        self.with_user(image, path, 0)
+    }
+
+    /// Adds one whose image says a user (`USER` of its Containerfile).
+    pub fn with_user(self, image: &str, path: impl Into<PathBuf>, user: i64) -> Self {
+        self.with_program(image, Program { path: path.into(), args: Vec::new(), user })
     }
 
     /// Adds one.

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::clients::{Place, ask, completion, exchange};
 use super::site::{GATEWAY, MODEL, NODE, RELEASE, Ready, Site, asked, finished_by, settings};
+use crate::fleet::holds;
 use crate::wait::until;
 
 /// As many fresh prompts each client asks with, of some 450 tokens: fewer than tell one engine's speed from another's (1,000).
@@ -47,13 +48,17 @@ async fn serves_to_its_end(site: &Site) {
     let (address, proxies) = (site.service(BEFORE_1_35).await, site.proxies(NODE).await);
     let client = site.clients().await.remove(0);
     let own = proxies.iter().find(|proxy| proxy.node == client.node).unwrap();
-    site.pods(&site.namespace).delete(&own.name, &DeleteParams::default()).await.unwrap();
+    let pods = site.pods(&site.namespace);
+    pods.delete(&own.name, &DeleteParams::default()).await.unwrap();
     let began = Instant::now();
     while began.elapsed() < LEAD {
         let address = address.clone();
         let ask = move || async move { timeout(PATIENCE, ask(&address, MODEL)).await };
         let answer = enter(&client.namespace(), ask).await.unwrap();
-        assert!(matches!(answer, Ok(Ok(()))), "{answer:?} {:?} after it was told to end", began.elapsed());
+        let at = began.elapsed();
+        assert!(matches!(answer, Ok(Ok(()))), "{answer:?} {at:?} after it was told to end");
+        let pod = pods.get(&own.name).await.unwrap();
+        assert!(holds(&json!(pod.status), "Ready"), "not ready {at:?} after it was told to end: {:?}", pod.status);
         sleep(Duration::from_millis(50)).await;
     }
     until("another proxy", async || site.proxies(NODE).await.len() == proxies.len()).await;

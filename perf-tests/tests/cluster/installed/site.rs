@@ -25,6 +25,8 @@ pub const NODE: &str = "local";
 /// So many.
 pub const ENGINES: usize = 6;
 pub const MODEL: &str = "chat";
+/// Whom the chart's images say (`images/`).
+const IMAGES: i64 = 65532;
 /// After so long a pod has another token.
 pub const RENEWED: Duration = Duration::from_secs(10);
 
@@ -118,9 +120,9 @@ impl Site {
         let client = cluster.admin().await.unwrap();
         let programs = programs()
             .with("sleep", "/bin/sleep")
-            .with("kthena-controlplane", built("kthena-controlplane").unwrap())
-            .with("kthena-dataplane", built("kthena-dataplane").unwrap())
-            .with("kthena-tools", built("kthena-ask").unwrap());
+            .with_user("kthena-controlplane", built("kthena-controlplane").unwrap(), IMAGES)
+            .with_user("kthena-dataplane", built("kthena-dataplane").unwrap(), IMAGES)
+            .with_user("kthena-tools", built("kthena-ask").unwrap(), IMAGES);
         let programs = registry.into_iter().fold(programs, Programs::only_of);
         // As containerd has it, generated from its module.
         let runtime_default = concat!(env!("CARGO_MANIFEST_DIR"), "/../tuning/seccomp/containerd-default.amd64.json");
