@@ -4,7 +4,8 @@ use perf_tests::helm::Render;
 
 #[track_caller]
 fn check(set: &[&str], expected: &[&str]) {
-    let said = Render { set, ..Render::default() }.objects().expect_err("it is refused").to_string();
+    let rendered = Render { set, ..Render::default() }.objects().map(|objects| objects.len());
+    let said = rendered.expect_err("it is refused").to_string();
     for expected in expected {
         assert!(said.contains(expected), "{set:?}: {expected:?} is not in\n{said}");
     }
@@ -28,6 +29,9 @@ fn a_value_of_the_wrong_kind_is_refused_with_what_it_may_be() {
     check(&["gateway.pdb.maxUnavailable=0%"], &["at '/gateway/pdb/maxUnavailable'"]);
     check(&["controlplane.namespaces={-a}"], &["at '/controlplane/namespaces/0'"]);
     check(&["gateway.image.digest=sha256:12"], &["at '/gateway/image/digest'"]);
+    for address in ["localhost", "[::]", "0.0.0.0:80"] {
+        check(&[&format!("global.listenAddress={address}")], &["at '/global/listenAddress'"]);
+    }
     for path in ["/etc/profile.json", "../profile.json", "operator/../profile.json", ""] {
         check(&[&format!("node.ioUring.localhostProfile={path}")], &["at '/node/ioUring/localhostProfile'"]);
     }
@@ -94,6 +98,28 @@ fn what_does_not_go_together_is_refused() {
     );
     check(&["gateway.enabled=false"], &["nothing would take requests"]);
     check(&["node.enabled=true", "node.name=kthena-router"], &["gateway.name and node.name are the same"]);
+}
+
+/// Of a Service of both families the address of IPv6 would lead to programs that do not listen there.
+#[test]
+fn services_of_ipv6_before_programs_that_listen_on_ipv4_are_refused() {
+    let listen = "set global.listenAddress to \"::\" too, by which they listen on both families";
+    for policy in ["PreferDualStack", "RequireDualStack"] {
+        let said = format!("global.ipFamilyPolicy is {policy}, but the programs listen on 0.0.0.0 alone; {listen}");
+        check(&[&format!("global.ipFamilyPolicy={policy}")], &[&said]);
+    }
+    for families in ["{IPv6}", "{IPv4,IPv6}"] {
+        let set = format!("global.ipFamilies={families}");
+        check(&[&set], &[&format!("global.ipFamilies has IPv6, but the programs listen on 0.0.0.0 alone; {listen}")]);
+    }
+    for fits in [
+        &["global.ipFamilyPolicy=SingleStack", "global.ipFamilies={IPv4}"][..],
+        &["global.ipFamilyPolicy=PreferDualStack", "global.listenAddress=::"],
+        // Each pod's own address, of whatever family its cluster gives.
+        &["global.ipFamilies={IPv6}", "global.listenAddress=$(POD_IP)"],
+    ] {
+        Render { set: fits, ..Render::default() }.objects().unwrap_or_else(|said| panic!("{fits:?}: {said}"));
+    }
 }
 
 #[test]
