@@ -12,6 +12,8 @@ use serde_json::Value;
 /// What is rendered with.
 #[derive(Debug, Clone, Default)]
 pub struct Render<'a> {
+    /// The chart's folder; ours where it is empty.
+    pub folder: &'a str,
     /// `--values`; the chart's own alone where it is empty.
     pub values: &'a str,
     /// `--set`, each.
@@ -47,11 +49,12 @@ impl<'a> Render<'a> {
 
     /// The objects of the release, or what helm says against it.
     pub fn objects(&self) -> Result<Vec<Value>> {
-        let folder = chart();
-        let folder = folder.to_string_lossy();
+        let ours = chart();
+        let ours = ours.to_string_lossy();
+        let folder = if self.folder.is_empty() { &ours } else { self.folder };
         let namespace = if self.namespace.is_empty() { "serving" } else { self.namespace };
         let release = if self.release.is_empty() { "kthena" } else { self.release };
-        let mut arguments = vec!["template", release, &folder, "--namespace", namespace];
+        let mut arguments = vec!["template", release, folder, "--namespace", namespace];
         arguments.extend(self.settings());
         self.api_versions.iter().for_each(|version| arguments.extend(["--api-versions", version]));
         if !self.kubernetes.is_empty() {

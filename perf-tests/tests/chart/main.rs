@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
 mod certificates;
+mod copies;
 mod doctor;
 mod documents;
 mod everything;
