@@ -1,4 +1,4 @@
-//! Copies of the chart: of other versions.
+//! Copies of the chart: of other versions, and as a part of another chart.
 
 use std::path::Path;
 use std::process::Command;
@@ -56,5 +56,36 @@ fn a_version_with_what_labels_and_tags_cannot_have_makes_objects_all_the_same() 
                 assert!(image.ends_with(&format!(":{written}")), "{object}: {image}");
             }
         }
+    }
+}
+
+/// A chart that has ours as a dependency, as a user's own has it.
+fn around() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let ours = "{name: kthena, version: '*', repository: 'https://charts.example.com', condition: kthena.enabled}";
+    write("Chart.yaml", &format!("apiVersion: v2\nname: platform\nversion: 1.0.0\ndependencies:\n- {ours}\n"));
+    write(
+        "values.yaml",
+        "global: {storageClass: fast, imageRegistry: registry.example.com, webhook: {port: 9}}\nkthena: {enabled: true}\n",
+    );
+    std::fs::create_dir(folder.path().join("charts")).unwrap();
+    copy(&folder.path().join("charts/kthena"));
+    folder
+}
+
+#[test]
+fn another_chart_takes_ours_as_a_part_with_globals_of_its_own() {
+    let around = around();
+    let render = |set: &[&str]| Render { folder: around.path().to_str().unwrap(), set, ..Render::default() }.objects();
+    let alone = Render { set: &["global.imageRegistry=registry.example.com"], ..Render::default() };
+    assert_eq!(render(&[]).unwrap(), alone.objects().unwrap());
+    assert_eq!(render(&["kthena.enabled=false"]).unwrap(), Vec::<Value>::new());
+    for (set, expected) in [
+        ("kthena.gatewy.replicas=2", "additional properties 'gatewy' not allowed"),
+        ("kthena.node.name=kthena-router,kthena.node.enabled=true", "gateway.name and node.name are the same"),
+    ] {
+        let said = render(&[set]).map(|objects| objects.len()).expect_err("it is refused").to_string();
+        assert!(said.contains(expected), "{set}: {said}");
     }
 }

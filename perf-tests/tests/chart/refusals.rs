@@ -15,6 +15,13 @@ fn check(set: &[&str], expected: &[&str]) {
 fn an_unknown_key_is_refused_by_name_wherever_it_stands() {
     check(&["gatewy.replicas=2"], &["additional properties 'gatewy' not allowed"]);
     check(&["gateway.replica=2"], &["at '/gateway'", "'replica' not allowed"]);
+    // Only a chart that has this one as a part has others (copies.rs).
+    let ours = "its globals are commonLabels, imagePullSecrets, imageRegistry, ipFamilies, ipFamilyPolicy, listenAddress and priorityQuota";
+    check(&["global.imageRegistri=x"], &[&format!("global.imageRegistri is no value of this chart; {ours}")]);
+    check(
+        &["enabled=false"],
+        &["enabled is for a chart that has this one as a part", "set gateway.enabled and node.enabled"],
+    );
     check(&["node.image.name=x"], &["at '/node/image'", "'name' not allowed"]);
     check(&["controlplane.resources.limit.cpu=1"], &["at '/controlplane/resources'", "'limit' not allowed"]);
 }
