@@ -81,10 +81,12 @@ topologySpreadConstraints:
 {{- end }}
 
 {{- define "kthena.podLabels" -}}
-{{ include "kthena.labels" . }}
-{{- with .block.podLabels }}
-{{ toYaml . }}
+{{- /* Merged, for YAML has a key once, and global.commonLabels may have the same one. */ -}}
+{{ mergeOverwrite (include "kthena.labels" . | fromYaml) (.block.podLabels | default dict) | toYaml }}
 {{- end }}
+
+{{- define "kthena.monitoringLabels" -}}
+{{ mergeOverwrite (include "kthena.labels" . | fromYaml) (.root.Values.monitoring.labels | default dict) | toYaml }}
 {{- end }}
 
 {{- /* Fills in what the values lack, as after `helm upgrade --reuse-values` from a chart that did not have the key: then helm has only that chart's

@@ -68,15 +68,32 @@ impl<'a> Render<'a> {
     }
 }
 
-/// The objects of a YAML stream.
+/// The objects of a YAML stream. A key that a map has twice is an error: which of the two counts is each reader's own choice.
 pub fn documents(stream: &str) -> Result<Vec<Value>> {
     use serde::Deserialize as _;
     let mut objects = Vec::new();
     for document in serde_norway::Deserializer::from_str(stream) {
-        let value = Value::deserialize(document).context("what helm rendered is no YAML")?;
+        // serde_json's own value would keep the last of two.
+        let value = serde_norway::Value::deserialize(document).context("what helm rendered is no YAML")?;
         if !value.is_null() {
-            objects.push(value);
+            objects.push(serde_json::to_value(value)?);
         }
     }
     Ok(objects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_there_twice_is_an_error() {
+        let said = format!("{:#}", documents("a: {b: 1}\n---\na:\n  b: 1\n  c: 2\n  b: 3\n").unwrap_err());
+        assert!(said.contains("duplicate entry with key \"b\""), "{said}");
+        let stream = "a: &one {b: '1'}\nc: *one\n---\n# nothing\n---\na: 2\n";
+        assert_eq!(
+            documents(stream).unwrap(),
+            [serde_json::json!({"a": {"b": "1"}, "c": {"b": "1"}}), serde_json::json!({"a": 2})]
+        );
+    }
 }

@@ -11,6 +11,7 @@ mod documents;
 mod everything;
 mod facts;
 mod images;
+mod labels;
 mod monitoring;
 mod notes;
 mod object;

@@ -183,6 +183,19 @@ fn what_the_chart_says_itself_is_not_said_twice() {
         &["global.commonLabels.app\\.kubernetes\\.io/part-of=us", "gateway.podLabels.app\\.kubernetes\\.io/name=us"],
         &["global.commonLabels has app.kubernetes.io/part-of", "gateway.podLabels has app.kubernetes.io/name"],
     );
+    let own = "a label that the chart sets itself";
+    check(
+        &["global.commonLabels.grafana_dashboard=no"],
+        &[&format!("global.commonLabels has grafana_dashboard, {own}")],
+    );
+    check(
+        &["monitoring.labels.app\\.kubernetes\\.io/name=us"],
+        &[&format!("monitoring.labels has app.kubernetes.io/name, {own}")],
+    );
+    for block in ["gateway", "node"] {
+        let said = format!("{block}.podAnnotations has checksum/settings, an annotation that the chart sets itself");
+        check(&[&format!("{block}.podAnnotations.checksum/settings=x")], &[&said]);
+    }
     let env = |block: &str, name: &str| {
         let set = [format!("{block}.extraEnv[0].name={name}"), format!("{block}.extraEnv[0].value=x")];
         check(&[&set[0], &set[1]], &[&format!("{block}.extraEnv has {name}, which the chart sets itself")]);
