@@ -4,6 +4,7 @@
 // A test binary has no outside.
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
+mod beaten;
 mod certificates;
 mod copies;
 mod doctor;
