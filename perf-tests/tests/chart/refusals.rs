@@ -18,6 +18,12 @@ fn an_unknown_key_is_refused_by_name_wherever_it_stands() {
     // Only a chart that has this one as a part has others (copies.rs).
     let ours = "its globals are commonLabels, imagePullSecrets, imageRegistry, ipFamilies, ipFamilyPolicy, listenAddress and priorityQuota";
     check(&["global.imageRegistri=x"], &[&format!("global.imageRegistri is no value of this chart; {ours}")]);
+    let webhook = "what there is of the webhook is in controlplane.webhook";
+    check(
+        &["global.webhook.enabled=false"],
+        &[&format!("global.webhook.enabled is no value of this chart; {webhook}")],
+    );
+    check(&["global.webhook=off"], &[&format!("global.webhook is no value of this chart; {webhook}")]);
     check(
         &["enabled=false"],
         &["enabled is for a chart that has this one as a part", "set gateway.enabled and node.enabled"],
