@@ -12,6 +12,7 @@ mod documents;
 mod everything;
 mod facts;
 mod images;
+mod kthena;
 mod labels;
 mod monitoring;
 mod notes;
