@@ -164,6 +164,15 @@ seccompProfile: {type: RuntimeDefault}
 {{- toYaml (mergeOverwrite $ours (deepCopy .block.config)) -}}
 {{- end }}
 
+{{- /* Whether a key, with dots, is in the file besides: {block, key}. */ -}}
+{{- define "kthena.dataplane.says" -}}
+{{- $at := .block.config -}}
+{{- range splitList "." .key -}}
+{{- if kindIs "map" $at }}{{ $at = get $at . }}{{ else }}{{ $at = "" }}{{ end -}}
+{{- end -}}
+{{- if not (or (kindIs "invalid" $at) (eq (toString $at) "")) }}true{{ end -}}
+{{- end }}
+
 {{- define "kthena.dataplane.common" -}}
 apiVersion: v1
 kind: ServiceAccount

@@ -1,12 +1,17 @@
 {{- define "kthena.labels" -}}
-helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+helm.sh/chart: {{ include "kthena.labelValue" (printf "%s-%s" .root.Chart.Name .root.Chart.Version) | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ include "kthena.labelValue" .root.Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: kthena
 {{ include "kthena.selector" . }}
 {{- with .root.Values.global.commonLabels }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{- /* A version may have a plus and any length, a label's value may not, nor end in a sign. */ -}}
+{{- define "kthena.labelValue" -}}
+{{- regexReplaceAll "[^A-Za-z0-9]+$" (. | replace "+" "_" | trunc 63) "" -}}
 {{- end }}
 
 {{- /* What never changes: a Deployment's selector is immutable. */ -}}
@@ -24,7 +29,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- if $image.digest -}}
 {{ $repository }}@{{ $image.digest }}
 {{- else -}}
-{{ $repository }}:{{ $image.tag | default .root.Chart.AppVersion }}
+{{ $repository }}:{{ $image.tag | default (.root.Chart.AppVersion | replace "+" "_") }}
 {{- end -}}
 {{- end }}
 
@@ -76,10 +81,12 @@ topologySpreadConstraints:
 {{- end }}
 
 {{- define "kthena.podLabels" -}}
-{{ include "kthena.labels" . }}
-{{- with .block.podLabels }}
-{{ toYaml . }}
+{{- /* Merged, for YAML has a key once, and global.commonLabels may have the same one. */ -}}
+{{ mergeOverwrite (include "kthena.labels" . | fromYaml) (.block.podLabels | default dict) | toYaml }}
 {{- end }}
+
+{{- define "kthena.monitoringLabels" -}}
+{{ mergeOverwrite (include "kthena.labels" . | fromYaml) (.root.Values.monitoring.labels | default dict) | toYaml }}
 {{- end }}
 
 {{- /* Fills in what the values lack, as after `helm upgrade --reuse-values` from a chart that did not have the key: then helm has only that chart's

@@ -12,6 +12,8 @@ use serde_json::Value;
 /// What is rendered with.
 #[derive(Debug, Clone, Default)]
 pub struct Render<'a> {
+    /// The chart's folder; ours where it is empty.
+    pub folder: &'a str,
     /// `--values`; the chart's own alone where it is empty.
     pub values: &'a str,
     /// `--set`, each.
@@ -47,11 +49,12 @@ impl<'a> Render<'a> {
 
     /// The objects of the release, or what helm says against it.
     pub fn objects(&self) -> Result<Vec<Value>> {
-        let folder = chart();
-        let folder = folder.to_string_lossy();
+        let ours = chart();
+        let ours = ours.to_string_lossy();
+        let folder = if self.folder.is_empty() { &ours } else { self.folder };
         let namespace = if self.namespace.is_empty() { "serving" } else { self.namespace };
         let release = if self.release.is_empty() { "kthena" } else { self.release };
-        let mut arguments = vec!["template", release, &folder, "--namespace", namespace];
+        let mut arguments = vec!["template", release, folder, "--namespace", namespace];
         arguments.extend(self.settings());
         self.api_versions.iter().for_each(|version| arguments.extend(["--api-versions", version]));
         if !self.kubernetes.is_empty() {
@@ -65,15 +68,32 @@ impl<'a> Render<'a> {
     }
 }
 
-/// The objects of a YAML stream.
+/// The objects of a YAML stream. A key that a map has twice is an error: which of the two counts is each reader's own choice.
 pub fn documents(stream: &str) -> Result<Vec<Value>> {
     use serde::Deserialize as _;
     let mut objects = Vec::new();
     for document in serde_norway::Deserializer::from_str(stream) {
-        let value = Value::deserialize(document).context("what helm rendered is no YAML")?;
+        // serde_json's own value would keep the last of two.
+        let value = serde_norway::Value::deserialize(document).context("what helm rendered is no YAML")?;
         if !value.is_null() {
-            objects.push(value);
+            objects.push(serde_json::to_value(value)?);
         }
     }
     Ok(objects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_there_twice_is_an_error() {
+        let said = format!("{:#}", documents("a: {b: 1}\n---\na:\n  b: 1\n  c: 2\n  b: 3\n").unwrap_err());
+        assert!(said.contains("duplicate entry with key \"b\""), "{said}");
+        let stream = "a: &one {b: '1'}\nc: *one\n---\n# nothing\n---\na: 2\n";
+        assert_eq!(
+            documents(stream).unwrap(),
+            [serde_json::json!({"a": {"b": "1"}, "c": {"b": "1"}}), serde_json::json!({"a": 2})]
+        );
+    }
 }

@@ -4,12 +4,16 @@
 // A test binary has no outside.
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
+mod beaten;
 mod certificates;
+mod copies;
 mod doctor;
 mod documents;
 mod everything;
 mod facts;
 mod images;
+mod kthena;
+mod labels;
 mod monitoring;
 mod notes;
 mod object;

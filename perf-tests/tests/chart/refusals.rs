@@ -4,7 +4,8 @@ use perf_tests::helm::Render;
 
 #[track_caller]
 fn check(set: &[&str], expected: &[&str]) {
-    let said = Render { set, ..Render::default() }.objects().expect_err("it is refused").to_string();
+    let rendered = Render { set, ..Render::default() }.objects().map(|objects| objects.len());
+    let said = rendered.expect_err("it is refused").to_string();
     for expected in expected {
         assert!(said.contains(expected), "{set:?}: {expected:?} is not in\n{said}");
     }
@@ -14,6 +15,19 @@ fn check(set: &[&str], expected: &[&str]) {
 fn an_unknown_key_is_refused_by_name_wherever_it_stands() {
     check(&["gatewy.replicas=2"], &["additional properties 'gatewy' not allowed"]);
     check(&["gateway.replica=2"], &["at '/gateway'", "'replica' not allowed"]);
+    // Only a chart that has this one as a part has others (copies.rs).
+    let ours = "its globals are commonLabels, imagePullSecrets, imageRegistry, ipFamilies, ipFamilyPolicy, listenAddress and priorityQuota";
+    check(&["global.imageRegistri=x"], &[&format!("global.imageRegistri is no value of this chart; {ours}")]);
+    let webhook = "what there is of the webhook is in controlplane.webhook";
+    check(
+        &["global.webhook.enabled=false"],
+        &[&format!("global.webhook.enabled is no value of this chart; {webhook}")],
+    );
+    check(&["global.webhook=off"], &[&format!("global.webhook is no value of this chart; {webhook}")]);
+    check(
+        &["enabled=false"],
+        &["enabled is for a chart that has this one as a part", "set gateway.enabled and node.enabled"],
+    );
     check(&["node.image.name=x"], &["at '/node/image'", "'name' not allowed"]);
     check(&["controlplane.resources.limit.cpu=1"], &["at '/controlplane/resources'", "'limit' not allowed"]);
 }
@@ -28,6 +42,9 @@ fn a_value_of_the_wrong_kind_is_refused_with_what_it_may_be() {
     check(&["gateway.pdb.maxUnavailable=0%"], &["at '/gateway/pdb/maxUnavailable'"]);
     check(&["controlplane.namespaces={-a}"], &["at '/controlplane/namespaces/0'"]);
     check(&["gateway.image.digest=sha256:12"], &["at '/gateway/image/digest'"]);
+    for address in ["localhost", "[::]", "0.0.0.0:80"] {
+        check(&[&format!("global.listenAddress={address}")], &["at '/global/listenAddress'"]);
+    }
     for path in ["/etc/profile.json", "../profile.json", "operator/../profile.json", ""] {
         check(&[&format!("node.ioUring.localhostProfile={path}")], &["at '/node/ioUring/localhostProfile'"]);
     }
@@ -96,6 +113,28 @@ fn what_does_not_go_together_is_refused() {
     check(&["node.enabled=true", "node.name=kthena-router"], &["gateway.name and node.name are the same"]);
 }
 
+/// Of a Service of both families the address of IPv6 would lead to programs that do not listen there.
+#[test]
+fn services_of_ipv6_before_programs_that_listen_on_ipv4_are_refused() {
+    let listen = "set global.listenAddress to \"::\" too, by which they listen on both families";
+    for policy in ["PreferDualStack", "RequireDualStack"] {
+        let said = format!("global.ipFamilyPolicy is {policy}, but the programs listen on 0.0.0.0 alone; {listen}");
+        check(&[&format!("global.ipFamilyPolicy={policy}")], &[&said]);
+    }
+    for families in ["{IPv6}", "{IPv4,IPv6}"] {
+        let set = format!("global.ipFamilies={families}");
+        check(&[&set], &[&format!("global.ipFamilies has IPv6, but the programs listen on 0.0.0.0 alone; {listen}")]);
+    }
+    for fits in [
+        &["global.ipFamilyPolicy=SingleStack", "global.ipFamilies={IPv4}"][..],
+        &["global.ipFamilyPolicy=PreferDualStack", "global.listenAddress=::"],
+        // Each pod's own address, of whatever family its cluster gives.
+        &["global.ipFamilies={IPv6}", "global.listenAddress=$(POD_IP)"],
+    ] {
+        Render { set: fits, ..Render::default() }.objects().unwrap_or_else(|said| panic!("{fits:?}: {said}"));
+    }
+}
+
 #[test]
 fn an_older_cluster_than_is_supported_is_refused() {
     let old = Render { kubernetes: "1.33.0", ..Render::default() };
@@ -150,6 +189,19 @@ fn what_the_chart_says_itself_is_not_said_twice() {
         &["global.commonLabels.app\\.kubernetes\\.io/part-of=us", "gateway.podLabels.app\\.kubernetes\\.io/name=us"],
         &["global.commonLabels has app.kubernetes.io/part-of", "gateway.podLabels has app.kubernetes.io/name"],
     );
+    let own = "a label that the chart sets itself";
+    check(
+        &["global.commonLabels.grafana_dashboard=no"],
+        &[&format!("global.commonLabels has grafana_dashboard, {own}")],
+    );
+    check(
+        &["monitoring.labels.app\\.kubernetes\\.io/name=us"],
+        &[&format!("monitoring.labels has app.kubernetes.io/name, {own}")],
+    );
+    for block in ["gateway", "node"] {
+        let said = format!("{block}.podAnnotations has checksum/settings, an annotation that the chart sets itself");
+        check(&[&format!("{block}.podAnnotations.checksum/settings=x")], &[&said]);
+    }
     let env = |block: &str, name: &str| {
         let set = [format!("{block}.extraEnv[0].name={name}"), format!("{block}.extraEnv[0].value=x")];
         check(&[&set[0], &set[1]], &[&format!("{block}.extraEnv has {name}, which the chart sets itself")]);

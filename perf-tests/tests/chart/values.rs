@@ -27,7 +27,7 @@ impl Case<'_> {
 }
 
 pub fn rendered(render: &Render<'_>) -> Vec<Object> {
-    render.objects().unwrap_or_else(|error| panic!("{render:?}: {error}")).into_iter().map(Object).collect()
+    render.objects().unwrap_or_else(|error| panic!("{render:?}: {error:#}")).into_iter().map(Object).collect()
 }
 
 pub fn with(set: &[&str]) -> Vec<Object> {
