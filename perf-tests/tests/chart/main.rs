@@ -11,6 +11,7 @@ mod everything;
 mod facts;
 mod images;
 mod monitoring;
+mod node;
 mod notes;
 mod object;
 mod older;

@@ -3,7 +3,7 @@
 use perf_tests::helm::Render;
 
 #[track_caller]
-fn check(set: &[&str], expected: &[&str]) {
+pub fn check(set: &[&str], expected: &[&str]) {
     let said = Render { set, ..Render::default() }.objects().expect_err("it is refused").to_string();
     for expected in expected {
         assert!(said.contains(expected), "{set:?}: {expected:?} is not in\n{said}");
