@@ -17,6 +17,14 @@ fn clients_stay_on_their_node_as_well_as_the_cluster_can() {
     assert_eq!((&old["internalTrafficPolicy"], &old["trafficDistribution"]), (&json!("Local"), &Value::Null));
     let new = service("1.35.0");
     assert_eq!((&new["internalTrafficPolicy"], &new["trafficDistribution"]), (&Value::Null, &json!("PreferSameNode")));
+    // Or as the user says, whatever the cluster is.
+    let asked = |policy: &str, kubernetes| {
+        let set = ["node.enabled=true", &format!("node.service.trafficPolicy={policy}")];
+        let objects = rendered(&Render { set: &set, kubernetes, ..Render::default() });
+        find(&objects, "Service", "kthena-node").0["spec"].clone()
+    };
+    assert_eq!((asked("auto", "1.34.9"), asked("auto", "1.35.0")), (old.clone(), new.clone()));
+    assert_eq!((asked("local", "1.35.0"), asked("preferSameNode", "1.34.9")), (old, new));
 }
 
 #[test]
