@@ -167,6 +167,8 @@ fn the_hook_may_read_and_write_the_definitions_that_it_applies_and_no_other() {
     assert_eq!(named, ours);
     let hooks: Vec<_> = objects.iter().filter(|object| object.name().ends_with("kthena-crds")).collect();
     assert!(hooks.len() == 4 && hooks.iter().all(|object| object.is_hook()));
+    let annotations = &find(&objects, "Job", "kthena-crds").0["metadata"]["annotations"];
+    assert_eq!(annotations["helm.sh/hook-output-log-policy"], "hook-failed", "helm says why it failed");
     let off = with(&["crds.install=false"]);
     assert!(!off.iter().any(|object| object.name().ends_with("kthena-crds")));
 }
