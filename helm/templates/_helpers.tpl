@@ -71,12 +71,15 @@ topologySpreadConstraints:
   whenUnsatisfiable: ScheduleAnyway
   labelSelector:
     matchLabels: {{- include "kthena.selector" $ | nindent 6 }}
+  # A revision's pods among themselves, or the old ones' places would be left empty.
+  matchLabelKeys: [pod-template-hash]
 {{- end }}
 {{- end }}
 {{- end }}
 
 {{- define "kthena.podLabels" -}}
-{{ include "kthena.labels" . }}
+{{- /* Without versions: who is of another one only by his labels need not be replaced. */}}
+{{ omit (include "kthena.labels" . | fromYaml) "helm.sh/chart" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" | toYaml }}
 {{- with .block.podLabels }}
 {{ toYaml . }}
 {{- end }}

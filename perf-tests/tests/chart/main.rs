@@ -17,5 +17,6 @@ mod object;
 mod older;
 mod programs;
 mod refusals;
+mod rollout;
 mod shape;
 mod values;
