@@ -78,7 +78,7 @@ topologySpreadConstraints:
 {{- end }}
 
 {{- define "kthena.podLabels" -}}
-{{- /* Without versions: who is of another one only by his labels need not be replaced. */}}
+{{- /* Without versions: who is of another one only by his labels need not be replaced. */ -}}
 {{ omit (include "kthena.labels" . | fromYaml) "helm.sh/chart" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" | toYaml }}
 {{- with .block.podLabels }}
 {{ toYaml . }}

@@ -5,6 +5,7 @@ use perf_tests::helm::documents;
 use serde_json::{Value, json};
 
 use crate::object::{find, has, items};
+use crate::refusals::check;
 use crate::values::{self, with};
 
 #[test]
@@ -264,6 +265,21 @@ fn budgets_and_replicas_follow_what_scales() {
     let one = with(&["gateway.replicas=1", "controlplane.replicas=1"]);
     assert!(!one.iter().any(|object| object.kind() == "PodDisruptionBudget"), "a budget for one pod stops every drain");
     assert_eq!(find(&with(&[]), "Deployment", "kthena-controlplane").at("/spec/replicas"), 2);
+}
+
+/// The gateway asks nobody who they are.
+#[test]
+fn who_may_come_by_the_load_balancer_can_be_said() {
+    let key = "gateway.service.loadBalancerSourceRanges";
+    let ranges = format!("{key}={{192.0.2.0/24,2001:db8::/32}}");
+    let objects = with(&["gateway.service.type=LoadBalancer", &ranges]);
+    let spec = find(&objects, "Service", "kthena-router").at("/spec");
+    assert_eq!(spec["loadBalancerSourceRanges"], json!(["192.0.2.0/24", "2001:db8::/32"]));
+    for kind in ["ClusterIP", "NodePort"] {
+        let said = format!("{key} is for gateway.service.type=LoadBalancer alone, and that is {kind}");
+        check(&[&format!("gateway.service.type={kind}"), &ranges], &[&said]);
+    }
+    check(&[&format!("{key}={{everybody}}")], &["at '/gateway/service/loadBalancerSourceRanges/0'"]);
 }
 
 #[test]
