@@ -76,13 +76,16 @@ topologySpreadConstraints:
   whenUnsatisfiable: ScheduleAnyway
   labelSelector:
     matchLabels: {{- include "kthena.selector" $ | nindent 6 }}
+  # A revision's pods among themselves, or the old ones' places would be left empty.
+  matchLabelKeys: [pod-template-hash]
 {{- end }}
 {{- end }}
 {{- end }}
 
 {{- define "kthena.podLabels" -}}
-{{- /* Merged, for YAML has a key once, and global.commonLabels may have the same one. */ -}}
-{{ mergeOverwrite (include "kthena.labels" . | fromYaml) (.block.podLabels | default dict) | toYaml }}
+{{- /* Without versions: who is of another one only by his labels need not be replaced. Merged, for YAML has a key once, and global.commonLabels may have
+     the same one. */ -}}
+{{ mergeOverwrite (omit (include "kthena.labels" . | fromYaml) "helm.sh/chart" "app.kubernetes.io/version" "app.kubernetes.io/managed-by") (.block.podLabels | default dict) | toYaml }}
 {{- end }}
 
 {{- define "kthena.monitoringLabels" -}}

@@ -29,7 +29,7 @@ struct Refusal {
 
 const SECCOMP: Refusal = Refusal {
     why: "a seccomp filter refuses io_uring, as the default profiles of container runtimes do",
-    mend: "kthena-dataplane install-seccomp on the node and a Localhost profile (helm: node.ioUring.seccomp=localhost), or --io-driver epoll to be content",
+    mend: "kthena-dataplane install-seccomp on the node and a Localhost profile (helm: ioUring.seccomp=localhost of gateway or node), or --io-driver epoll to be content",
 };
 
 impl Refusal {
@@ -108,7 +108,7 @@ fn not_permitted(host: &Host) -> (String, &'static str) {
     }
     (
         format!("{sysctl}, and {}", SECCOMP.why),
-        "sysctl -w kernel.io_uring_disabled=0 and kthena-dataplane install-seccomp on the node and a Localhost profile (helm: node.ioUring.seccomp=localhost), or --io-driver epoll to be content",
+        "sysctl -w kernel.io_uring_disabled=0 and kthena-dataplane install-seccomp on the node and a Localhost profile (helm: ioUring.seccomp=localhost of gateway or node), or --io-driver epoll to be content",
     )
 }
 

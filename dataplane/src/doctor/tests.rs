@@ -87,12 +87,12 @@ fn who_refuses_io_uring_is_named_with_what_mends_it() {
     for (value, said) in [(1, "disabled is 1"), (2, "disabled is 2")] {
         let both = sysctl(value, filter.clone());
         advice(&both, said, "mend: sysctl -w kernel.io_uring_disabled=0 and kthena-data");
-        advice(&both, ", and a seccomp filter refuses", "install-seccomp");
+        advice(&both, ", and a seccomp filter refuses", "ioUring.seccomp=localhost of gateway or node");
     }
     advice(&sysctl(0, kernel), "not permitted", "security module");
     advice(&Host { seccomp_filter: Some(false), ..filter }, "not permitted", "security module");
     // As podman's own profile has it.
-    advice(&filtered(libc::ENOSYS), "seccomp filter refuses", "install-seccomp");
+    advice(&filtered(libc::ENOSYS), "seccomp filter refuses", "ioUring.seccomp=localhost of gateway or node");
     advice(&Host { seccomp_filter: Some(false), ..filtered(libc::ENOSYS) }, "no io_uring", "Linux 6.1");
     let old = Host { kernel: Some(Kernel(5, 0)), ..filtered(libc::ENOSYS) };
     driver(&old, &AUTO, Some("epoll"), "no io_uring");

@@ -73,9 +73,10 @@ fn the_doctor_looks_at_what_the_data_plane_would_meet() {
         assert!(!test.0["metadata"]["annotations"]["helm.sh/hook-output-log-policy"].is_null(), "helm shows its log");
         assert_eq!(surroundings(test.pod().unwrap().1), surroundings(spec), "{name}");
         for doctor in [containers(workload, "initContainers").remove(0), containers(test, "containers").remove(0)] {
-            for same in ["image", "imagePullPolicy", "resources", "securityContext"] {
+            for same in ["image", "imagePullPolicy", "securityContext"] {
                 assert_eq!(doctor[same], proxy[same], "{name}: {same}");
             }
+            assert_eq!(doctor["resources"]["limits"], proxy["resources"]["limits"], "{name}: it looks at the quota");
             let own = ["doctor", "--lenient"].map(Value::from);
             let expected: Vec<_> = own.iter().chain(items(&proxy["args"])).cloned().collect();
             assert_eq!(doctor["args"], json!(expected), "{name}");
@@ -97,6 +98,52 @@ fn helm_test_asks_the_doctor_for_each_workload_that_is_there_and_pushes_no_pod_o
     for (_, _, name) in WORKLOADS {
         let test = find(&objects, "Pod", &format!("{name}-doctor"));
         assert_eq!(test.0["spec"]["priorityClassName"], Value::Null, "{name}");
+    }
+}
+
+/// The pods of `helm test`, and the workload whose pods they are to be like.
+const OF_TESTS: [(&str, usize); 3] = [("kthena-router-doctor", 0), ("kthena-node-doctor", 1), ("kthena-test", 1)];
+
+/// On a full node a pod without a priority waits, and helm says no more than that it did.
+#[test]
+fn the_pods_of_helm_test_ask_for_little_room() {
+    let large = |block: &str| {
+        ["requests.cpu=60", "limits.cpu=64", "limits.memory=8Gi"].map(|set| format!("{block}.resources.{set}"))
+    };
+    let set = [vec!["node.enabled=true".to_owned()], large("gateway").to_vec(), large("node").to_vec()].concat();
+    let objects = with(&set.iter().map(String::as_str).collect::<Vec<_>>());
+    for (name, _) in OF_TESTS {
+        for container in find(&objects, "Pod", name).containers() {
+            let requests = &container["resources"]["requests"];
+            let little = requests["cpu"].as_str().is_some_and(|cpu| ["10m", "50m"].contains(&cpu))
+                && requests["memory"].as_str().is_some_and(|memory| ["32Mi", "64Mi"].contains(&memory));
+            assert!(little, "{name}, {}: {requests}", container["name"]);
+        }
+    }
+    // Nobody's limits are limits of ours.
+    let objects = with(&["gateway.resources=null"]);
+    let of_pod = containers(find(&objects, "Pod", "kthena-router-doctor"), "containers").remove(0);
+    assert_eq!(of_pod["resources"], json!({"requests": {"cpu": "10m", "memory": "32Mi"}}));
+}
+
+/// Some clusters (OpenShift) have users of their own for each namespace, and refuse others.
+#[test]
+fn the_pods_of_helm_test_run_as_the_user_that_the_data_planes_run_as() {
+    let context = |objects: &[Object], kind: &str, name: &str| {
+        find(objects, kind, name).pod().unwrap().1["securityContext"].clone()
+    };
+    let blocks = ["gateway", "node"];
+    for (set, user) in
+        [("podSecurityContext.runAsUser=1000740000", json!(1_000_740_000)), ("podSecurityContext=null", Value::Null)]
+    {
+        let set = blocks.map(|block| format!("{block}.{set}"));
+        let objects = with(&["node.enabled=true", &set[0], &set[1]]);
+        for (name, of) in OF_TESTS {
+            let (_, kind, workload) = WORKLOADS[of];
+            let found = context(&objects, "Pod", name);
+            assert_eq!(found, context(&objects, kind, workload), "{name}");
+            assert_eq!(found["runAsUser"], user, "{name}");
+        }
     }
 }
 

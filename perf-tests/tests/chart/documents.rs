@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use perf_tests::helm::chart;
-use perf_tests::helm::readme;
+use clap::Parser;
+use perf_tests::helm::{Render, chart, readme};
 use serde_json::Value;
+
+use crate::object::{find, items};
 
 fn read(name: &str) -> String {
     fs::read_to_string(chart().join(name)).unwrap()
@@ -36,6 +38,26 @@ fn the_defaults_that_templates_read_are_the_values() {
         "{} is out of date: `.ci/run gen` writes it",
         copy.display()
     );
+}
+
+/// The example of the README, as it stands there.
+#[test]
+fn the_readmes_volume_of_vocabularies_is_mounted_where_the_control_plane_looks() {
+    let readme = read("README.md");
+    let (_, rest) = readme.split_once("```yaml\n# vocabularies.yaml\n").expect("the example");
+    let values = tempfile::NamedTempFile::new().unwrap();
+    fs::write(values.path(), rest.split_once("```").unwrap().0).unwrap();
+    let objects = crate::values::rendered(&Render { values: values.path().to_str().unwrap(), ..Render::default() });
+    let (_, spec) = find(&objects, "Deployment", "kthena-controlplane").pod().unwrap();
+    let container = &spec["containers"][0];
+    let typed: Vec<_> = items(&container["args"]).map(|argument| argument.as_str().unwrap()).collect();
+    controlplane::cli::Cli::try_parse_from([&["kthena-controlplane"], &typed[..]].concat()).expect("what it takes");
+    let folder = typed.iter().find_map(|argument| argument.strip_prefix("--vocabularies=")).expect("--vocabularies");
+    let mut mounts = items(&container["volumeMounts"]);
+    let mount = mounts.find(|mount| folder.starts_with(mount["mountPath"].as_str().unwrap())).expect("a mount");
+    let volume = items(&spec["volumes"]).find(|volume| volume["name"] == mount["name"]).expect("its volume");
+    // One for all replicas, wherever they run.
+    assert!(mount["readOnly"] == true && volume["persistentVolumeClaim"]["readOnly"] == true, "{mount} {volume}");
 }
 
 #[test]

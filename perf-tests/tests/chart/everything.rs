@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::values::EVERYTHING;
 
 /// What cannot be on beside the rest, and which test has it on.
-const ALONE: [(&str, &str); 4] = [
+const ALONE: [(&str, &str); 5] = [
     ("node.exposure", "tests/cluster/installed/host.rs, for a node's own port takes the place of its Service"),
     ("node.ioUring.kubeletRoot", "facts.rs, for the bed's kubelet has its folder where the default says"),
     ("node.ioUring.localhostProfile", "values.rs, for `install` puts the profile where the default says"),
@@ -17,6 +17,7 @@ const ALONE: [(&str, &str); 4] = [
         "node.ioUring.remove",
         "values.rs and tests/cluster/installed/doctor.rs, for it takes away what `install` puts there",
     ),
+    ("node.updateStrategy.maxUnavailable", "node.rs, for Kubernetes takes maxSurge or this"),
 ];
 
 fn read(path: &str) -> Value {

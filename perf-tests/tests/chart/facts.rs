@@ -1,11 +1,12 @@
 //! What users, operators and other charts rely on.
 
 use controlplane::object::Kind;
-use perf_tests::helm::{Render, documents};
+use perf_tests::helm::documents;
 use serde_json::{Value, json};
 
 use crate::object::{find, has, items};
-use crate::values::{self, rendered, with};
+use crate::refusals::check;
+use crate::values::{self, with};
 
 #[test]
 fn the_names_and_ports_that_kthenas_users_rely_on_are_kept() {
@@ -19,39 +20,6 @@ fn the_names_and_ports_that_kthenas_users_rely_on_are_kept() {
     assert_eq!(configuration.as_str().unwrap().trim(), "scheduler: {}");
     let args = find(&objects, "Deployment", "kthena-router").at("/spec/template/spec/containers/0/args").clone();
     assert!(items(&args).any(|arg| arg == "--debug-port=15000"), "{args}");
-}
-
-#[test]
-fn clients_stay_on_their_node_as_well_as_the_cluster_can() {
-    let service = |kubernetes| {
-        let objects = rendered(&Render { set: &["node.enabled=true"], kubernetes, ..Render::default() });
-        find(&objects, "Service", "kthena-node").0["spec"].clone()
-    };
-    let old = service("1.34.9");
-    assert_eq!((&old["internalTrafficPolicy"], &old["trafficDistribution"]), (&json!("Local"), &Value::Null));
-    let new = service("1.35.0");
-    assert_eq!((&new["internalTrafficPolicy"], &new["trafficDistribution"]), (&Value::Null, &json!("PreferSameNode")));
-}
-
-#[test]
-fn an_exposure_by_the_node_leaves_room_for_the_next_pod() {
-    let node = |exposure: &str| {
-        let objects = with(&["node.enabled=true", &format!("node.exposure={exposure}")]);
-        let update = find(&objects, "DaemonSet", "kthena-node").at("/spec/updateStrategy/rollingUpdate").clone();
-        let spec = find(&objects, "DaemonSet", "kthena-node").at("/spec/template/spec").clone();
-        (has(&objects, "Service", "kthena-node"), update, spec)
-    };
-    let (service, update, spec) = node("hostPort");
-    assert_eq!((service, &update["maxSurge"], &update["maxUnavailable"]), (false, &json!(0), &json!(1)));
-    assert_eq!(spec["containers"][0]["ports"][0]["hostPort"], 8080);
-    let (service, update, spec) = node("hostNetwork");
-    assert_eq!((service, &update["maxSurge"]), (false, &json!(1)));
-    assert_eq!((&spec["hostNetwork"], &spec["dnsPolicy"]), (&json!(true), &json!("ClusterFirstWithHostNet")));
-    assert!(spec["containers"][0]["ports"].is_null(), "a declared port keeps a second pod off the node");
-    let args: Vec<_> = items(&spec["containers"][0]["args"]).map(|arg| arg.as_str().unwrap()).collect();
-    assert!(!args.iter().any(|arg| arg.starts_with("--debug-port")), "what the node runs could read it: {args:?}");
-    let (service, update, spec) = node("service");
-    assert!(service && update["maxSurge"] == 1 && spec["containers"][0]["ports"][0]["hostPort"].is_null());
 }
 
 #[test]
@@ -200,6 +168,8 @@ fn the_hook_may_read_and_write_the_definitions_that_it_applies_and_no_other() {
     assert_eq!(named, ours);
     let hooks: Vec<_> = objects.iter().filter(|object| object.name().ends_with("kthena-crds")).collect();
     assert!(hooks.len() == 4 && hooks.iter().all(|object| object.is_hook()));
+    let annotations = &find(&objects, "Job", "kthena-crds").0["metadata"]["annotations"];
+    assert_eq!(annotations["helm.sh/hook-output-log-policy"], "hook-failed", "helm says why it failed");
     let off = with(&["crds.install=false"]);
     assert!(!off.iter().any(|object| object.name().ends_with("kthena-crds")));
 }
@@ -295,6 +265,21 @@ fn budgets_and_replicas_follow_what_scales() {
     let one = with(&["gateway.replicas=1", "controlplane.replicas=1"]);
     assert!(!one.iter().any(|object| object.kind() == "PodDisruptionBudget"), "a budget for one pod stops every drain");
     assert_eq!(find(&with(&[]), "Deployment", "kthena-controlplane").at("/spec/replicas"), 2);
+}
+
+/// The gateway asks nobody who they are.
+#[test]
+fn who_may_come_by_the_load_balancer_can_be_said() {
+    let key = "gateway.service.loadBalancerSourceRanges";
+    let ranges = format!("{key}={{192.0.2.0/24,2001:db8::/32}}");
+    let objects = with(&["gateway.service.type=LoadBalancer", &ranges]);
+    let spec = find(&objects, "Service", "kthena-router").at("/spec");
+    assert_eq!(spec["loadBalancerSourceRanges"], json!(["192.0.2.0/24", "2001:db8::/32"]));
+    for kind in ["ClusterIP", "NodePort"] {
+        let said = format!("{key} is for gateway.service.type=LoadBalancer alone, and that is {kind}");
+        check(&[&format!("gateway.service.type={kind}"), &ranges], &[&said]);
+    }
+    check(&[&format!("{key}={{everybody}}")], &["at '/gateway/service/loadBalancerSourceRanges/0'"]);
 }
 
 #[test]

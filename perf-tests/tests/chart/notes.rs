@@ -42,6 +42,24 @@ fn who_is_outside_is_told_the_gateways_address() {
     }
 }
 
+/// `helm install` without a cluster knows Kubernetes' own kinds alone.
+#[test]
+fn monitors_and_alerts_that_the_cluster_does_not_know_are_said_to_be_missing() {
+    let missing = "has no kinds of monitoring.coreos.com/v1";
+    assert!(!notes(&["monitoring.dashboards=true"]).contains(missing));
+    for (set, said) in [
+        (&["monitoring.monitors=true"][..], "monitoring.monitors made nothing"),
+        (&["monitoring.alerts=true"], "monitoring.alerts made nothing"),
+        (
+            &["monitoring.alerts=true", "monitoring.monitors=true"],
+            "monitoring.monitors and monitoring.alerts made nothing",
+        ),
+    ] {
+        let notes = notes(set);
+        assert!(notes.contains(missing) && notes.contains(said), "{notes}");
+    }
+}
+
 #[test]
 fn keys_that_an_uninstall_leaves_are_named() {
     assert!(!notes(&[]).contains("delete secret"));

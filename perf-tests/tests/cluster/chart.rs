@@ -233,6 +233,26 @@ async fn install_upgrade_rollback_and_uninstall_lose_nothing_without_server_side
     whole_life("false").await;
 }
 
+/// Why helm/README.md warns of it: what is put in an object's place has only what the chart says.
+#[tokio::test]
+async fn a_replacement_by_force_takes_away_what_the_control_plane_filled() {
+    let bed = Bed::start().await;
+    make_namespace(&bed.client, NAMESPACE).await;
+    let folder = chart();
+    let folder = folder.to_str().unwrap();
+    bed.helm(&["install", "kthena", folder, "--no-hooks", "--server-side=false"]);
+    for object in [certificates(), authority(), webhook()] {
+        bed.fill(&object).await;
+    }
+    bed.helm(&["upgrade", "kthena", folder, "--no-hooks", "--server-side=false", "--force-replace"]);
+    for object in [certificates(), authority()] {
+        let held = bed.get(&path(&object)).await.unwrap();
+        assert_eq!(held["data"], Value::Null, "{held}");
+    }
+    let hook = bed.get(&path(&webhook())).await.unwrap();
+    assert_eq!(hook["webhooks"][0]["clientConfig"]["caBundle"], Value::Null);
+}
+
 /// Without a kubelet no pod of a test begins.
 #[tokio::test]
 async fn a_test_that_fails_leaves_nothing_that_an_uninstall_would_leave() {

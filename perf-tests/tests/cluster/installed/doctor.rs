@@ -2,14 +2,16 @@
 
 use dataplane::seccomp_profile::NAME as PROFILE;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
-use kube::api::ListParams;
+use kube::api::{Api, DeleteParams, ListParams};
 use perf_tests::helm::chart;
 use perf_tests::nodes;
 
 use super::site::{GATEWAY, NODE, RELEASE, Site, route_to_engines};
 use super::{allowed, left, uninstalled, written};
 use crate::nodes::NAMES;
+use crate::wait::until;
 
 /// `helm test`, and that the doctor named there on what the node proxies run, by which the gateways have gone all along.
 pub async fn tested(site: &Site, driver: &str) {
@@ -48,6 +50,33 @@ async fn by_client(site: &Site, act: &[&str], set: &[&str]) {
     site.helm(&arguments).await;
 }
 
+/// A definition that ours cannot take the place of, for what is in it never changes.
+const OTHER_SCOPE: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: modelroutes.networking.serving.volcano.sh}
+spec:
+  group: networking.serving.volcano.sh
+  scope: Cluster
+  names: {plural: modelroutes, singular: modelroute, kind: ModelRoute, listKind: ModelRouteList}
+  versions:
+  - {name: v1alpha1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+";
+
+/// Where the definitions cannot be brought helm says why, and the release goes as it came.
+async fn refused(site: &Site, folder: &str) {
+    site.apply(OTHER_SCOPE).await;
+    let said = site.try_helm(&["install", RELEASE, folder, "--wait", "--timeout=3m"]).await.unwrap_err();
+    for word in ["kthena-crds", "modelroutes.networking.serving.volcano.sh", "spec.scope"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    site.helm(&["uninstall", RELEASE]).await;
+    let definitions = Api::<CustomResourceDefinition>::all(site.client.clone());
+    let name = "modelroutes.networking.serving.volcano.sh";
+    definitions.delete(name, &DeleteParams::default()).await.unwrap();
+    until("end of it", async || definitions.get_opt(name).await.unwrap().is_none()).await;
+}
+
 /// The chart as it comes, and with a profile that is put on each node: by helm's other way to write than the one of the other tests.
 #[test]
 fn the_defaults_are_installed_and_a_profile_on_each_node_goes_by_an_upgrade_and_by_an_uninstall() {
@@ -57,6 +86,7 @@ fn the_defaults_are_installed_and_a_profile_on_each_node_goes_by_an_upgrade_and_
         let before = left::objects(&site.client).await;
         let folder = chart();
         let folder = folder.to_str().unwrap();
+        refused(&site, folder).await;
         by_client(&site, &["install", RELEASE, folder], &[]).await;
         let said = site.helm(&["test", RELEASE, "--timeout=2m"]).await;
         assert!(said.contains("Succeeded"), "{said}");

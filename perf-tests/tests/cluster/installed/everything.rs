@@ -48,7 +48,8 @@ async fn install(site: &Site) {
     // The namespaces of the matrix are not there.
     let namespaces = format!("controlplane.namespaces={{{}}}", site.models);
     let values = ["--values", EVERYTHING, "--set", &namespaces, "--wait", "--timeout=3m"];
-    site.helm(&[&["install", RELEASE, folder.to_str().unwrap()][..], &values].concat()).await;
+    let said = site.helm(&[&["install", RELEASE, folder.to_str().unwrap()][..], &values].concat()).await;
+    assert!(!said.contains("has no kinds of monitoring.coreos.com"), "it has: {said}");
     // The gateway is as large as its HPA wants it at least.
     for (name, count) in [(GATEWAY, 3), (NODE, NAMES.len()), ("kthena-controlplane", 3)] {
         until(&format!("{count} of {name}"), async || site.proxies(name).await.len() == count).await;
