@@ -17,7 +17,7 @@ fn copy(to: &Path) {
 }
 
 /// The objects of the chart with this version of chart and programs.
-fn of_version(version: &str) -> Vec<Object> {
+pub fn of_version(version: &str, set: &[&str]) -> Vec<Object> {
     let folder = TempDir::new().unwrap();
     let folder = folder.path().join("kthena");
     copy(&folder);
@@ -28,8 +28,7 @@ fn of_version(version: &str) -> Vec<Object> {
         _ => format!("{line}\n"),
     });
     std::fs::write(&file, lines.collect::<String>()).unwrap();
-    let set = ["node.enabled=true", "monitoring.dashboards=true"];
-    rendered(&Render { folder: folder.to_str().unwrap(), set: &set, ..Render::default() })
+    rendered(&Render { folder: folder.to_str().unwrap(), set, ..Render::default() })
 }
 
 /// What Kubernetes takes as a label's value.
@@ -44,7 +43,7 @@ fn a_version_with_what_labels_and_tags_cannot_have_makes_objects_all_the_same() 
     // Of a build of a fork, and one that is cut where a label may not end.
     let long = format!("1.2.3-{}.-.rest", "a".repeat(48));
     for (version, written) in [("1.2.3+build.7", "1.2.3_build.7"), (&long, &long)] {
-        for object in of_version(version) {
+        for object in of_version(version, &["node.enabled=true", "monitoring.dashboards=true"]) {
             let labels = [&object.0["metadata"]["labels"], &object.0["spec"]["template"]["metadata"]["labels"]];
             let values = labels.into_iter().filter_map(Value::as_object).flatten();
             for (key, value) in values {

@@ -88,13 +88,6 @@ fn values_of_kthenas_own_chart_are_refused_all_at_once_with_our_keys() {
     issuer("manual", "secret");
     issuer("foo", "own, cert-manager or secret");
     check(&["global.webhook.caBundle=abc"], &["global.webhook.caBundle is", "key ca.crt of the Secret"]);
-    check(
-        &["global.webhook.enabled=false", "global.webhook.port=1"],
-        &[
-            "global.webhook.enabled is no value of this chart; the webhook is controlplane.webhook",
-            "global.webhook.port is",
-        ],
-    );
     Render { set: &["global.certManagementMode=auto"], ..Render::default() }.objects().unwrap();
 }
 

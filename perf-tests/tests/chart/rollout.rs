@@ -1,12 +1,8 @@
 //! What a roll-out replaces, and where the next pods come to be.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
-
-use perf_tests::helm::{chart, documents, helm};
 use serde_json::{Value, json};
 
+use crate::copies::of_version;
 use crate::object::{Object, find, items, selects};
 use crate::values::with;
 
@@ -14,33 +10,14 @@ use crate::values::with;
 const SET: [&str; 4] = ["node.enabled=true", "controlplane.image.tag=v1", "gateway.image.tag=v1", "node.image.tag=v1"];
 
 /// The workloads of a copy of the chart with this version of chart and programs.
-fn of_version(version: &str) -> Vec<Object> {
-    let folder = tempfile::tempdir().unwrap();
-    let copy = folder.path().join("kthena");
-    assert!(Command::new("cp").arg("-r").arg(chart()).arg(&copy).status().unwrap().success());
-    set_version(&copy.join("Chart.yaml"), version);
-    let mut arguments = vec!["template", "kthena", copy.to_str().unwrap()];
-    SET.iter().for_each(|set| arguments.extend(["--set", set]));
-    let output = helm(&arguments).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let objects = documents(&String::from_utf8(output.stdout).unwrap()).unwrap();
-    let workloads =
-        objects.into_iter().map(Object).filter(|object| ["Deployment", "DaemonSet"].contains(&object.kind()));
-    workloads.collect()
-}
-
-fn set_version(file: &Path, version: &str) {
-    let text = fs::read_to_string(file).unwrap();
-    let lines = text.lines().map(|line| match line.split_once(": ") {
-        Some((key @ ("version" | "appVersion"), _)) => format!("{key}: {version}\n"),
-        _ => format!("{line}\n"),
-    });
-    fs::write(file, lines.collect::<String>()).unwrap();
+fn workloads(version: &str) -> Vec<Object> {
+    let objects = of_version(version, &SET).into_iter();
+    objects.filter(|object| ["Deployment", "DaemonSet"].contains(&object.kind())).collect()
 }
 
 #[test]
 fn a_new_version_of_the_chart_replaces_no_pod_of_which_nothing_else_changed() {
-    let (before, after) = (of_version("1.2.3"), of_version("1.2.4"));
+    let (before, after) = (workloads("1.2.3"), workloads("1.2.4"));
     assert_eq!(before.len(), 3);
     for (before, after) in before.iter().zip(&after) {
         assert_eq!(before.at("/spec/template"), after.at("/spec/template"), "{before}");

@@ -66,7 +66,7 @@ spec:
 /// Where the definitions cannot be brought helm says why, and the release goes as it came.
 async fn refused(site: &Site, folder: &str) {
     site.apply(OTHER_SCOPE).await;
-    let said = site.try_helm(&["install", RELEASE, folder, "--wait", "--timeout=3m"]).await.unwrap_err();
+    let said = site.try_helm(&["install", RELEASE, folder, "--wait", "--timeout=20s"]).await.unwrap_err();
     for word in ["kthena-crds", "modelroutes.networking.serving.volcano.sh", "spec.scope"] {
         assert!(said.contains(word), "{word}: {said}");
     }
