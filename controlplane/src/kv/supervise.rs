@@ -246,6 +246,7 @@ impl Staff {
     fn begin(&mut self, key: EndpointKey, wanted: Wanted) {
         let rank = self.next.next();
         self.ears.expect(rank);
+        let line = self.supervision.board.begin(&key, wanted.model.as_deref(), rank);
         let (known, newest) = watch::channel(wanted.clone());
         let post = attend::Post {
             key: key.clone(),
@@ -256,7 +257,7 @@ impl Staff {
             heard: self.heard.clone(),
             ears: self.ears.clone(),
             vocabularies: self.supervision.vocabularies.clone(),
-            board: self.supervision.board.clone(),
+            line,
         };
         let task = self.tasks.spawn(attend::attend(post));
         self.attended.insert(key, Attended { known, rank, task, leaving: None });

@@ -120,11 +120,16 @@ async fn close(mut listener: Listener, worker: &Rc<Worker>) {
     while Instant::now() < end {
         // Each time: the other process tells the kernel now and then that all have their part.
         let elder_stays = worker.shared.elders.get().is_some_and(Elders::stay);
-        listener.pass_on(if elder_stays { 0 } else { worker.shared.cores.len() });
+        listener.pass_on(heir(elder_stays, worker.shared.cores.len()));
         keep_all(listener.drain(), worker);
         rt::sleep(EACH).await;
     }
     keep_all(listener.end(), worker);
+}
+
+/// The place of the first listener of the process that goes on, where each has one for each of so many cores.
+fn heir(elder_stays: bool, cores: usize) -> usize {
+    if elder_stays { 0 } else { cores }
 }
 
 fn keep_all(taken: Vec<(OwnedFd, SocketAddr)>, worker: &Rc<Worker>) {
@@ -196,6 +201,29 @@ fn less_loaded(here: usize, loads: impl ExactSizeIterator<Item = u64> + Clone) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn new_connections_go_to_the_elder_that_stays_and_else_to_who_came_after_us() {
+        const CORES: usize = 2;
+        let check = |elder_stays: bool| async move {
+            // In the order in which they began, those of one process after those of the other.
+            let first = Listener::bind(([127, 0, 0, 1], 0).into(), 64).unwrap();
+            let address = first.local_addr();
+            let mut all = vec![first];
+            all.extend((1..2 * CORES).map(|_| Listener::bind(address, 64).unwrap()));
+            let ours = if elder_stays { CORES } else { 0 };
+            all[ours].pass_on(heir(elder_stays, CORES));
+            let _clients: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+            let came: Vec<usize> = all.iter_mut().map(|listener| listener.drain().len()).collect();
+            let theirs = CORES - ours;
+            assert_eq!((came[theirs], came.iter().sum::<usize>()), (20, 20), "{elder_stays}: {came:?}");
+        };
+        rt::run(rt::Driver::Epoll, move || async move {
+            check(true).await;
+            check(false).await;
+        })
+        .unwrap();
+    }
 
     #[test]
     fn a_core_that_has_a_quarter_more_than_the_mean_hands_on_to_the_one_that_has_least() {

@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Board, Ears, Numbers, Seat, State, Wanted};
+use super::board::Line;
+use super::{Ears, Numbers, Seat, State, Wanted};
 use crate::chance::{jittered, random};
 use crate::kv::agree::{Agreement, PAUSES, Question, agree};
 use crate::kv::discover::{DiscoverError, Publisher, Told, discover};
@@ -43,7 +44,7 @@ pub(super) struct Post {
     pub(super) heard: mpsc::Sender<Heard>,
     pub(super) ears: Arc<Ears>,
     pub(super) vocabularies: Arc<Vocabularies>,
-    pub(super) board: Arc<Board>,
+    pub(super) line: Line,
 }
 
 /// What hearing it takes.
@@ -58,7 +59,7 @@ struct Prepared {
 pub(super) async fn attend(mut post: Post) {
     let (mut pause, mut before) = (RETRY.0, None);
     loop {
-        post.board.set(&post.key, post.wanted.model.as_deref(), State::Begun, Vec::new());
+        post.line.set(State::Begun, Vec::new());
         let state = match post.prepare().await {
             Ok(prepared) => {
                 pause = RETRY.0;
@@ -81,9 +82,9 @@ pub(super) async fn attend(mut post: Post) {
             }
             _ => AGAIN,
         };
-        post.board.set(&post.key, post.wanted.model.as_deref(), state.clone(), Vec::new());
+        post.line.set(state.clone(), Vec::new());
         let chats = if let State::Differs(why) = state { Agreement::Differs(why) } else { Agreement::Unasked };
-        post.board.agree(&post.key, chats);
+        post.line.agree(chats);
         post.rest(jittered(wait, random())).await;
     }
 }
@@ -164,8 +165,8 @@ impl Post {
         self.ears.admit(self.rank, seat, most_blocks(&self.wanted, &told), reading);
         let mut followers = JoinSet::new();
         let statuses = told.publishers.iter().map(|publisher| self.follow(publisher, &mut followers)).collect();
-        self.board.set(&self.key, self.wanted.model.as_deref(), State::Heard, statuses);
-        self.board.agree(&self.key, chats.clone());
+        self.line.set(State::Heard, statuses);
+        self.line.agree(chats.clone());
         loop {
             let rewritten = self.rest(jittered(AGAIN, random())).await;
             match self.ask().await {
@@ -179,7 +180,7 @@ impl Post {
                 if let Agreement::Differs(_) = chats {
                     break;
                 }
-                self.board.agree(&self.key, chats.clone());
+                self.line.agree(chats.clone());
             }
         }
         followers.shutdown().await;

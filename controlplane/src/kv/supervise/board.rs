@@ -7,10 +7,14 @@ use api::id::EndpointKey;
 use tokio::sync::watch;
 
 use crate::kv::agree::Agreement;
-use crate::kv::store::Tally;
+use crate::kv::store::{RankId, Tally};
 use crate::kv::subscribe::Status;
 use crate::kv::trust::{Counts, Trust};
 use crate::world::Differing;
+
+mod line;
+
+pub(super) use line::Line;
 
 /// What becomes of an endpoint's events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +94,8 @@ pub struct Row {
 
 #[derive(Debug)]
 struct Entry {
+    /// Who attends to it here; nobody else's word counts.
+    by: Option<RankId>,
     model: String,
     state: State,
     trust: Trust,
@@ -158,7 +164,21 @@ struct Inner {
     peers: BTreeMap<u64, Differing>,
 }
 
+impl Entry {
+    fn new(by: Option<RankId>, model: Option<&str>, state: State, ranks: Vec<watch::Receiver<Status>>) -> Self {
+        let model = model.unwrap_or_default().to_owned();
+        Self { by, model, state, trust: Trust::Cold, chats: Agreement::default(), held: Held::default(), ranks }
+    }
+}
+
 impl Inner {
+    /// In the place of what was written of it before.
+    fn write(&mut self, key: &EndpointKey, entry: Entry) {
+        if let Some(before) = self.entries.insert(key.clone(), entry) {
+            self.end(&before);
+        }
+    }
+
     fn end(&mut self, entry: &Entry) {
         self.past.add(&entry.held, entry.ranks.iter().map(|status| status.borrow().clone()));
     }
@@ -199,20 +219,10 @@ impl Board {
         sums
     }
 
-    pub(super) fn set(
-        &self,
-        key: &EndpointKey,
-        model: Option<&str>,
-        state: State,
-        ranks: Vec<watch::Receiver<Status>>,
-    ) {
-        let model = model.unwrap_or_default().to_owned();
-        let (trust, chats, held) = (Trust::Cold, Agreement::default(), Held::default());
-        let entry = Entry { model, state, trust, chats, held, ranks };
-        let mut inner = self.inner();
-        if let Some(before) = inner.entries.insert(key.clone(), entry) {
-            inner.end(&before);
-        }
+    /// From now on it is this one, by a number that was never used, who attends to it here.
+    pub(super) fn begin(self: &Arc<Self>, key: &EndpointKey, model: Option<&str>, by: RankId) -> Line {
+        self.inner().write(key, Entry::new(Some(by), model, State::Begun, Vec::new()));
+        Line { board: self.clone(), key: key.clone(), by }
     }
 
     pub(super) fn note(&self, key: &EndpointKey, trust: Trust, held: Held) {
@@ -264,14 +274,12 @@ impl Board {
         });
     }
 
-    /// What came of asking it how it writes chats.
-    pub(super) fn agree(&self, key: &EndpointKey, chats: Agreement) {
-        let mut inner = self.inner();
+    fn agree(&self, inner: &mut Inner, key: &EndpointKey, chats: Agreement) {
         // One that is gone is not spoken of.
         let Some(entry) = inner.entries.get_mut(key) else { return };
         let differs = if let Agreement::Differs(why) = &chats { Some(Arc::from(why.as_str())) } else { None };
         entry.chats = chats;
-        self.differ(&inner, key, differs);
+        self.differ(inner, key, differs);
     }
 
     fn differ(&self, inner: &Inner, key: &EndpointKey, differs: Option<Arc<str>>) {
@@ -293,10 +301,11 @@ impl Board {
 
     /// It is another replica's to hear; said once.
     pub(super) fn elsewhere(&self, key: &EndpointKey, model: Option<&str>) {
-        let known = self.inner().entries.get(key).is_some_and(|entry| entry.state == State::Elsewhere);
+        let mut inner = self.inner();
+        let known = inner.entries.get(key).is_some_and(|entry| entry.state == State::Elsewhere);
         if !known {
-            self.set(key, model, State::Elsewhere, Vec::new());
-            self.agree(key, Agreement::default());
+            inner.write(key, Entry::new(None, model, State::Elsewhere, Vec::new()));
+            self.agree(&mut inner, key, Agreement::default());
         }
     }
 
@@ -316,3 +325,6 @@ impl Board {
         self.inner.lock().expect("no thread panics while it holds the board")
     }
 }
+
+#[cfg(test)]
+mod tests;

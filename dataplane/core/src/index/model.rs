@@ -1,6 +1,7 @@
-//! Every interleaving of the writer with a reader, on small tables: `RUSTFLAGS="--cfg loom" cargo test --lib model`.
+//! Every interleaving of the writer with a reader, on small tables: `RUSTFLAGS="--cfg loom" cargo test --lib index::model`.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use api::id::EndpointKey;
 use loom::thread;
@@ -10,7 +11,8 @@ use super::lives::{Lives, sweep};
 use super::map::{Cursor, Map};
 use super::owners::Owners;
 use super::sync::{AtomicU64, Ordering};
-use super::types::{OwnerId, Seat};
+use super::types::{Config, OwnerId, Placement, Query, Seat};
+use super::writer::Writer;
 
 fn explore(check: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -125,4 +127,38 @@ fn what_a_model_forgets_is_never_found_at_another_seat() {
         }
         core.join().unwrap();
     });
+}
+
+/// The whole writer and a core: what that says of an endpoint may be on its way while the endpoint leaves and another gets its id.
+#[test]
+fn what_a_core_says_of_an_endpoint_that_leaves_is_never_the_next_one_s() {
+    let reused = Arc::new(AtomicBool::new(false));
+    let was_reused = Arc::clone(&reused);
+    explore(move || {
+        let [old, new] = ["old", "new"].map(|uid| EndpointKey { uid: uid.into(), port: 1, rank: 0 });
+        let config =
+            Config { max_seats: 2, max_owners: 1, max_marks: 4, max_keys: 4, max_reported: 1, max_uses: 1, ring: 4 };
+        let mut writer = Writer::new(config);
+        assert_eq!((writer.seat(&old), writer.seat(&new)), (Some(Seat(0)), Some(Seat(1))));
+        let chain = [7; api::limits::MARK_EVERY_BLOCKS];
+        let mut reader = writer.reader();
+        let core = thread::spawn(move || {
+            reader.place(&Placement { chain: &chain, seat: Seat(0), matched: 0, tokens_per_block: 1.0 });
+            reader.turn();
+            reader
+        });
+
+        writer.release(&old);
+        (0..2).for_each(|_| _ = writer.retire_slice(usize::MAX, 0));
+        writer.seat(&new);
+        if writer.owners().owner(Seat(1)).is_some() {
+            reused.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        let mut reader = core.join().unwrap();
+        let query = Query { chain: &chain, now_ms: 0, tie: 0 };
+        assert_eq!(reader.lookup(&query, |_| true).best().len(), 0, "as the core has it in mind");
+        writer.drain(0);
+        assert_eq!(reader.lookup(&query, |_| true).best().len(), 0, "as it is taken down");
+    });
+    assert!(was_reused.load(std::sync::atomic::Ordering::Relaxed), "the id was given again in some of them");
 }
