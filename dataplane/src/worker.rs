@@ -13,6 +13,7 @@ use dataplane_core::table::Table;
 
 use crate::metrics::CoreMetrics;
 use crate::rt::{self, Inbox, StopToken};
+use crate::server::dozing::{self, Dozing};
 use crate::server::listener::Door;
 use crate::server::watch::Watches;
 use crate::server::{listener, sweep};
@@ -40,6 +41,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: CoreMetrics,
     pub(crate) watches: Watches,
+    /// Connections that are not among these, for they idle.
+    pub(crate) dozing: Dozing,
     pub(crate) pool: Pool,
     pub(crate) limits_ms: LimitsMs,
     pub(crate) index: RefCell<Reader>,
@@ -62,7 +65,7 @@ pub(crate) struct Start {
 }
 
 impl Worker {
-    fn new(start: Start) -> (Self, Inbox<ToCore>) {
+    fn new(start: Start, dozing: Dozing) -> (Self, Inbox<ToCore>) {
         let Start { id, shared, index, inbox, seed } = start;
         let limits = &shared.config.limits;
         let ms = |d: Duration| d.as_millis() as u64;
@@ -76,6 +79,7 @@ impl Worker {
             id,
             metrics: shared.metrics.of_core(id),
             watches: Watches::default(),
+            dozing,
             pool: Pool::new(limits.pool_size, ms(limits.pool_idle)),
             limits_ms,
             index: RefCell::new(index),
@@ -123,13 +127,14 @@ impl Worker {
 }
 
 /// Runs a core on the calling thread until [`ToCore::Finish`] and the end of its connections.
-pub(crate) async fn run(start: Start, door: Door) {
-    let (worker, mut inbox) = Worker::new(start);
+pub(crate) async fn run(start: Start, door: Door, dozing: Dozing) {
+    let (worker, mut inbox) = Worker::new(start, dozing);
     let worker = Rc::new(worker);
     let stop_accepting = StopToken::new();
     let stop_sweeping = StopToken::new();
     rt::spawn_vital(listener::run(door, worker.clone(), stop_accepting.clone()));
     rt::spawn_vital(sweep::run(worker.clone(), stop_sweeping.clone()));
+    rt::spawn_vital(dozing::run(worker.clone(), stop_sweeping.clone()));
     loop {
         match inbox.recv().await {
             ToCore::Socket(fd, peer) => listener::adopt(fd, peer, &worker),
@@ -141,6 +146,7 @@ pub(crate) async fn run(start: Start, door: Door) {
         }
     }
     worker.watches.kill_all();
+    dozing::close_all(&worker);
     worker.pool.close();
     stop_sweeping.stop();
     let end = Instant::now() + Duration::from_secs(1);
@@ -153,6 +159,7 @@ pub(crate) async fn run(start: Start, door: Door) {
 async fn kill_spent(worker: Rc<Worker>, stop: StopToken) {
     while !stop.is_stopped() {
         worker.watches.kill_spent(worker.now_ms());
+        dozing::close_spent(&worker).await;
         rt::sleep(Duration::from_millis(50)).await;
     }
 }

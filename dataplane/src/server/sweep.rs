@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::dozing;
 use crate::rt::{self, StopToken};
 use crate::worker::Worker;
 
@@ -23,5 +24,6 @@ pub(crate) async fn run(worker: Rc<Worker>, stop: StopToken) {
         }
         worker.metrics.plain.heartbeat_ms.beat(worker.now_ms());
         worker.sweep();
+        dozing::close_due(&worker).await;
     }
 }
