@@ -1,6 +1,6 @@
 //! One core: a thread with its own listener, connections, pool, table cache and metrics.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -18,13 +18,9 @@ use crate::server::listener::Door;
 use crate::server::watch::Watches;
 use crate::server::{listener, sweep};
 use crate::shared::Shared;
-use crate::sys;
 use crate::upstream::Pool;
 
 pub(crate) use crate::shared::ToCore;
-
-/// Buffers given back within a second from which on the allocator is asked to give them back too.
-const MANY_BUFFERS: usize = 256;
 
 /// Limits of clients in milliseconds, as the sweep counts.
 #[derive(Debug, Clone, Copy)]
@@ -48,8 +44,6 @@ pub(crate) struct Worker {
     pub(crate) index: RefCell<Reader>,
     pub(crate) rng: RefCell<Rng>,
     pub(crate) parking: RefCell<Parking>,
-    /// Many buffers have been given back.
-    collect: Cell<bool>,
     /// The answer to `GET /v1/models`, and the table that it was made from.
     pub(crate) models: RefCell<Option<(Weak<Table>, Vec<u8>)>>,
     table: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
@@ -85,7 +79,6 @@ impl Worker {
             index: RefCell::new(index),
             rng: RefCell::new(Rng::new(seed)),
             parking: RefCell::default(),
-            collect: Cell::new(false),
             models: RefCell::default(),
             table: RefCell::new(Cache::new(shared.table.clone())),
             shared,
@@ -118,11 +111,6 @@ impl Worker {
         // An idle core would otherwise keep the last table that it used alive.
         self.table.borrow_mut().load();
         self.index.borrow_mut().refresh();
-        // The allocator gives memory back when it is used; a core whose connections have gone to sleep does not.
-        // A second late, for the buffers are still on their way when the sweep has asked for them.
-        if self.collect.replace(self.watches.take_given_back() >= MANY_BUFFERS) {
-            sys::collect_memory();
-        }
     }
 }
 

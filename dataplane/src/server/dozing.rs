@@ -1,7 +1,7 @@
 //! Connections that have idled for a second. What is left of one is a line in a table: no task, no buffer, no operation of its own. One task
 //! of the core waits for all of them and makes connections of those whose clients speak, or leave.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -51,6 +51,8 @@ struct Places {
 pub(crate) struct Dozing {
     sleepers: Sleepers,
     places: RefCell<Places>,
+    /// Put in since memory was collected.
+    new: Cell<usize>,
 }
 
 impl Places {
@@ -87,17 +89,29 @@ impl Places {
 impl Dozing {
     /// Needs a running core.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { sleepers: Sleepers::new()?, places: RefCell::default() })
+        Ok(Self { sleepers: Sleepers::new()?, places: RefCell::default(), new: Cell::new(0) })
     }
 
     /// Puts one in, or gives it back where the kernel has no room for it.
     fn add(&self, asleep: Asleep) -> Result<(), (io::Error, Asleep)> {
         let mut places = self.places.borrow_mut();
         match self.sleepers.add(asleep.fd.as_fd(), places.next().into()) {
-            Ok(()) => places.take(asleep),
+            Ok(()) => {
+                self.new.set(self.new.get() + 1);
+                places.take(asleep);
+            }
             Err(error) => return Err((error, asleep)),
         }
         Ok(())
+    }
+
+    /// Whether so many were put in since this was so last.
+    pub(crate) fn take_new(&self, many: usize) -> bool {
+        let enough = self.new.get() >= many;
+        if enough {
+            self.new.set(0);
+        }
+        enough
     }
 
     fn take(&self, at: u32) -> Option<Asleep> {

@@ -40,7 +40,7 @@ fn sleepers_wake_when_their_clients_speak_or_leave() {
         client_c.write_all(b"early").unwrap();
         sleepers.add(c.as_fd(), 3).unwrap();
         assert_eq!(woken(&sleepers).await, [1, 2, 3], "what came before counts");
-        [&a, &b, &c].map(|fd| sleepers.remove(fd.as_fd()));
+        [&a, &b, &c].iter().for_each(|fd| sleepers.remove(fd.as_fd()));
         assert!(all_sleep(&sleepers).await);
         let (result, buf) = Stream::from_fd(c).unwrap().read(Vec::new()).await;
         assert_eq!((result.unwrap(), buf.as_slice()), (5, b"early".as_slice()));
