@@ -161,6 +161,8 @@ pub struct PlainCells {
     pub active_requests: Level,
     /// Client connections.
     pub connections: Level,
+    /// Those of them that doze.
+    pub idle: Level,
     /// Connections accepted so far.
     pub accepted: Counter,
     /// Connections given to another core.
@@ -194,6 +196,7 @@ impl Default for PlainCells {
         Self {
             active_requests: Level::default(),
             connections: Level::default(),
+            idle: Level::default(),
             accepted: Counter::default(),
             handed_off: Counter::default(),
             limits: Default::default(),

@@ -17,6 +17,7 @@ use crate::agent::{self, Agent, Kept};
 use crate::config::{Config, ControlPlane, Cores, Source};
 use crate::offload::Offload;
 use crate::rt::{self, Bound, StartError};
+use crate::server::dozing::Dozing;
 use crate::server::listener::{Door, HANDSHAKES};
 use crate::shared::{CoreSlot, Parts, Phase, Shared, ToCore};
 use crate::tables::Tables;
@@ -179,12 +180,12 @@ fn start_core(
         }
         let failed = tell.clone();
         let ran = rt::run(driver, move || async move {
-            let door = |bound: Bound| Ok((bound.local_addr(), Door::of(bound, &start.shared)?));
+            let door = |bound: Bound| Ok((bound.local_addr(), Door::of(bound, &start.shared)?, Dozing::new()?));
             match Bound::to(address).and_then(door) {
-                Ok((bound, door)) => {
+                Ok((bound, door, dozing)) => {
                     // Nobody listens any more only if the start was given up.
                     let _ = tell.send(Ok(bound));
-                    worker::run(start, door).await;
+                    worker::run(start, door, dozing).await;
                 }
                 Err(error) => drop(tell.send(Err(StartFailure::Listen(address, error)))),
             }

@@ -4,6 +4,7 @@
 mod allocator;
 mod bufs;
 mod clock;
+mod epoll;
 mod memory;
 mod reuseport;
 mod seccomp;
@@ -13,6 +14,7 @@ mod uring;
 pub use allocator::Allocator;
 pub(crate) use bufs::TwoBufs;
 pub(crate) use clock::coarse_ms;
+pub(crate) use epoll::{EVENTS, ready_now};
 pub(crate) use memory::collect_memory;
 pub(crate) use reuseport::{steer, steer_no_more};
 pub use seccomp::deny_io_uring;

@@ -1,6 +1,6 @@
 //! One core: a thread with its own listener, connections, pool, table cache and metrics.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -13,17 +13,14 @@ use dataplane_core::table::Table;
 
 use crate::metrics::CoreMetrics;
 use crate::rt::{self, Inbox, StopToken};
+use crate::server::dozing::{self, Dozing};
 use crate::server::listener::Door;
 use crate::server::watch::Watches;
 use crate::server::{listener, sweep};
 use crate::shared::Shared;
-use crate::sys;
 use crate::upstream::Pool;
 
 pub(crate) use crate::shared::ToCore;
-
-/// Buffers given back within a second from which on the allocator is asked to give them back too.
-const MANY_BUFFERS: usize = 256;
 
 /// Limits of clients in milliseconds, as the sweep counts.
 #[derive(Debug, Clone, Copy)]
@@ -40,13 +37,13 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: CoreMetrics,
     pub(crate) watches: Watches,
+    /// Connections that are not among these, for they idle.
+    pub(crate) dozing: Dozing,
     pub(crate) pool: Pool,
     pub(crate) limits_ms: LimitsMs,
     pub(crate) index: RefCell<Reader>,
     pub(crate) rng: RefCell<Rng>,
     pub(crate) parking: RefCell<Parking>,
-    /// Many buffers have been given back.
-    collect: Cell<bool>,
     /// The answer to `GET /v1/models`, and the table that it was made from.
     pub(crate) models: RefCell<Option<(Weak<Table>, Vec<u8>)>>,
     table: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
@@ -62,7 +59,7 @@ pub(crate) struct Start {
 }
 
 impl Worker {
-    fn new(start: Start) -> (Self, Inbox<ToCore>) {
+    fn new(start: Start, dozing: Dozing) -> (Self, Inbox<ToCore>) {
         let Start { id, shared, index, inbox, seed } = start;
         let limits = &shared.config.limits;
         let ms = |d: Duration| d.as_millis() as u64;
@@ -76,12 +73,12 @@ impl Worker {
             id,
             metrics: shared.metrics.of_core(id),
             watches: Watches::default(),
+            dozing,
             pool: Pool::new(limits.pool_size, ms(limits.pool_idle)),
             limits_ms,
             index: RefCell::new(index),
             rng: RefCell::new(Rng::new(seed)),
             parking: RefCell::default(),
-            collect: Cell::new(false),
             models: RefCell::default(),
             table: RefCell::new(Cache::new(shared.table.clone())),
             shared,
@@ -114,22 +111,18 @@ impl Worker {
         // An idle core would otherwise keep the last table that it used alive.
         self.table.borrow_mut().load();
         self.index.borrow_mut().refresh();
-        // The allocator gives memory back when it is used; a core whose connections have gone to sleep does not.
-        // A second late, for the buffers are still on their way when the sweep has asked for them.
-        if self.collect.replace(self.watches.take_given_back() >= MANY_BUFFERS) {
-            sys::collect_memory();
-        }
     }
 }
 
 /// Runs a core on the calling thread until [`ToCore::Finish`] and the end of its connections.
-pub(crate) async fn run(start: Start, door: Door) {
-    let (worker, mut inbox) = Worker::new(start);
+pub(crate) async fn run(start: Start, door: Door, dozing: Dozing) {
+    let (worker, mut inbox) = Worker::new(start, dozing);
     let worker = Rc::new(worker);
     let stop_accepting = StopToken::new();
     let stop_sweeping = StopToken::new();
     rt::spawn_vital(listener::run(door, worker.clone(), stop_accepting.clone()));
     rt::spawn_vital(sweep::run(worker.clone(), stop_sweeping.clone()));
+    rt::spawn_vital(dozing::run(worker.clone(), stop_sweeping.clone()));
     loop {
         match inbox.recv().await {
             ToCore::Socket(fd, peer) => listener::adopt(fd, peer, &worker),
@@ -141,6 +134,7 @@ pub(crate) async fn run(start: Start, door: Door) {
         }
     }
     worker.watches.kill_all();
+    dozing::close_all(&worker);
     worker.pool.close();
     stop_sweeping.stop();
     let end = Instant::now() + Duration::from_secs(1);
@@ -153,6 +147,7 @@ pub(crate) async fn run(start: Start, door: Door) {
 async fn kill_spent(worker: Rc<Worker>, stop: StopToken) {
     while !stop.is_stopped() {
         worker.watches.kill_spent(worker.now_ms());
+        dozing::close_spent(&worker).await;
         rt::sleep(Duration::from_millis(50)).await;
     }
 }

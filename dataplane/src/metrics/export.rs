@@ -244,14 +244,21 @@ fn plain_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
 fn core_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     let mut lag = Sums::<Buckets>::default();
     let mut connections = Sums::<u64>::default();
+    let mut idle = Sums::<u64>::default();
     let mut silent = Sums::<u64>::default();
     for (id, core) in metrics.cores.iter().enumerate() {
         lag.merge(vec![("core", id.to_string())], core.loop_lag.read());
         connections.add(vec![("core", id.to_string())], core.connections.value());
+        idle.add(vec![("core", id.to_string())], core.idle.value());
         silent.add(vec![("core", id.to_string())], now_ms.saturating_sub(core.heartbeat_ms.last_ms()));
     }
     out.push(gauges_of("kthena_router_core_silent_milliseconds", "Since a core's last sign of life.", silent));
     out.push(gauges_of("kthena_router_downstream_connections", "Client connections.", connections));
+    out.push(gauges_of(
+        "kthena_router_idle_downstream_connections",
+        "Those of them that have waited for a request for a second or two.",
+        idle,
+    ));
     out.push(histograms("kthena_router_core_loop_lag_seconds", "How late a core's timer was.", lag));
 }
 

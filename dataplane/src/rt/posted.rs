@@ -1,4 +1,4 @@
-//! A wait on the reading side that outlives the phases of a connection.
+//! A read that outlives the phases of a connection.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -17,19 +17,16 @@ use super::stream::ReadHalf;
 
 type Pending = Pin<Box<dyn Future<Output = (ReadHalf, PostedOutcome)>>>;
 
-/// How a posted wait ended.
+/// How a posted read ended.
 #[derive(Debug)]
 pub enum PostedOutcome {
     /// The read ended; `Ok(0)` is the peer's end. The buffer holds what it held before, and the new bytes.
     Read(io::Result<usize>, Vec<u8>),
-    /// A read would not wait (or would fail).
-    Ready(io::Result<()>),
-    /// It was cancelled before anything arrived; the buffer is as it was, empty for a wait for readiness.
+    /// It was cancelled before anything arrived; the buffer is as it was.
     Cancelled(Vec<u8>),
 }
 
-/// A pending read or wait for readiness that owns its [`ReadHalf`]. It is a future: poll it beside others as often as
-/// needed (by [`super::select2`]), it stays posted, and a poll that nothing has happened since is one load. Dropping it
+/// A pending read that owns its [`ReadHalf`]. It is a future: poll it beside others as often as needed (by [`super::select2`]), it stays posted, and a poll that nothing has happened since is one load. Dropping it
 /// gives up bytes that arrive meanwhile.
 pub struct PostedRead {
     pending: Pending,
@@ -139,18 +136,10 @@ impl ReadHalf {
 }
 
 impl PostedRead {
-    pub(super) fn read(half: ReadHalf, buf: SliceMut<Vec<u8>>) -> Self {
-        Self::new(half, |half| Box::pin(read(half, buf)))
-    }
-
-    pub(super) fn ready(half: ReadHalf) -> Self {
-        Self::new(half, |half| Box::pin(ready(half)))
-    }
-
-    fn new(half: ReadHalf, pending: impl FnOnce(ReadHalf) -> Pending) -> Self {
+    pub(super) fn new(half: ReadHalf, buf: SliceMut<Vec<u8>>) -> Self {
         let cancel = half.cancel.clone();
         cancel.wanted.set(false);
-        Self { pending: pending(half), cancel, bell: None }
+        Self { pending: Box::pin(read(half, buf)), cancel, bell: None }
     }
 
     /// Makes the wait end soon: await it to get the side back, with what arrived before the cancellation did.
@@ -180,18 +169,6 @@ async fn read(half: ReadHalf, buf: SliceMut<Vec<u8>>) -> (ReadHalf, PostedOutcom
     let outcome = match result {
         Err(error) if cancelled && error.raw_os_error() == Some(libc::ECANCELED) => PostedOutcome::Cancelled(buf),
         result => PostedOutcome::Read(result, buf),
-    };
-    (half, outcome)
-}
-
-async fn ready(half: ReadHalf) -> (ReadHalf, PostedOutcome) {
-    let outcome = {
-        let mut waiting = pin!(half.sock().readable());
-        poll_fn(|cx| match waiting.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(PostedOutcome::Ready(result)),
-            Poll::Pending => half.cancel.poll_wanted(cx).map(|()| PostedOutcome::Cancelled(Vec::new())),
-        })
-        .await
     };
     (half, outcome)
 }

@@ -123,6 +123,17 @@ impl Stream {
     pub fn finish(&self) -> io::Result<()> {
         self.write.finish()
     }
+
+    /// The socket as it was given to [`Stream::from_fd`], for an open connection on which nothing is pending.
+    ///
+    /// # Panics
+    /// If something is.
+    pub fn into_fd(self) -> OwnedFd {
+        let Self { read, write } = self;
+        drop(write);
+        let Transport::Plain(sock) = read.transport;
+        Rc::into_inner(sock).expect("only the two sides share it").into_fd()
+    }
 }
 
 impl ReadHalf {
@@ -167,21 +178,17 @@ impl ReadHalf {
     /// Posts a read that stays pending across the phases of a connection; see [`ReadHalf::read`]. It reaches the kernel
     /// when it is first polled.
     pub fn post_read(self, buf: Vec<u8>) -> PostedRead {
-        PostedRead::read(self, spare(buf))
-    }
-
-    /// Posts a wait for readiness, which holds no buffer. It reaches the kernel when it is first polled.
-    pub fn post_ready(self) -> PostedRead {
-        PostedRead::ready(self)
+        PostedRead::new(self, spare(buf))
     }
 
     /// See [`Stream::is_alive`].
     pub fn is_alive(&self) -> bool {
-        is_quiet(self.sock())
+        is_quiet(self.sock().as_fd())
     }
 }
 
-fn is_quiet(sock: &Sock) -> bool {
+/// Whether nothing waits to be read of a socket: no byte and no end.
+pub fn is_quiet(sock: impl AsFd) -> bool {
     let mut byte = [0_u8; 1];
     let peeked = rustix::net::recv(sock, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
     matches!(peeked, Err(rustix::io::Errno::AGAIN))
@@ -295,7 +302,7 @@ impl WriteHalf {
 impl Killer {
     /// Whether nothing waits to be read: no byte and no end.
     pub fn is_quiet(&self) -> bool {
-        self.0.upgrade().is_some_and(|sock| is_quiet(&sock))
+        self.0.upgrade().is_some_and(|sock| is_quiet(sock.as_fd()))
     }
 
     /// Ends a pending read: it sees the peer's end. Writing goes on.

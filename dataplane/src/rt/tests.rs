@@ -1,6 +1,7 @@
 //! The rules that `rt` promises, on io_uring, on forced epoll, and where a seccomp filter refuses io_uring.
 
 mod halves;
+mod sleepers;
 mod sockets;
 mod tasks;
 

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::reader::Reader;
+use super::dozing::{self, Asleep};
+use super::reader::{Awaited, Reader};
 use super::watch::{Waiting, Watch};
 use crate::request;
 use crate::rt::{self, Stream, WriteHalf};
@@ -36,47 +37,35 @@ pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
 }
 
-impl Drop for Connection {
+/// A connection among those of its worker, until it is dropped.
+struct Seat {
+    watch: Rc<Watch>,
+    worker: Rc<Worker>,
+    /// It goes to sleep and is still the worker's.
+    dozes: bool,
+}
+
+impl Drop for Seat {
     fn drop(&mut self) {
         self.worker.watches.remove(&self.watch);
-        self.worker.closed();
+        if !self.dozes {
+            self.worker.closed();
+        }
     }
 }
 
-/// Serves a socket that was accepted here or handed over, until it ends. The worker has counted it already.
+/// Serves a socket that was accepted here or handed over, until it ends or dozes. The worker has counted it already.
 pub(crate) async fn serve(fd: OwnedFd, peer: SocketAddr, worker: Rc<Worker>) {
-    let stream = match Stream::from_fd(fd) {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::debug!(%error, %peer, "an accepted socket cannot be used");
-            return worker.closed();
-        }
-    };
-    let (read, writer) = stream.split();
-    let watch = Rc::new(Watch::new(writer.killer(), read.canceller()));
-    worker.watches.add(watch.clone());
-    let reader = Reader::new(read, watch.clone());
-    let mut connection = Connection { reader, writer, watch, peer, worker };
-    let mut waiting = Waiting::FirstRequest;
-    loop {
-        match connection.wait_for_request(waiting).await {
-            Next::Request => {}
-            Next::Gone => return,
-            Next::Enough => return Box::pin(connection.close()).await,
-        }
-        waiting = Waiting::Request;
-        // Boxed, so that an idle connection holds none of the request's state; written where it stays, for it is large.
-        let request = Box::write(Box::new_uninit(), request::serve(&mut connection));
-        let after = Box::into_pin(request).await;
-        if after == After::Keep {
-            connection.watch.end_request();
-        }
-        match after {
-            After::Keep => {}
-            // Boxed, as the request is: an idle connection holds the state of neither.
-            After::Close => return Box::pin(connection.close()).await,
-            After::Cut => return connection.writer.set_reset_on_close(),
-        }
+    if let Some((connection, seat)) = Connection::on(fd, peer, worker) {
+        connection.run(seat, (Waiting::FirstRequest, None)).await;
+    }
+}
+
+/// Serves one that dozed, and is counted still.
+pub(crate) async fn wake(asleep: Asleep, worker: Rc<Worker>) {
+    let Asleep { fd, peer, waiting, due_ms } = asleep;
+    if let Some((connection, seat)) = Connection::on(fd, peer, worker) {
+        connection.run(seat, (waiting, Some(due_ms))).await;
     }
 }
 
@@ -87,19 +76,83 @@ enum Next {
     Gone,
     /// The process ends and owes the client nothing.
     Enough,
+    /// Nothing has come for long.
+    Doze,
 }
 
 impl Connection {
-    /// Waits for the first byte of a request. A closing process serves what has arrived, and a connection that was just
-    /// accepted once.
-    async fn wait_for_request(&mut self, waiting: Waiting) -> Next {
-        let worker = &self.worker;
-        let closing = waiting == Waiting::Request && worker.shared.closing();
-        if closing && !self.reader.has_input() {
-            return Next::Enough;
+    fn on(fd: OwnedFd, peer: SocketAddr, worker: Rc<Worker>) -> Option<(Self, Seat)> {
+        let stream = match Stream::from_fd(fd) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%error, %peer, "an accepted socket cannot be used");
+                worker.closed();
+                return None;
+            }
+        };
+        let (read, writer) = stream.split();
+        let watch = Rc::new(Watch::new(writer.killer(), read.canceller()));
+        worker.watches.add(watch.clone());
+        let seat = Seat { watch: watch.clone(), worker: worker.clone(), dozes: false };
+        let reader = Reader::new(read, watch.clone());
+        Some((Self { reader, writer, watch, peer, worker }, seat))
+    }
+
+    /// Serves requests; the wait for the first one may have begun earlier, and then has its end.
+    async fn run(mut self, seat: Seat, (mut waiting, mut due_ms): (Waiting, Option<u64>)) {
+        loop {
+            match self.wait_for_request(waiting, due_ms.take()).await {
+                Next::Request => {}
+                Next::Gone => return,
+                Next::Enough => return Box::pin(self.close()).await,
+                Next::Doze => return self.doze(seat, waiting),
+            }
+            waiting = Waiting::Request;
+            // Boxed, so that a connection that waits holds none of the request's state; written where it stays, for it is large.
+            let request = Box::write(Box::new_uninit(), request::serve(&mut self));
+            let after = Box::into_pin(request).await;
+            if after == After::Keep {
+                self.watch.end_request();
+            }
+            match after {
+                After::Keep => {}
+                // Boxed, as the request is: a connection that waits holds the state of neither.
+                After::Close => return Box::pin(self.close()).await,
+                After::Cut => return self.writer.set_reset_on_close(),
+            }
         }
-        self.watch.wait(waiting, worker.now_ms(), worker.limits_ms.keep_alive_idle);
-        if self.reader.next_request().await { Next::Request } else { Next::Gone }
+    }
+
+    /// Waits for the first byte of a request. A closing process serves what has arrived, as it has where a wait goes on that had its end
+    /// before, and a connection that was just accepted once.
+    async fn wait_for_request(&mut self, waiting: Waiting, due_ms: Option<u64>) -> Next {
+        let worker = &self.worker;
+        let now_ms = worker.now_ms();
+        match due_ms {
+            Some(due_ms) => self.watch.wait_until(waiting, now_ms, due_ms),
+            None => {
+                let closing = waiting == Waiting::Request && worker.shared.closing();
+                if closing && !self.reader.has_input() {
+                    return Next::Enough;
+                }
+                self.watch.wait(waiting, now_ms, worker.limits_ms.keep_alive_idle);
+            }
+        }
+        match self.reader.next_request().await {
+            Awaited::Request => Next::Request,
+            Awaited::Gone => Next::Gone,
+            Awaited::Nothing => Next::Doze,
+        }
+    }
+
+    /// Ends the task and keeps the connection.
+    fn doze(self, mut seat: Seat, waiting: Waiting) {
+        let Self { reader, writer, watch, peer, worker } = self;
+        let due_ms = watch.due_ms();
+        let Some(half) = reader.into_half() else { return };
+        let fd = half.unsplit(writer).into_fd();
+        seat.dozes = true;
+        dozing::put(Asleep { fd, peer, waiting, due_ms }, &worker);
     }
 
     /// Writes to the client, which has a limited time to read; false when it has left or does not read.

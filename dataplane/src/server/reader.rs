@@ -1,5 +1,6 @@
 //! The reading side of a client's connection. One read stays posted while an answer is relayed, so that a client that
-//! leaves is noticed at once; it is not cancelled when the answer ends but becomes the next request's read.
+//! leaves is noticed at once; it is not cancelled when the answer ends but becomes the next request's read, until the sweep
+//! wants its buffer back.
 
 use std::future::poll_fn;
 use std::io;
@@ -63,10 +64,28 @@ impl Input {
 enum Side {
     Free(ReadHalf),
     Posted(PostedRead),
-    /// A wait for readiness, without a buffer.
-    Dozing(PostedRead),
     /// Only while it moves from one of the others to another.
     Moving,
+}
+
+/// What a wait for a request came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// Its first bytes are here.
+    Request,
+    /// The client has left.
+    Gone,
+    /// Nothing has come for long, and nothing is pending or held any more.
+    Nothing,
+}
+
+/// What a read came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Got {
+    Bytes,
+    End,
+    /// It was cancelled.
+    Nothing,
 }
 
 /// The reading side with what it has read.
@@ -106,22 +125,32 @@ impl Reader {
         !self.input.bytes().is_empty() || self.ahead && matches!(self.side, Side::Posted(_))
     }
 
-    /// Waits for the first bytes of the next request, which may be here already; false when the client has left. An
-    /// empty line alone is none: some clients send one after a body.
-    pub(crate) async fn next_request(&mut self) -> bool {
+    /// Waits for the first bytes of the next request, which may be here already. An empty line alone is none: some clients
+    /// send one after a body.
+    pub(crate) async fn next_request(&mut self) -> Awaited {
         loop {
             match self.input.bytes() {
                 b"\r\n" => self.input.clear(),
                 b"" => {}
-                _ => return true,
+                _ => return Awaited::Request,
             }
             if let (true, Side::Posted(posted)) = (self.ahead, &self.side) {
                 // The read waits for more, but what it holds may be a whole request.
                 posted.cancel();
             }
-            if !self.more().await {
-                return false;
+            match poll_fn(|cx| self.poll_read(cx)).await {
+                Got::Bytes => {}
+                Got::End => return Awaited::Gone,
+                Got::Nothing => return Awaited::Nothing,
             }
+        }
+    }
+
+    /// The side, if nothing is pending on it and nothing was read that was not taken.
+    pub(crate) fn into_half(self) -> Option<ReadHalf> {
+        match self.side {
+            Side::Free(half) if self.input.bytes().is_empty() && !self.ended => Some(half),
+            _ => None,
         }
     }
 
@@ -170,11 +199,23 @@ impl Reader {
 
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
+            match self.poll_read(cx) {
+                Poll::Ready(Got::Bytes) => return Poll::Ready(true),
+                Poll::Ready(Got::End) => return Poll::Ready(false),
+                // Whoever is in the middle of a request waits on.
+                Poll::Ready(Got::Nothing) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Got> {
+        loop {
             if self.ended {
-                return Poll::Ready(false);
+                return Poll::Ready(Got::End);
             }
             let posted = match &mut self.side {
-                Side::Posted(posted) | Side::Dozing(posted) => posted,
+                Side::Posted(posted) => posted,
                 Side::Free(_) | Side::Moving => {
                     self.post();
                     continue;
@@ -183,25 +224,23 @@ impl Reader {
             let Poll::Ready((half, outcome)) = Pin::new(posted).poll(cx) else { return Poll::Pending };
             self.side = Side::Free(half);
             self.watch.holds_buffer(false);
-            match outcome {
+            return Poll::Ready(match outcome {
                 PostedOutcome::Read(result, buf) => {
                     self.input = Input(buf);
-                    return Poll::Ready(self.took(result));
+                    self.took(result)
                 }
-                PostedOutcome::Ready(Ok(())) => {}
-                PostedOutcome::Ready(Err(_)) => self.ended = true,
                 PostedOutcome::Cancelled(buf) if buf.len() > HEADROOM => {
                     self.input = Input(buf);
-                    return Poll::Ready(true);
+                    Got::Bytes
                 }
-                PostedOutcome::Cancelled(_) => self.doze(),
-            }
+                PostedOutcome::Cancelled(_) => Got::Nothing,
+            });
         }
     }
 
-    fn took(&mut self, result: io::Result<usize>) -> bool {
+    fn took(&mut self, result: io::Result<usize>) -> Got {
         self.ended = !matches!(result, Ok(n) if n > 0);
-        !self.ended
+        if self.ended { Got::End } else { Got::Bytes }
     }
 
     /// Posts a read into the input.
@@ -214,12 +253,5 @@ impl Reader {
         self.ahead = input.0.len() > HEADROOM;
         self.watch.holds_buffer(true);
         self.side = Side::Posted(half.post_read(input.0));
-    }
-
-    /// The read was cancelled because nothing came: waits on without a buffer.
-    fn doze(&mut self) {
-        if let Side::Free(half) = std::mem::replace(&mut self.side, Side::Moving) {
-            self.side = Side::Dozing(half.post_ready());
-        }
     }
 }

@@ -3,10 +3,17 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::dozing;
 use crate::rt::{self, StopToken};
+use crate::sys;
 use crate::worker::Worker;
 
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// Until what the sweep has asked for is given back.
+const GIVEN_BACK: Duration = Duration::from_millis(50);
+/// Connections gone to sleep from which on the allocator is asked to give back what they held.
+const MANY: usize = 256;
 
 /// Sweeps until `stop`.
 pub(crate) async fn run(worker: Rc<Worker>, stop: StopToken) {
@@ -23,5 +30,17 @@ pub(crate) async fn run(worker: Rc<Worker>, stop: StopToken) {
         }
         worker.metrics.plain.heartbeat_ms.beat(worker.now_ms());
         worker.sweep();
+        dozing::close_due(&worker).await;
+        collect(&worker).await;
+    }
+}
+
+/// The allocator gives memory back when it is used; a core whose connections have gone to sleep does not use it.
+async fn collect(worker: &Worker) {
+    if worker.watches.take_given_back() > 0 {
+        rt::sleep(GIVEN_BACK).await;
+    }
+    if worker.dozing.take_new(MANY) {
+        sys::collect_memory();
     }
 }

@@ -81,13 +81,23 @@ impl Watch {
 
     /// Notes what the connection waits for from now on.
     pub(crate) fn wait(&self, what: Waiting, now_ms: u64, limit_ms: u64) {
+        self.wait_until(what, now_ms, now_ms.saturating_add(limit_ms));
+    }
+
+    /// The same, of a wait that began earlier.
+    pub(crate) fn wait_until(&self, what: Waiting, now_ms: u64, due_ms: u64) {
         // What ended an earlier wait is no reason for how this one ends; the limit on the whole request stays.
         if self.fired.get() != Some(Limit::Total) {
             self.fired.set(None);
         }
         self.waiting.set(what);
         self.since_ms.set(now_ms);
-        self.due_ms.set(now_ms.saturating_add(limit_ms));
+        self.due_ms.set(due_ms);
+    }
+
+    /// Until when it waits.
+    pub(crate) fn due_ms(&self) -> u64 {
+        self.due_ms.get()
     }
 
     /// Nothing is waited for.
@@ -185,7 +195,7 @@ enum Swept {
     GivesBack,
 }
 
-/// A connection that has idled so long gives its read buffer back.
+/// A connection that has idled so long gives its read buffer back, and with it all else but its socket: [`super::dozing`].
 const IDLE_MS: u64 = 1_000;
 /// A connection that has had an answer from a closing process, which told it to go, is kept so long.
 const SPENT_MS: u64 = 200;

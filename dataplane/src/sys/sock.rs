@@ -3,7 +3,7 @@
 use std::cell::UnsafeCell;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use monoio::BufResult;
 use monoio::buf::{IoBuf, IoVecBuf, SliceMut};
@@ -17,6 +17,16 @@ pub(crate) struct Sock(UnsafeCell<TcpStream>);
 impl Sock {
     pub(crate) fn new(stream: std::net::TcpStream) -> io::Result<Self> {
         Ok(Self::from(TcpStream::from_std(stream)?))
+    }
+
+    /// The socket without this core. Nothing may be pending on it.
+    ///
+    /// # Panics
+    /// If something is.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        let fd = self.0.into_inner().into_raw_fd();
+        // SAFETY: the stream gave up the descriptor that it owned, and nobody else owns it.
+        unsafe { OwnedFd::from_raw_fd(fd) }
     }
 
     /// The stream, for one call that starts an operation.

@@ -105,6 +105,9 @@ fn a_core_that_has_more_connections_hands_new_ones_on(leg: Leg) {
         let [core] = grown[..] else { panic!("one connection more, on cores {grown:?}") };
         clients[core].push(client);
     }
+    // Who dozes counts as who does not.
+    let dozing = || proxy.metric("kthena_router_idle_downstream_connections", &[]) as usize;
+    until("all doze", || dozing() == clients.iter().map(Vec::len).sum::<usize>());
     clients[1].clear();
     until("one core has none any more", || held(1) == 0.0);
     let before = handed();

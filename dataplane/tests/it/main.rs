@@ -9,6 +9,7 @@ mod doctor;
 mod drain;
 mod elf;
 mod engines;
+mod idle;
 mod limits;
 mod listening;
 mod metrics;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use dataplane::config::Config;
@@ -77,6 +78,16 @@ impl Proxy {
 
     pub(crate) fn shared(&self) -> &Shared {
         self.running.as_ref().expect("it runs until it is dropped").shared()
+    }
+
+    /// For who looks at it while it ends.
+    pub(crate) fn shared_by_all(&self) -> Arc<Shared> {
+        self.running.as_ref().expect("it runs until it is dropped").shared().clone()
+    }
+
+    /// Ends it as a signal does; returns how many connections were cut.
+    pub(crate) fn end(mut self) -> u64 {
+        self.running.take().expect("it runs until it is dropped").shutdown(|| false)
     }
 
     pub(crate) fn client(&self) -> Client {
