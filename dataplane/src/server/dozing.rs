@@ -218,3 +218,35 @@ pub(crate) fn close_all(worker: &Worker) {
         at = next;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    fn asleep() -> Asleep {
+        let fd = File::open("/dev/null").unwrap().into();
+        Asleep { fd, peer: "[::1]:9".parse().unwrap(), waiting: Waiting::Request, due_ms: 0 }
+    }
+
+    #[test]
+    fn a_free_place_is_taken_again_and_an_empty_table_holds_nothing() {
+        let mut places = Places::default();
+        let take = |places: &mut Places, expected| {
+            assert_eq!(places.next(), expected);
+            places.take(asleep());
+        };
+        (0..3).for_each(|expected| take(&mut places, expected));
+        assert!(places.free(0).is_some() && places.free(1).is_some());
+        assert!(places.free(1).is_none() && places.free(9).is_none(), "who is not there is not given");
+        [1, 0, 3].into_iter().for_each(|expected| take(&mut places, expected));
+        assert!((0..4).all(|at| places.free(at).is_some()));
+        assert_eq!((places.list.capacity(), places.next()), (0, 0));
+    }
+
+    #[test]
+    fn who_dozes_costs_a_line() {
+        assert!(size_of::<Place>() <= 48, "{}", size_of::<Place>());
+    }
+}

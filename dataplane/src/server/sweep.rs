@@ -40,7 +40,9 @@ async fn collect(worker: &Worker) {
     if worker.watches.take_given_back() > 0 {
         rt::sleep(GIVEN_BACK).await;
     }
-    if worker.dozing.take_new(MANY) {
+    // Where all sleep there is nobody whom that would keep.
+    let many = if worker.watches.len() == 0 { 1 } else { MANY };
+    if worker.dozing.take_new(many) {
         sys::collect_memory();
     }
 }
