@@ -120,8 +120,8 @@ impl ControlPlane {
     }
 
     async fn page(&self) -> Value {
-        let text = client::call(self.debug, "GET", "/debug/kv", &[], "").await.body;
-        serde_json::from_str(&text).unwrap()
+        let asked = timeout(PATIENCE, client::call(self.debug, "GET", "/debug/kv", &[], "")).await;
+        serde_json::from_str(&asked.expect("an answer of /debug/kv").body).unwrap()
     }
 
     /// The engines that it hears itself, by their pods' UIDs.
@@ -181,6 +181,10 @@ pub(crate) struct DataPlane {
 impl DataPlane {
     /// Joins, with what it has of another control plane if it was at one.
     pub(crate) async fn join(control: &ControlPlane, before: Option<Self>) -> Self {
+        timeout(PATIENCE, Self::begin(control, before)).await.expect("it is let in and told the config")
+    }
+
+    async fn begin(control: &ControlPlane, before: Option<Self>) -> Self {
         let held = before.as_ref().map(|before| before.held.clone());
         let version = held.as_ref().map(|held| Version { epoch: held.version.epoch, version: held.version.version });
         let content_hash = held.as_ref().map_or(0, hash::content_hash);
