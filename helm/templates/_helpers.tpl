@@ -104,7 +104,8 @@ topologySpreadConstraints:
 {{- /* What is in these is the user's alone. */ -}}
 {{- $whole := list "annotations" "commonLabels" "config" "labels" "podAnnotations" "podLabels" "podSecurityContext" "securityContext" -}}
 {{- range $key, $default := .from -}}
-{{- if not (hasKey $.into $key) -}}
+{{- /* Taken away by null, it is gone at first, and null once the values are used again. */ -}}
+{{- if or (not (hasKey $.into $key)) (kindIs "invalid" (get $.into $key)) -}}
 {{- if not (has $key $may_lack) -}}{{- $_ := set $.into $key $default -}}{{- end -}}
 {{- else if and (kindIs "map" $default) (kindIs "map" (get $.into $key)) (not (has $key (concat $may_lack $whole))) -}}
 {{- include "kthena.fill" (dict "into" (get $.into $key) "from" $default) -}}

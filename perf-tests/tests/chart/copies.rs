@@ -11,7 +11,7 @@ use crate::object::Object;
 use crate::values::rendered;
 
 /// Puts a copy of the chart into a folder that is not there yet.
-fn copy(to: &Path) {
+pub fn copy(to: &Path) {
     let copied = Command::new("cp").arg("-r").arg(chart()).arg(to).status().unwrap();
     assert!(copied.success(), "the chart could not be copied to {}", to.display());
 }

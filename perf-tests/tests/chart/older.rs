@@ -3,6 +3,8 @@
 use perf_tests::helm::{Render, chart};
 use serde_json::{Map, Value};
 
+use crate::copies::copy;
+
 /// What may be missing for good: whoever takes it away wants none.
 const MAY_LACK: [&str; 8] = [
     "affinity",
@@ -30,9 +32,14 @@ fn values() -> Value {
 }
 
 fn rendered(without: &[String]) -> Vec<Value> {
+    rendered_of("", without)
+}
+
+/// Of a copy of the chart; of the chart itself where there is none.
+fn rendered_of(folder: &str, without: &[String]) -> Vec<Value> {
     let nulls: Vec<_> = without.iter().map(|path| format!("{path}=null")).collect();
     let set: Vec<_> = SET.iter().copied().chain(nulls.iter().map(String::as_str)).collect();
-    let render = Render { set: &set, api_versions: &["monitoring.coreos.com/v1"], ..Render::default() };
+    let render = Render { folder, set: &set, api_versions: &["monitoring.coreos.com/v1"], ..Render::default() };
     render.objects().unwrap_or_else(|error| panic!("without {without:?}: {error:#}"))
 }
 
@@ -71,6 +78,31 @@ fn a_key_that_an_older_charts_values_lack_has_its_default() {
         assert_eq!(found, expected);
     }
     assert_eq!(found.len(), expected.len());
+}
+
+/// `--reuse-values` puts what the last release came to in place of the chart's own values: a null takes nothing away then, and is one.
+#[test]
+fn what_was_taken_away_is_null_once_the_values_are_used_again_and_does_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("kthena");
+    copy(&folder);
+    std::fs::write(folder.join("values.yaml"), "{}\n").unwrap();
+    let folder = folder.to_str().unwrap();
+    let (mut blocks, mut nulls) = (Vec::new(), Vec::new());
+    paths(values().as_object().unwrap(), "", &mut blocks, &mut nulls);
+    let of = |block| MAY_LACK.map(|key| format!("{block}.{key}"));
+    let may_lack: Vec<_> = ["controlplane", "gateway", "node"].into_iter().flat_map(of).collect();
+    let there = |path: &String| values().pointer(&format!("/{}", path.replace('.', "/"))).is_some();
+    let may_lack: Vec<_> = may_lack.into_iter().filter(there).collect();
+    nulls.extend(may_lack.iter().cloned());
+    assert!(rendered_of(folder, &nulls) == rendered(&may_lack), "all of these are null: {nulls:?}");
+    let expected = rendered(&may_lack);
+    // Of blocks those that hold none of these.
+    for block in blocks.into_iter().filter(|block| !may_lack.iter().any(|path| path.starts_with(&format!("{block}."))))
+    {
+        let nulls = [&may_lack[..], &[block]].concat();
+        assert!(rendered_of(folder, &nulls) == expected, "these are null: {nulls:?}");
+    }
 }
 
 #[test]

@@ -37,9 +37,10 @@ async fn own_nodes(site: &Site) -> Vec<Place> {
 fn on_the_nodes_own_network_an_upgrade_costs_no_request_either() {
     nodes::within("installed::host::on_the_nodes_own_network_an_upgrade_costs_no_request_either", || async {
         let site = Site::dual_stack().await;
-        // As where the platform chooses whom a pod runs as: here it is whom the image says.
-        let settings =
-            ["node.exposure=hostNetwork", "node.config.drain.lead=2s", "node.podSecurityContext=null", LISTEN];
+        // As where the platform chooses whom a pod runs as: here it is whom the image says. What was taken away so stays away in the upgrade, which
+        // uses these values again, or has its default.
+        let taken = ["node.podSecurityContext=null", "gateway.replicas=null"];
+        let settings = [&["node.exposure=hostNetwork", "node.config.drain.lead=2s", LISTEN][..], &taken].concat();
         install(&site, &settings).await;
         populate(&site).await;
         let places = own_nodes(&site).await;
