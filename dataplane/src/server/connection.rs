@@ -149,8 +149,7 @@ impl Connection {
     fn doze(self, mut seat: Seat, waiting: Waiting) {
         let Self { reader, writer, watch, peer, worker } = self;
         let due_ms = watch.due_ms();
-        let Some(half) = reader.into_half() else { return };
-        let fd = half.unsplit(writer).into_fd();
+        let fd = reader.into_half().unsplit(writer).into_fd();
         seat.dozes = true;
         dozing::put(Asleep { fd, peer, waiting, due_ms }, &worker);
     }

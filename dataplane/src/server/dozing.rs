@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use slab::Slab;
+
 use super::connection;
 use super::watch::Waiting;
 use crate::metrics::Limit;
@@ -31,59 +33,14 @@ pub(crate) struct Asleep {
     pub(crate) due_ms: u64,
 }
 
-/// A place in the table.
-#[derive(Debug)]
-enum Place {
-    Taken(Asleep),
-    /// With the free place before it.
-    Free(Option<u32>),
-}
-
-#[derive(Debug, Default)]
-struct Places {
-    list: Vec<Place>,
-    free: Option<u32>,
-    taken: usize,
-}
-
 /// All of a core. They still count as its connections.
 #[derive(Debug)]
 pub(crate) struct Dozing {
     sleepers: Sleepers,
-    places: RefCell<Places>,
+    /// Each is known to the sleepers by its place here.
+    places: RefCell<Slab<Asleep>>,
     /// Put in since memory was collected.
     new: Cell<usize>,
-}
-
-impl Places {
-    /// The place that is taken next.
-    fn next(&self) -> u32 {
-        self.free.unwrap_or_else(|| u32::try_from(self.list.len()).expect("there are fewer descriptors"))
-    }
-
-    fn take(&mut self, asleep: Asleep) {
-        let place = Place::Taken(asleep);
-        match self.free {
-            None => self.list.push(place),
-            Some(free) => {
-                let before = std::mem::replace(&mut self.list[free as usize], place);
-                self.free = if let Place::Free(before) = before { before } else { None };
-            }
-        }
-        self.taken += 1;
-    }
-
-    /// Empties a place.
-    fn free(&mut self, at: u32) -> Option<Asleep> {
-        let place = self.list.get_mut(at as usize).filter(|place| matches!(place, Place::Taken(_)))?;
-        let Place::Taken(asleep) = std::mem::replace(place, Place::Free(self.free.replace(at))) else { return None };
-        self.taken -= 1;
-        if self.taken == 0 {
-            // So that a crowd that has left costs nothing.
-            *self = Self::default();
-        }
-        Some(asleep)
-    }
 }
 
 impl Dozing {
@@ -95,10 +52,11 @@ impl Dozing {
     /// Puts one in, or gives it back where the kernel has no room for it.
     fn add(&self, asleep: Asleep) -> Result<(), (io::Error, Asleep)> {
         let mut places = self.places.borrow_mut();
-        match self.sleepers.add(asleep.fd.as_fd(), places.next().into()) {
+        let place = places.vacant_entry();
+        match self.sleepers.add(asleep.fd.as_fd(), place.key() as u64) {
             Ok(()) => {
                 self.new.set(self.new.get() + 1);
-                places.take(asleep);
+                place.insert(asleep);
             }
             Err(error) => return Err((error, asleep)),
         }
@@ -114,8 +72,13 @@ impl Dozing {
         enough
     }
 
-    fn take(&self, at: u32) -> Option<Asleep> {
-        let asleep = self.places.borrow_mut().free(at)?;
+    fn take(&self, at: usize) -> Option<Asleep> {
+        let mut places = self.places.borrow_mut();
+        let asleep = places.try_remove(at)?;
+        if places.is_empty() {
+            // So that a crowd that has left costs nothing.
+            *places = Slab::new();
+        }
         self.sleepers.remove(asleep.fd.as_fd());
         Some(asleep)
     }
@@ -123,7 +86,7 @@ impl Dozing {
     /// Takes those that have something to read, a bounded number at once.
     fn take_woken(&self) -> io::Result<Vec<Asleep>> {
         let numbers = self.sleepers.woken()?;
-        Ok(numbers.into_iter().filter_map(|number| self.take(u32::try_from(number).ok()?)).collect())
+        Ok(numbers.into_iter().filter_map(|number| self.take(usize::try_from(number).ok()?)).collect())
     }
 
     /// Takes some of these from `from` on. Returns where to go on.
@@ -131,13 +94,13 @@ impl Dozing {
         let (mut found, mut at) = (Vec::new(), from);
         let end = {
             let places = self.places.borrow();
-            while at < places.list.len().min(from + SLICE) && found.len() < CLOSED_AT_ONCE {
-                if matches!(&places.list[at], Place::Taken(asleep) if which(asleep)) {
-                    found.push(at as u32);
+            while at < places.capacity().min(from + SLICE) && found.len() < CLOSED_AT_ONCE {
+                if places.get(at).is_some_and(&which) {
+                    found.push(at);
                 }
                 at += 1;
             }
-            places.list.len()
+            places.capacity()
         };
         let taken = found.into_iter().filter_map(|at| self.take(at)).collect();
         (taken, (at < end).then_some(at))
@@ -158,10 +121,14 @@ pub(crate) fn put(asleep: Asleep, worker: &Rc<Worker>) {
 /// Wakes those whose clients speak or leave, until `stop`.
 pub(crate) async fn run(worker: Rc<Worker>, stop: StopToken) {
     while !stop.is_stopped() {
-        let woken = worker.dozing.take_woken().unwrap_or_else(|error| {
-            tracing::error!(%error, "idle connections cannot be looked after");
-            Vec::new()
-        });
+        let woken = match worker.dozing.take_woken() {
+            Ok(woken) => woken,
+            Err(error) => {
+                tracing::error!(%error, "idle connections cannot be looked after");
+                rt::sleep(AGAIN).await;
+                continue;
+            }
+        };
         let more = woken.len() == Sleepers::AT_ONCE;
         for asleep in woken {
             worker.metrics.plain.idle.down();
@@ -221,32 +188,34 @@ pub(crate) fn close_all(worker: &Worker) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 
     fn asleep() -> Asleep {
-        let fd = File::open("/dev/null").unwrap().into();
+        let fd = UnixStream::pair().unwrap().0.into();
         Asleep { fd, peer: "[::1]:9".parse().unwrap(), waiting: Waiting::Request, due_ms: 0 }
     }
 
     #[test]
-    fn a_free_place_is_taken_again_and_an_empty_table_holds_nothing() {
-        let mut places = Places::default();
-        let take = |places: &mut Places, expected| {
-            assert_eq!(places.next(), expected);
-            places.take(asleep());
-        };
-        (0..3).for_each(|expected| take(&mut places, expected));
-        assert!(places.free(0).is_some() && places.free(1).is_some());
-        assert!(places.free(1).is_none() && places.free(9).is_none(), "who is not there is not given");
-        [1, 0, 3].into_iter().for_each(|expected| take(&mut places, expected));
-        assert!((0..4).all(|at| places.free(at).is_some()));
-        assert_eq!((places.list.capacity(), places.next()), (0, 0));
+    fn an_empty_table_holds_nothing() {
+        rt::run(rt::Driver::Epoll, || async {
+            let dozing = Dozing::new().unwrap();
+            (0..3).for_each(|_| dozing.add(asleep()).unwrap());
+            assert!((0..3).all(|at| dozing.take(at).is_some()));
+            assert_eq!(dozing.places.borrow().capacity(), 0);
+        })
+        .unwrap();
     }
 
     #[test]
     fn who_dozes_costs_a_line() {
-        assert!(size_of::<Place>() <= 48, "{}", size_of::<Place>());
+        // As slab has it.
+        #[allow(dead_code, reason = "it is only measured")]
+        enum Entry {
+            Vacant(usize),
+            Occupied(Asleep),
+        }
+        assert!(size_of::<Entry>() <= 48, "{}", size_of::<Entry>());
     }
 }

@@ -146,12 +146,14 @@ impl Reader {
         }
     }
 
-    /// The side, if nothing is pending on it and nothing was read that was not taken.
-    pub(crate) fn into_half(self) -> Option<ReadHalf> {
-        match self.side {
-            Side::Free(half) if self.input.bytes().is_empty() && !self.ended => Some(half),
-            _ => None,
-        }
+    /// The side, after a wait that came to [`Awaited::Nothing`].
+    ///
+    /// # Panics
+    /// After anything else: what is pending or was read would be lost.
+    pub(crate) fn into_half(self) -> ReadHalf {
+        let Side::Free(half) = self.side else { panic!("something is pending") };
+        assert!(self.input.bytes().is_empty() && !self.ended, "something was read");
+        half
     }
 
     /// Waits for more bytes of the client; false when it has left. A wait that is given up stays posted.
