@@ -197,12 +197,12 @@ impl Life {
                     told = true;
                 }
                 () = sleep_until(deadline) => {
-                    process.terminate();
                     process.kill();
                     return process.ended().await;
                 }
                 Ok(()) = self.stop.changed() => deadline = deadline.min(Instant::now() + self.grace()),
-                Some(News { kind: Kind::Readiness, verdict }) = news.recv() => {
+                // What other probes say changes nothing any more; not as a pattern, or this would be heard no longer after the first of them.
+                said = news.recv() => if let Some(News { kind: Kind::Readiness, verdict }) = said {
                     view.ready = verdict.is_ok();
                     self.tell(view);
                 }

@@ -106,9 +106,12 @@ async fn a_container_that_crashes_starts_again_after_ever_longer_pauses() {
 #[tokio::test]
 async fn a_pod_that_ends_is_asked_to_the_end_whether_it_is_ready() {
     let stage = Stage::new("ending").await;
-    let script = "touch ready; trap 'rm ready' TERM; while :; do sleep 0.05; done";
-    let probe = ", readinessProbe: {exec: {command: [/bin/test, -e, ready]}, periodSeconds: 1, failureThreshold: 1}";
-    stage.run("ending", script, probe).await;
+    // What its other probe says first changes nothing.
+    let script = "touch alive ready; trap 'rm alive; sleep 3; rm ready' TERM; while :; do sleep 0.05; done";
+    let probe =
+        |file: &str| format!("{{exec: {{command: [/bin/test, -e, {file}]}}, periodSeconds: 1, failureThreshold: 1}}");
+    let probes = format!(", readinessProbe: {}, livenessProbe: {}", probe("ready"), probe("alive"));
+    stage.run("ending", script, &probes).await;
     stage.until("ending", "ready", |status| holds(status, "Ready")).await;
     let minute = DeleteParams::default().grace_period(60);
     stage.pods.delete("ending", &minute).await.unwrap();
