@@ -105,10 +105,22 @@ topologySpreadConstraints:
 {{- $whole := list "annotations" "commonLabels" "config" "labels" "podAnnotations" "podLabels" "podSecurityContext" "securityContext" -}}
 {{- range $key, $default := .from -}}
 {{- /* Taken away by null, it is gone at first, and null once the values are used again. */ -}}
-{{- if or (not (hasKey $.into $key)) (kindIs "invalid" (get $.into $key)) -}}
+{{- if and (hasKey $.into $key) (kindIs "invalid" (get $.into $key)) }}{{ $_ := unset $.into $key }}{{ end -}}
+{{- if not (hasKey $.into $key) -}}
 {{- if not (has $key $may_lack) -}}{{- $_ := set $.into $key $default -}}{{- end -}}
-{{- else if and (kindIs "map" $default) (kindIs "map" (get $.into $key)) (not (has $key (concat $may_lack $whole))) -}}
+{{- else if has $key (concat $may_lack $whole) -}}
+{{- include "kthena.prune" (get $.into $key) -}}
+{{- else if and (kindIs "map" $default) (kindIs "map" (get $.into $key)) -}}
 {{- include "kthena.fill" (dict "into" (get $.into $key) "from" $default) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* Takes what is null out of a map, however deep. */ -}}
+{{- define "kthena.prune" -}}
+{{- if kindIs "map" . -}}
+{{- range $key, $value := deepCopy . -}}
+{{- if kindIs "invalid" $value }}{{ $_ := unset $ $key }}{{ else }}{{ include "kthena.prune" (get $ $key) }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

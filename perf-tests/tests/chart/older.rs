@@ -106,6 +106,27 @@ fn what_was_taken_away_is_null_once_the_values_are_used_again_and_does_no_harm()
 }
 
 #[test]
+fn a_part_that_was_taken_away_of_what_is_the_users_alone_is_null_then_and_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("kthena");
+    copy(&folder);
+    std::fs::write(folder.join("values.yaml"), "{}\n").unwrap();
+    let set = [
+        "gateway.resources.limits.cpu=null",
+        "gateway.resources.limits.memory=1Gi",
+        "gateway.podLabels.team=null",
+        "gateway.nodeSelector.disk=null",
+        "gateway.config.limits.connections=null",
+        "gateway.config.access_log.format=json",
+        "global.commonLabels.owner=null",
+    ];
+    let objects = Render { folder: folder.to_str().unwrap(), set: &set, ..Render::default() }.objects().unwrap();
+    let text = serde_json::to_string(&objects).unwrap();
+    assert!(!text.contains("null"), "{}", &text[text.find("null").unwrap().saturating_sub(200)..][..300]);
+    assert!(text.contains(r#""limits":{"memory":"1Gi"}"#), "{text}");
+}
+
+#[test]
 fn what_somebody_takes_away_stays_away() {
     let set = [
         "gateway.resources=null",
