@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 
 use anyhow::{Context, Result, bail};
 
@@ -22,6 +22,29 @@ pub enum Network {
     Private,
     /// Of a bed of nodes, with a network each ([`crate::nodes`]). For one kubelet at a time.
     Nodes,
+}
+
+/// Of a pod or a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addresses {
+    pub(super) four: Ipv4Addr,
+    /// Where the bed has both families.
+    pub(super) six: Option<Ipv6Addr>,
+}
+
+impl Addresses {
+    /// IPv6 comes first where there are both, for what has one family alone has IPv4: so each is tested as the first.
+    pub(super) fn all(self) -> Vec<IpAddr> {
+        self.six.map(IpAddr::from).into_iter().chain([self.four.into()]).collect()
+    }
+
+    pub(super) fn first(self) -> IpAddr {
+        self.six.map_or(self.four.into(), IpAddr::from)
+    }
+
+    pub(super) fn listed(self) -> String {
+        self.all().iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",")
+    }
 }
 
 #[derive(Debug)]

@@ -1,11 +1,11 @@
 //! How a container is started, decided from its pod.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, Pod};
 
+use super::address::Addresses;
 use super::jail::{self, Bind, Filter, Jail, Profile};
 use super::programs::Programs;
 use super::sources::Sources;
@@ -37,33 +37,9 @@ impl Waiting {
 /// What is known of a pod when its containers start.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
-    pub(super) pod_ip: Ipv4Addr,
-    /// Its other one, where the bed has both families.
-    pub(super) pod_ip_6: Option<Ipv6Addr>,
-    pub(super) host_ip: Ipv4Addr,
-    pub(super) host_ip_6: Option<Ipv6Addr>,
+    pub(super) pod: Addresses,
+    pub(super) host: Addresses,
     pub(super) node: String,
-}
-
-impl Facts {
-    /// Of the pod, the one by which Kubernetes tells it first.
-    pub(super) fn pod_ips(&self) -> Vec<IpAddr> {
-        both(self.pod_ip, self.pod_ip_6)
-    }
-
-    /// Of its node, likewise.
-    pub(super) fn host_ips(&self) -> Vec<IpAddr> {
-        both(self.host_ip, self.host_ip_6)
-    }
-}
-
-/// IPv6 comes first where there is both, for what has one family alone has IPv4: so each is tested as the first.
-pub(super) fn both(four: Ipv4Addr, six: Option<Ipv6Addr>) -> Vec<IpAddr> {
-    six.map(IpAddr::from).into_iter().chain([four.into()]).collect()
-}
-
-fn joined(addresses: &[IpAddr]) -> String {
-    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// What a container sees of the pod around it.
@@ -221,10 +197,10 @@ pub(super) fn field_of(pod: &Pod, facts: &Facts, path: &str) -> Result<String, W
         "metadata.uid" => meta.uid.clone(),
         "spec.nodeName" => Some(facts.node.clone()),
         "spec.serviceAccountName" => spec.and_then(|spec| spec.service_account_name.clone()),
-        "status.podIP" => facts.pod_ips().first().map(IpAddr::to_string),
-        "status.podIPs" => Some(joined(&facts.pod_ips())),
-        "status.hostIP" => facts.host_ips().first().map(IpAddr::to_string),
-        "status.hostIPs" => Some(joined(&facts.host_ips())),
+        "status.podIP" => Some(facts.pod.first().to_string()),
+        "status.podIPs" => Some(facts.pod.listed()),
+        "status.hostIP" => Some(facts.host.first().to_string()),
+        "status.hostIPs" => Some(facts.host.listed()),
         _ => match (subscript("metadata.labels"), subscript("metadata.annotations")) {
             (Some(key), _) => of_map(&meta.labels, key),
             (_, Some(key)) => of_map(&meta.annotations, key),

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
@@ -24,7 +23,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::NodeSpec;
-use super::launch::{Facts, both};
+use super::address::Addresses;
+use super::launch::Facts;
 use super::pod::{Known, Play};
 use super::sandbox::{Sandbox, Shared};
 use crate::nodes::plan;
@@ -37,8 +37,7 @@ pub(super) struct Node {
     shared: Rc<Shared>,
     name: String,
     index: usize,
-    address: Ipv4Addr,
-    address_6: Option<Ipv6Addr>,
+    addresses: Addresses,
     link: watch::Receiver<bool>,
     /// By uid.
     pods: RefCell<BTreeMap<String, watch::Sender<Known>>>,
@@ -52,14 +51,14 @@ impl Node {
         index: usize,
         link: watch::Receiver<bool>,
     ) -> Result<Self> {
-        let address = shared.block.node(index);
-        let address_6 = shared.config.dual_stack.then(|| plan::node_second(index));
+        let six = shared.config.dual_stack.then(|| plan::node_second(index));
+        let addresses = Addresses { four: shared.block.node(index), six };
         let api = Api::<Object>::all(shared.client.clone());
         let applied = api.patch(&spec.name, &params(), &Patch::Apply(object(&spec))).await;
         applied.with_context(|| format!("registering node {}", spec.name))?;
-        let status = status(&spec, &both(address, address_6), Timestamp::now());
+        let status = status(&spec, addresses, Timestamp::now());
         api.patch_status(&spec.name, &PatchParams::default(), &Patch::Strategic(status)).await?;
-        let node = Self { shared, name: spec.name, index, address, address_6, link, pods: RefCell::default() };
+        let node = Self { shared, name: spec.name, index, addresses, link, pods: RefCell::default() };
         node.renew().await?;
         Ok(node)
     }
@@ -138,14 +137,17 @@ impl Node {
             return;
         }
         let on_node = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
-        let pod_ip = if on_node { self.address } else { self.shared.block.pod(self.index) };
-        let pod_ip_6 = self.address_6.map(|own| if on_node { own } else { plan::second(pod_ip) });
-        let (host_ip, host_ip_6) = (self.address, self.address_6);
-        let facts = Facts { pod_ip, pod_ip_6, host_ip, host_ip_6, node: self.name.clone() };
+        let host = self.addresses;
+        let facts = Facts { pod: if on_node { host } else { self.next_pod() }, host, node: self.name.clone() };
         let (sender, known) = watch::channel(Known::There(Rc::new(pod.clone())));
         self.pods.borrow_mut().insert(uid, sender);
         let play = Play { client: self.shared.client.clone(), known, link: self.link.clone() };
         playing.spawn_local(play.run(Sandbox::new(self.shared.clone(), pod, facts)));
+    }
+
+    fn next_pod(&self) -> Addresses {
+        let four = self.shared.block.pod(self.index);
+        Addresses { four, six: self.addresses.six.map(|_| plan::second(four)) }
     }
 
     fn forget(&self, mut gone: impl FnMut(&String) -> bool) {
@@ -171,14 +173,14 @@ fn object(spec: &NodeSpec) -> Value {
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": spec.name, "labels": labels}})
 }
 
-fn status(spec: &NodeSpec, ips: &[IpAddr], now: Timestamp) -> Value {
+fn status(spec: &NodeSpec, addresses: Addresses, now: Timestamp) -> Value {
     let capacity = json!({"cpu": "64", "memory": "512Gi", "pods": "1000", "nvidia.com/gpu": spec.gpus.to_string()});
     let calm = ["MemoryPressure", "DiskPressure", "PIDPressure"].map(|name| (name, "False"));
     let conditions = calm.into_iter().chain([("Ready", "True")]).map(|(name, status)| {
         let now = Time(now);
         json!({"type": name, "status": status, "reason": "Played", "lastHeartbeatTime": now, "lastTransitionTime": now})
     });
-    let addresses = ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip}));
+    let addresses = addresses.all().into_iter().map(|ip| json!({"type": "InternalIP", "address": ip}));
     let addresses = addresses.chain([json!({"type": "Hostname", "address": spec.name})]);
     json!({"status": {
         "capacity": capacity,

@@ -144,8 +144,7 @@ fn address(host: Option<&str>, port: &IntOrString, target: &Target) -> Result<So
     };
     let number = number.with_context(|| format!("the container has no port {port:?}"))?;
     let host = host.map(|host| host.parse().context("the host of a probe is an address here")).transpose()?;
-    let host = host.or(target.facts.pod_ips().first().copied()).context("a pod without an address")?;
-    Ok(SocketAddr::new(host, u16::try_from(number)?))
+    Ok(SocketAddr::new(host.unwrap_or(target.facts.pod.first()), u16::try_from(number)?))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Sandbox {
     pub(super) fn new(shared: Rc<Shared>, pod: Pod, facts: Facts) -> Self {
         let folder = shared.folder.join("pods").join(pod.namespace().unwrap_or_default()).join(pod.name_any());
         let on_node = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
-        let namespace = if on_node { facts.node.clone() } else { plan::pod_namespace(facts.pod_ip.into()) };
+        let namespace = if on_node { facts.node.clone() } else { plan::pod_namespace(facts.pod.four.into()) };
         let hostname = if on_node { facts.node.clone() } else { hostname(&pod) };
         let (users, seccomp) = (shared.users, shared.config.seccomp.clone());
         let profiles = shared.folder.join("nodes").join(&facts.node).join(PROFILES);
@@ -73,9 +73,9 @@ impl Sandbox {
         let own = self.walls.is_some() && self.spec().host_network != Some(true) && self.has_network;
         if own {
             if !host_ports(self.spec()).is_empty() {
-                let _ = shell::filter(&self.facts.node, &plan::give_back(&self.facts.pod_ips())).await;
+                let _ = shell::filter(&self.facts.node, &plan::give_back(&self.facts.pod.all())).await;
             }
-            let _ = shell::carry_out(&plan::leave(&self.facts.node, self.facts.pod_ip)).await;
+            let _ = shell::carry_out(&plan::leave(&self.facts.node, self.facts.pod.four)).await;
         }
     }
 
@@ -100,14 +100,14 @@ impl Sandbox {
     pub(super) async fn mount(&mut self) -> Result<Vec<TokenFile>, Waiting> {
         if !self.has_network {
             // Of an attempt that failed halfway nothing is left.
-            let _ = shell::carry_out(&plan::leave(&self.facts.node, self.facts.pod_ip)).await;
-            shell::carry_out(&plan::join(&self.facts.node, self.facts.pod_ip)).await.map_err(not_now)?;
-            if self.facts.pod_ip_6.is_some() {
-                shell::carry_out(&plan::join_second(&self.facts.node, self.facts.pod_ip)).await.map_err(not_now)?;
+            let _ = shell::carry_out(&plan::leave(&self.facts.node, self.facts.pod.four)).await;
+            shell::carry_out(&plan::join(&self.facts.node, self.facts.pod.four)).await.map_err(not_now)?;
+            if self.facts.pod.six.is_some() {
+                shell::carry_out(&plan::join_second(&self.facts.node, self.facts.pod.four)).await.map_err(not_now)?;
             }
             let ports = host_ports(self.spec());
             if !ports.is_empty() {
-                let lent = plan::lend(&self.facts.pod_ips(), &ports);
+                let lent = plan::lend(&self.facts.pod.all(), &ports);
                 shell::filter(&self.facts.node, &lent).await.map_err(not_now)?;
             }
             self.has_network = true;

@@ -1,7 +1,6 @@
 //! A pod's status, from what its containers do.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
@@ -11,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::address::Addresses;
 use super::launch::{Facts, Waiting};
 
 /// What a container does.
@@ -121,15 +121,14 @@ pub(super) fn patch(pod: &Pod, facts: &Facts, views: &Views, conditions: &mut Co
     ];
     let init_containers = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
     let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    let (pod_ips, host_ips) = (facts.pod_ips(), facts.host_ips());
-    let listed = |ips: &[IpAddr]| ips.iter().map(|ip| json!({"ip": ip})).collect::<Vec<_>>();
+    let listed = |of: Addresses| of.all().iter().map(|ip| json!({"ip": ip})).collect::<Vec<_>>();
     json!({
         "metadata": {"uid": pod.metadata.uid},
         "status": {
             "phase": views.phase(),
             "observedGeneration": pod.metadata.generation,
-            "hostIP": host_ips.first(), "hostIPs": listed(&host_ips),
-            "podIP": pod_ips.first(), "podIPs": listed(&pod_ips),
+            "hostIP": facts.host.first(), "hostIPs": listed(facts.host),
+            "podIP": facts.pod.first(), "podIPs": listed(facts.pod),
             "startTime": pod.metadata.creation_timestamp,
             "conditions": conditions.list(current, now),
             "initContainerStatuses": statuses(init_containers, &views.inits),

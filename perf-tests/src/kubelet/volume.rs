@@ -233,15 +233,14 @@ impl TokenFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubelet::address::Addresses;
 
     fn placed(volume: &str) -> Result<Place, Waiting> {
         let files = BTreeMap::from([("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"2".to_vec())]);
         let sources = Sources { config_maps: BTreeMap::from([("m".to_owned(), files)]), secrets: BTreeMap::new() };
         let facts = Facts {
-            pod_ip: [127, 1, 2, 3].into(),
-            pod_ip_6: None,
-            host_ip_6: None,
-            host_ip: [127, 1, 0, 1].into(),
+            pod: Addresses { four: [127, 1, 2, 3].into(), six: None },
+            host: Addresses { four: [127, 1, 0, 1].into(), six: None },
             node: "n".to_owned(),
         };
         let pod: Pod = serde_norway::from_str("{metadata: {name: p, namespace: n}}").unwrap();

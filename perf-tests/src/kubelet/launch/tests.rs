@@ -32,10 +32,8 @@ fn start(pod: &Pod, sources: &Sources) -> Result<Launch, Waiting> {
 
 fn start_within(pod: &Pod, sources: &Sources, walls: Option<&Walls>) -> Result<Launch, Waiting> {
     let facts = Facts {
-        pod_ip: [127, 1, 2, 3].into(),
-        pod_ip_6: None,
-        host_ip_6: None,
-        host_ip: [127, 1, 0, 1].into(),
+        pod: Addresses { four: [127, 1, 2, 3].into(), six: None },
+        host: Addresses { four: [127, 1, 0, 1].into(), six: None },
         node: "node-a".to_owned(),
     };
     let volumes = BTreeMap::from([("config".to_owned(), PathBuf::from("/tmp/etc/app"))]);

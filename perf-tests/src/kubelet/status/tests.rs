@@ -21,10 +21,8 @@ fn pod(spec: &str) -> Pod {
 
 fn written(pod: &Pod, views: &Views, conditions: &mut Conditions, second: i64) -> Value {
     let facts = Facts {
-        pod_ip: [127, 1, 2, 3].into(),
-        pod_ip_6: None,
-        host_ip: [127, 1, 0, 1].into(),
-        host_ip_6: None,
+        pod: Addresses { four: [127, 1, 2, 3].into(), six: None },
+        host: Addresses { four: [127, 1, 0, 1].into(), six: None },
         node: "n".to_owned(),
     };
     patch(pod, &facts, views, conditions, Timestamp::from_second(second).unwrap())["status"].clone()
