@@ -102,8 +102,10 @@ async fn gap(site: &Site, places: &[Place], (revision, streaming): (&str, bool))
     asked(places, MODEL).await;
     over.store(true, Relaxed);
     let mut longest = Duration::ZERO;
-    for gap in gaps {
-        longest = longest.max(gap.await.unwrap());
+    for (Place { address, .. }, gap) in places.iter().zip(gaps) {
+        let gap = gap.await.unwrap();
+        println!("{address} was served nothing for {gap:?}");
+        longest = longest.max(gap);
     }
     for client in streamed {
         let (whole, cut) = client.await.unwrap();
