@@ -296,7 +296,8 @@ fn idle(plan: &Plan, name: &str, connections: usize) -> anyhow::Result<Sample> {
     let pid = plan.processes.first().context("the direct way has no process to measure")?.pid;
     let mut request = Vec::new();
     Workload::new(plan, 0)?.next(&mut request);
-    let (time, drip) = (Duration::from_secs(3), Duration::from_secs(1));
+    // Looked at when whoever gives back what idle connections held has done so, for which some take seconds.
+    let (time, drip) = (Duration::from_secs(6), Duration::from_secs(1));
     let report = hold::run(&HoldPlan { target: plan.target, pid, hold: Hold::Idle, connections, request, time, drip })?;
     Ok(Sample {
         contender: name.to_owned(),
