@@ -15,6 +15,8 @@ use crate::floor::framing::{Framing, Kind, Progress};
 const PER_SOURCE: usize = 8_000;
 const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(10);
+/// Before idle connections are held.
+const WARM_UP: usize = 4_096;
 /// Bytes of a body that a slow client announces.
 const SLOW_BODY: usize = 64 * 1024;
 
@@ -72,8 +74,9 @@ pub struct HoldReport {
 
 /// Opens, holds, looks, closes.
 pub fn run(plan: &HoldPlan) -> anyhow::Result<HoldReport> {
-    // The first connection pays for what is made once.
-    drop(open(plan, 0).context("the warm-up connection")?);
+    // The first ones pay for what is made once, and for what is kept of the last requests, such as decisions that can be asked for.
+    let first = if plan.hold == Hold::Idle { WARM_UP } else { 1 };
+    (0..first).try_for_each(|index| open(plan, index).map(drop)).context("a warm-up connection")?;
     let before = process::usage(plan.pid)?;
     let mut held = Vec::new();
     for index in 0..plan.connections {
