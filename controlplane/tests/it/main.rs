@@ -4,9 +4,11 @@
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
 mod corpus;
+mod defaults;
 mod definitions;
 mod examples;
 mod fields;
+mod process;
 mod rules;
 mod table;
 mod validations;
