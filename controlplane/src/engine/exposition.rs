@@ -1,11 +1,27 @@
-//! Reads Prometheus's text format, as far as engines write it. Labels are checked and passed over: what an endpoint says
-//! is wanted as a whole. A line that is not of the format makes all of the text unbelievable.
+//! Reads Prometheus's text format, as far as engines write it. What an endpoint says is wanted as a whole, so labels are checked and passed over
+//! but where they are what is said. A line that is not of the format makes all of the text unbelievable.
 
 /// One value of a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Sample<'t> {
     pub(super) name: &'t str,
+    /// As they are written, from the first one to the brace.
+    labels: &'t str,
     pub(super) value: f64,
+}
+
+impl<'t> Sample<'t> {
+    /// A label's value, as it is written.
+    pub(super) fn label(&self, wanted: &str) -> Option<&'t str> {
+        let mut rest = self.labels;
+        while let Ok((name, value, after)) = label(rest.trim_ascii_start()) {
+            if name == wanted {
+                return Some(value);
+            }
+            rest = after.strip_prefix(',').unwrap_or_default();
+        }
+        None
+    }
 }
 
 /// Why a text is not an exposition.
@@ -29,7 +45,10 @@ fn sample(line: &str) -> Result<Sample<'_>, &'static str> {
         return Err("it does not begin with a metric's name");
     }
     let rest = rest.trim_ascii_start();
-    let rest = rest.strip_prefix('{').map_or(Ok(rest), past_labels)?;
+    let (labels, rest) = match rest.strip_prefix('{') {
+        Some(within) => past_labels(within).map(|rest| (&within[..within.len() - rest.len()], rest))?,
+        None => ("", rest),
+    };
     let mut words = rest.split_ascii_whitespace();
     let value = words.next().and_then(|word| word.parse().ok()).ok_or("its value is not a number")?;
     if words.next().is_some_and(|time| time.parse::<i64>().is_err()) {
@@ -38,7 +57,7 @@ fn sample(line: &str) -> Result<Sample<'_>, &'static str> {
     if words.next().is_some() {
         return Err("something comes after its time stamp");
     }
-    Ok(Sample { name, value })
+    Ok(Sample { name, labels, value })
 }
 
 /// A name, and what comes after it.
@@ -56,11 +75,7 @@ fn past_labels(text: &str) -> Result<&str, &'static str> {
         if let Some(after) = rest.strip_prefix('}') {
             return Ok(after);
         }
-        let (name, after) = word(rest, |_| false);
-        let value = after.trim_ascii_start().strip_prefix('=').filter(|_| !name.is_empty());
-        let value = value.ok_or("a label is not of the form name=\"value\"")?;
-        let value = value.trim_ascii_start().strip_prefix('"').ok_or("a label's value is not in quotes")?;
-        rest = past_quoted(value).ok_or("a label's value does not end")?.trim_ascii_start();
+        rest = label(rest)?.2;
         match rest.strip_prefix(',') {
             Some(after) => rest = after.trim_ascii_start(),
             None if rest.starts_with('}') => {}
@@ -69,14 +84,24 @@ fn past_labels(text: &str) -> Result<&str, &'static str> {
     }
 }
 
-fn past_quoted(text: &str) -> Option<&str> {
+/// Its name, its value, and what comes after it.
+fn label(text: &str) -> Result<(&str, &str, &str), &'static str> {
+    let (name, after) = word(text, |_| false);
+    let value = after.trim_ascii_start().strip_prefix('=').filter(|_| !name.is_empty());
+    let value = value.ok_or("a label is not of the form name=\"value\"")?;
+    let value = value.trim_ascii_start().strip_prefix('"').ok_or("a label's value is not in quotes")?;
+    let (value, after) = quoted(value).ok_or("a label's value does not end")?;
+    Ok((name, value, after.trim_ascii_start()))
+}
+
+fn quoted(text: &str) -> Option<(&str, &str)> {
     let mut escaped = false;
     let end = text.bytes().position(|byte| {
         let ends = byte == b'"' && !escaped;
         escaped = byte == b'\\' && !escaped;
         ends
     })?;
-    Some(&text[end + 1..])
+    Some((&text[..end], &text[end + 1..]))
 }
 
 #[cfg(test)]
@@ -97,6 +122,14 @@ mod tests {
         let expected = [("a:b", 1.0), ("b", 2_500.0), ("c", f64::NEG_INFINITY), ("d", f64::INFINITY)];
         assert_eq!(read(text), Ok(expected.to_vec()));
         assert!(read("a NaN").unwrap()[0].1.is_nan());
+    }
+
+    #[test]
+    fn a_label_is_found_by_its_name() {
+        let text = "a{x=\"1\" , of_x=\"a=\\\"x\\\"}\", last=\"\" ,} 1\nb 1";
+        let [a, b] = samples(text).map(Result::unwrap).collect::<Vec<_>>()[..] else { panic!("two samples") };
+        assert_eq!((a.label("x"), a.label("of_x"), a.label("last")), (Some("1"), Some("a=\\\"x\\\"}"), Some("")));
+        assert_eq!((a.label("y"), b.label("x")), (None, None));
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(super) struct Families {
     pub(super) tpot: Option<&'static str>,
     /// Counters of the time that requests have waited, in µs: what waits, where nothing better tells it.
     pub(super) waited_us: Option<&'static str>,
+    /// Of whose labels one says how much its cache takes.
+    pub(super) cache_config: Option<&'static str>,
 }
 
 const VLLM: Families = Families {
@@ -22,6 +24,7 @@ const VLLM: Families = Families {
     ttft: Some("vllm:time_to_first_token_seconds"),
     tpot: Some("vllm:inter_token_latency_seconds"),
     waited_us: None,
+    cache_config: Some("vllm:cache_config_info"),
 };
 
 const SGLANG: Families = Families {
@@ -31,6 +34,7 @@ const SGLANG: Families = Families {
     ttft: Some("sglang:time_to_first_token_seconds"),
     tpot: Some("sglang:inter_token_latency_seconds"),
     waited_us: None,
+    cache_config: None,
 };
 
 /// Its counters of time end when a model's function returns, which says nothing of a stream's length.
@@ -41,6 +45,7 @@ const TRITON: Families = Families {
     ttft: None,
     tpot: None,
     waited_us: None,
+    cache_config: None,
 };
 
 /// It is read where the management API cannot be, which tells the queue itself. The counter grows when a request ends, and
@@ -52,6 +57,7 @@ const TORCHSERVE: Families = Families {
     ttft: None,
     tpot: None,
     waited_us: Some("ts_queue_latency_microseconds"),
+    cache_config: None,
 };
 
 /// The families of an engine.

@@ -27,10 +27,10 @@ struct Model {
 /// says is not known well enough to go by.
 pub(super) async fn facts(engine: Engine, address: SocketAddr) -> Result<Facts, AskError> {
     if engine == Engine::Vllm && get(address, "/health").await?.status == StatusCode::SERVICE_UNAVAILABLE {
-        return Ok(Facts { adapters: None, unready: Unready::All });
+        return Ok(Facts { unready: Unready::All, ..Facts::default() });
     }
     let list = json("/v1/models", &get(address, "/v1/models").await?.ok()?)?;
-    Ok(Facts { adapters: adapters(list), unready: Unready::Nothing })
+    Ok(Facts { adapters: adapters(list), ..Facts::default() })
 }
 
 /// Sorted; none where they are more than an endpoint can have, for part of them would mean that the rest is not loaded.

@@ -37,14 +37,23 @@ impl Pushes {
         self.last.insert(rank, (load, now));
     }
 
-    /// What the engine says in all, where that is what its metrics say; none where these alone count.
-    pub(super) fn over(&self, scraped: Said, now: Instant) -> Option<Said> {
+    /// Of all its ranks. A sum that lacks one makes the engine look idler, and smaller, than it is.
+    fn fresh(&self, now: Instant) -> Option<Vec<Load>> {
         let fresh = |(load, at): &(Load, Instant)| (now.saturating_duration_since(*at) < FRESH).then_some(*load);
         let loads: Vec<Load> = self.last.values().filter_map(fresh).collect();
-        // A sum that lacks a rank makes the engine look idler than it is.
-        if loads.is_empty() || loads.len() < self.ranks {
-            return None;
-        }
+        (!loads.is_empty() && loads.len() >= self.ranks).then_some(loads)
+    }
+
+    /// What its caches take, where all of them say it.
+    pub(super) fn cache_tokens(&self, now: Instant) -> Option<u64> {
+        let loads = self.fresh(now)?;
+        let all = loads.iter().all(|load| load.max_tokens > 0);
+        all.then(|| loads.iter().map(|load| load.max_tokens).fold(0, u64::saturating_add))
+    }
+
+    /// What the engine says in all, where that is what its metrics say; none where these alone count.
+    pub(super) fn over(&self, scraped: Said, now: Instant) -> Option<Said> {
+        let loads = self.fresh(now)?;
         let sum = |of: fn(&Load) -> u64| loads.iter().map(of).fold(0, u64::saturating_add);
         let count = |of: fn(&Load) -> u64| u32::try_from(sum(of)).unwrap_or(u32::MAX);
         let (used, most) = (sum(|load| load.used_tokens), sum(|load| load.max_tokens));
@@ -101,6 +110,17 @@ mod tests {
         check(2, &[(0, 0, busy), (900, 1, idle)], (4, 1, 0.5));
         check(2, &[(0, 0, busy)], AS_SCRAPED);
         check(2, &[(0, 0, busy), (2_600, 1, idle)], AS_SCRAPED);
+    }
+
+    #[test]
+    fn its_size_is_that_of_all_ranks() {
+        let (mut pushes, now) = (Pushes::default(), Instant::now());
+        let mut hear = |rank, max_tokens| {
+            pushes.hear(Pushed { rank, ranks: 2, load: load(0, 0, 0, max_tokens) }, now);
+            pushes.cache_tokens(now)
+        };
+        assert_eq!((hear(0, 1_000), hear(1, 0), hear(1, 900)), (None, None, Some(1_900)));
+        assert_eq!(pushes.cache_tokens(now + FRESH), None);
     }
 
     #[test]

@@ -72,7 +72,8 @@ async fn instead(management: AskError, place: &Place) -> Result<Answer, AskError
 async fn metrics(place: &Place) -> Result<Answer, AskError> {
     let text = get(place.address, &place.path).await?.ok()?;
     let reading = Reading::of(families(place.engine), &text)?;
-    Ok(Answer { load: (!reading.is_empty()).then_some(reading), facts: None, fault: None })
+    let facts = reading.cache_tokens().map(|tokens| Facts { cache_tokens: Some(tokens), ..Facts::default() });
+    Ok(Answer { load: (!reading.is_empty()).then_some(reading), facts, fault: None })
 }
 
 /// Reads a document.

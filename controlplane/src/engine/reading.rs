@@ -1,8 +1,8 @@
-//! From a text to what an engine says. Counts of several series (models, ranks) add up; their cache use is the mean.
+//! From a text to what an engine says. Counts of several series (models, ranks) and the sizes of their caches add up; their cache use is the mean.
 
 use std::time::Duration;
 
-use super::exposition::{Fault, samples};
+use super::exposition::{Fault, Sample, samples};
 use super::families::Families;
 
 /// All that a histogram has seen since its engine started.
@@ -31,6 +31,7 @@ pub(super) struct Reading {
     ttft: Option<Total>,
     tpot: Option<Total>,
     waited_us: Option<f64>,
+    cache_tokens: Option<u64>,
 }
 
 /// What an engine says; none, or else 0, is what it does not tell.
@@ -72,6 +73,11 @@ impl Reading {
                 *reading.cache_usage.get_or_insert_default() += value;
             } else if families.waited_us == Some(name) {
                 *reading.waited_us.get_or_insert_default() += value;
+            } else if families.cache_config == Some(name) {
+                if let Some(tokens) = cache_tokens(&sample) {
+                    let known = reading.cache_tokens.get_or_insert_default();
+                    *known = known.saturating_add(tokens);
+                }
             } else {
                 add(&mut reading.ttft, families.ttft, name, value);
                 add(&mut reading.tpot, families.tpot, name, value);
@@ -88,7 +94,12 @@ impl Reading {
 
     /// The engine told nothing, as one does that has loaded no model.
     pub(super) fn is_empty(&self) -> bool {
-        *self == Self::default()
+        *self == Self { cache_tokens: self.cache_tokens, ..Self::default() }
+    }
+
+    /// What the caches of all its ranks take.
+    pub(super) fn cache_tokens(&self) -> Option<u64> {
+        self.cache_tokens
     }
 
     /// What that means, given the reading before.
@@ -111,6 +122,14 @@ impl Reading {
         let waited_us = self.waited_us? - before.reading.waited_us?;
         (waited_us > 0.0 && !before.ago.is_zero()).then(|| (waited_us / before.ago.as_micros() as f64).round())
     }
+}
+
+/// vLLM says it in tokens; before 0.11 in blocks alone, of which there are none where it has not looked at its memory yet.
+fn cache_tokens(sample: &Sample<'_>) -> Option<u64> {
+    let number = |name: &str| sample.label(name)?.parse::<u64>().ok();
+    let tokens =
+        number("kv_cache_size_tokens").or_else(|| number("num_gpu_blocks")?.checked_mul(number("block_size")?));
+    tokens.filter(|&tokens| tokens > 0)
 }
 
 fn add(total: &mut Option<Total>, family: Option<&str>, name: &str, value: f64) {

@@ -73,7 +73,7 @@ fn answer(described: &BTreeMap<ModelName, Vec<Description>>, named: &BTreeSet<Mo
     // What was not asked is not said to be unready.
     let asked = named.iter().filter(|name| described.contains_key(*name)).cloned().collect();
     let unready = unready(&ready.collect(), &asked);
-    Answer { load: Some(Reading::of_queue(waiting)), facts: Some(Facts { adapters: None, unready }), fault: None }
+    Answer { load: Some(Reading::of_queue(waiting)), facts: Some(Facts { unready, ..Facts::default() }), fault: None }
 }
 
 /// Percent-encoded as one segment of a path.

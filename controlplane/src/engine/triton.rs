@@ -22,7 +22,7 @@ struct Version {
 /// Of the models that servers name, those that it says are not ready.
 pub(super) async fn facts(address: SocketAddr, named: &BTreeSet<ModelName>) -> Result<Facts, AskError> {
     let index = json(INDEX, &post(address, INDEX, r#"{"ready":true}"#).await?.ok()?)?;
-    Ok(Facts { adapters: None, unready: unready(index, named) })
+    Ok(Facts { unready: unready(index, named), ..Facts::default() })
 }
 
 /// A model is ready if one of its versions is.

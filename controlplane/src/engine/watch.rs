@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use api::id::EndpointKey;
 use api::snapshot::Engine;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -157,14 +158,18 @@ fn follow(mut before: Watched, targets: BTreeMap<Place, Target>, out: &mpsc::Sen
     targets.into_iter().map(watch).collect()
 }
 
-/// All facts that still count.
+/// All facts that still count. Of one engine they come from several places.
 fn facts(watched: &Watched, now: Instant) -> Engines {
     let said = watched.values().filter_map(|watch| Some((watch, watch.facts.as_ref()?)));
     let fresh = said.filter(|(_, (_, heard))| now.saturating_duration_since(*heard) < FACTS_KEPT);
-    let each = fresh.flat_map(|(watch, (facts, _))| {
-        watch.target.members.iter().map(|member| (member.key.clone(), Arc::clone(facts)))
-    });
-    each.collect()
+    let mut all: BTreeMap<EndpointKey, Arc<Facts>> = BTreeMap::new();
+    for (watch, (facts, _)) in fresh {
+        for member in &watch.target.members {
+            let known = all.entry(member.key.clone());
+            known.and_modify(|known| *known = Arc::new(known.and(facts))).or_insert_with(|| Arc::clone(facts));
+        }
+    }
+    all.into_iter().collect()
 }
 
 /// One that is no longer watched is not heard.
@@ -229,9 +234,13 @@ impl Watch {
             self.tell(reading, loads, now);
         }
         if let Some(facts) = facts {
-            let same = self.facts.take().map(|(known, _)| known).filter(|known| **known == facts);
-            self.facts = Some((same.unwrap_or_else(|| Arc::new(facts)), now));
+            self.learn(facts, now);
         }
+    }
+
+    fn learn(&mut self, facts: Facts, now: Instant) {
+        let same = self.facts.take().map(|(known, _)| known).filter(|known| **known == facts);
+        self.facts = Some((same.unwrap_or_else(|| Arc::new(facts)), now));
     }
 
     fn tell(&mut self, reading: Reading, loads: &Loads, now: Instant) {
@@ -244,6 +253,9 @@ impl Watch {
 
     fn push(&mut self, pushed: Pushed, loads: &Loads, now: Instant) {
         self.pushes.hear(pushed, now);
+        if let Some(tokens) = self.pushes.cache_tokens(now) {
+            self.learn(Facts { cache_tokens: Some(tokens), ..Facts::default() }, now);
+        }
         let fresh = self.load.filter(|(_, _, at)| now.saturating_duration_since(*at) < SCRAPE_KEPT);
         let scraped = fresh.map(|(_, said, _)| said).unwrap_or_default();
         if let Some(said) = self.pushes.over(scraped, now) {

@@ -88,7 +88,7 @@ mod tests {
             let (uid, adapter) = word.split_once('=').unwrap_or((word, ""));
             let unready = if adapter.is_empty() { Unready::All } else { Unready::Nothing };
             let adapters = (!adapter.is_empty()).then(|| vec![adapter.into()]);
-            (key(uid), Arc::new(Facts { adapters, unready }))
+            (key(uid), Arc::new(Facts { adapters, unready, cache_tokens: None }))
         };
         words.split_whitespace().map(fact).collect()
     }

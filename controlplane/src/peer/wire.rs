@@ -66,7 +66,7 @@ pub(super) fn engine_out(key: &EndpointKey, said: EngineLoad) -> PeerEngine {
 
 /// None where they are withdrawn.
 pub(super) fn facts_in(said: &PeerFacts) -> Option<Arc<Facts>> {
-    let PeerFacts { key: _, withdrawn, adapters, unready, unready_models } = said;
+    let PeerFacts { key: _, withdrawn, adapters, unready, unready_models, cache_tokens } = said;
     if *withdrawn {
         return None;
     }
@@ -78,11 +78,12 @@ pub(super) fn facts_in(said: &PeerFacts) -> Option<Arc<Facts>> {
         (false, true) => Unready::Nothing,
         (false, false) => Unready::Models(names(unready_models).into_iter().collect()),
     };
-    Some(Arc::new(Facts { adapters: adapters.as_ref().map(|adapters| names(&adapters.names)), unready }))
+    let adapters = adapters.as_ref().map(|adapters| names(&adapters.names));
+    Some(Arc::new(Facts { adapters, unready, cache_tokens: cache_tokens.filter(|&tokens| tokens > 0) }))
 }
 
 pub(super) fn facts_out(key: &EndpointKey, facts: Option<&Facts>) -> PeerFacts {
-    let Some(Facts { adapters, unready }) = facts else {
+    let Some(Facts { adapters, unready, cache_tokens }) = facts else {
         return PeerFacts { key: key_out(key), withdrawn: true, ..PeerFacts::default() };
     };
     let names = |names: &[ModelName]| names.iter().map(ModelName::to_string).collect();
@@ -95,6 +96,7 @@ pub(super) fn facts_out(key: &EndpointKey, facts: Option<&Facts>) -> PeerFacts {
             Unready::Models(models) => models.iter().map(ModelName::to_string).collect(),
             Unready::Nothing | Unready::All => Vec::new(),
         },
+        cache_tokens: *cache_tokens,
     }
 }
 
@@ -143,8 +145,8 @@ mod tests {
         let adapters = Some(vec!["a".into(), "b".into()]);
         for facts in [
             Facts::default(),
-            Facts { adapters: Some(Vec::new()), unready: Unready::All },
-            Facts { adapters, unready: Unready::Models(["m".into()].into()) },
+            Facts { adapters: Some(Vec::new()), unready: Unready::All, cache_tokens: None },
+            Facts { adapters, unready: Unready::Models(["m".into()].into()), cache_tokens: Some(2_560) },
         ] {
             let told = facts_out(&key(), Some(&facts));
             assert_eq!((key_in(told.key.as_ref()), facts_in(&told).as_deref()), (Ok(key()), Some(&facts)));

@@ -145,7 +145,9 @@ impl Maker<'_, '_> {
         let address = pod.address().ok_or(LeftOut::NoAddress)?;
         let (role, group) = part(pool.split.as_ref(), &pod.labels)?;
         let node = pod.node.as_ref().and_then(|name| self.world.nodes.get(name));
-        let adapters = self.world.engines.of(&key).and_then(|facts| facts.adapters.clone());
+        let facts = self.world.engines.of(&key);
+        let adapters = facts.and_then(|facts| facts.adapters.clone());
+        let cache_tokens = facts.and_then(|facts| facts.cache_tokens);
         let zone = node.and_then(|labels| zone(labels));
         Ok(Endpoint {
             handle: self.handles.of(&key).ok_or(LeftOut::NoHandle)?,
@@ -159,8 +161,7 @@ impl Maker<'_, '_> {
             node: pod.node.clone(),
             zone: text(zone),
             adapters,
-            // No engine says it where it is asked now.
-            cache_tokens: None,
+            cache_tokens,
         })
     }
 }
@@ -183,7 +184,8 @@ impl Made {
         facts: Option<&Arc<Facts>>,
     ) -> bool {
         let same = Arc::ptr_eq(&self.pool, pool) && Arc::ptr_eq(&self.pod, pod);
-        same && is_one(self.node.as_ref(), node) && is_one(self.facts.as_ref(), facts)
+        // Facts that are put together are made anew whenever those of any engine change.
+        same && is_one(self.node.as_ref(), node) && self.facts.as_ref() == facts
     }
 }
 

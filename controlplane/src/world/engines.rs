@@ -16,6 +16,20 @@ pub struct Facts {
     pub adapters: Option<Vec<ModelName>>,
     /// What it said that it does not serve now.
     pub unready: Unready,
+    /// Tokens that its cache takes, of all its ranks; none where it does not say.
+    pub cache_tokens: Option<u64>,
+}
+
+impl Facts {
+    /// With what it says elsewhere, where it says nothing here.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            adapters: self.adapters.as_ref().or(other.adapters.as_ref()).cloned(),
+            unready: self.unready.and(&other.unready),
+            cache_tokens: self.cache_tokens.or(other.cache_tokens),
+        }
+    }
 }
 
 /// For what an engine is not ready, by its own word.
@@ -28,6 +42,18 @@ pub enum Unready {
     Models(BTreeSet<ModelName>),
     /// Anything.
     All,
+}
+
+impl Unready {
+    /// Not ready for what either says.
+    fn and(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::All, _) | (_, Self::All) => Self::All,
+            (Self::Nothing, other) => other.clone(),
+            (one, Self::Nothing) => one.clone(),
+            (Self::Models(one), Self::Models(other)) => Self::Models(one.union(other).cloned().collect()),
+        }
+    }
 }
 
 impl Engines {

@@ -40,7 +40,7 @@ async fn facts(engine: Engine, address: SocketAddr) -> Result<Facts, String> {
 #[tokio::test]
 async fn only_vllms_503_says_that_it_is_not_ready() {
     const LIST: &str = r#"{"data": [{"id": "m", "parent": null}, {"id": "sql", "parent": "m"}]}"#;
-    let loaded = Facts { adapters: Some(vec!["sql".into()]), unready: Unready::Nothing };
+    let loaded = Facts { adapters: Some(vec!["sql".into()]), ..Facts::default() };
     let dead = engine(&[("/health", 503, ""), ("/v1/models", 200, LIST)]).await;
     assert_eq!(facts(Engine::Vllm, dead).await.unwrap().unready, Unready::All);
     assert_eq!(facts(Engine::Sglang, dead).await.unwrap(), loaded);

@@ -36,12 +36,37 @@ fn vllm_tells_all() {
         ttft: total(0.19011306762695312, 4.0),
         tpot: total(0.5156411550001394, 29.0),
         waited_us: None,
+        cache_tokens: Some(2_560),
     };
     assert_eq!(read(Engine::Vllm, VLLM), expected);
     let busy = [("num_requests_running", "3.0"), ("num_requests_waiting", "2.0"), ("kv_cache_usage_perc", "0.25")];
     let said = vllm(&busy).said(None);
     let expected = Said { running: Some(3), waiting: 2, cache_usage: 0.25, ttft: Some(0.0), tpot: 0.0 };
     assert_eq!(said, expected);
+}
+
+#[test]
+fn a_cache_takes_what_all_ranks_say_in_tokens_or_in_blocks() {
+    let of = |labels: &[&str]| {
+        let lines: String = labels.iter().map(|labels| format!("vllm:cache_config_info{{{labels}}} 1.0\n")).collect();
+        let reading = read(Engine::Vllm, &lines);
+        assert!(reading.is_empty(), "it says nothing of its load");
+        reading.cache_tokens()
+    };
+    let blocks = "block_size=\"16\",cache_dtype=\"auto\",num_gpu_blocks=\"27000\"";
+    assert_eq!(of(&[blocks]), Some(432_000));
+    assert_eq!(
+        of(&["engine=\"0\",kv_cache_size_tokens=\"100\"", "engine=\"1\",kv_cache_size_tokens=\"90\""]),
+        Some(190)
+    );
+    // Tokens count, where blocks are of several sizes; what was not found out yet is no number.
+    assert_eq!(of(&[&format!("kv_cache_size_tokens=\"2560\",{blocks}")]), Some(2_560));
+    for unknown in
+        ["block_size=\"16\",num_gpu_blocks=\"None\"", "block_size=\"16\",num_gpu_blocks=\"0\"", "num_gpu_blocks=\"9\""]
+    {
+        assert_eq!(of(&[unknown]), None, "{unknown}");
+    }
+    assert_eq!(read(Engine::Sglang, VLLM).cache_tokens(), None);
 }
 
 #[test]

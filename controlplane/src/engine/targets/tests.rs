@@ -97,7 +97,7 @@ fn a_pod_that_was_taken_out_on_its_engines_word_is_asked_on() {
     let ips = ["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
     let mut world = round(&specs, &ips).world;
     let gone = EndpointKey { uid: "10.0.0.2".into(), port: 8000, rank: 0 };
-    let facts = Arc::new(Facts { adapters: None, unready: Unready::All });
+    let facts = Arc::new(Facts { unready: Unready::All, ..Facts::default() });
     world.engines = [(gone.clone(), facts)].into_iter().collect();
     let round = built(world);
     assert_eq!(round.snapshot.backends[0].endpoints.len(), 1);

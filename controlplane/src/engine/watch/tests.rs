@@ -29,13 +29,31 @@ fn facts_outlive_failures_for_a_while_and_no_longer() {
     let members = vec![Member { key: key.clone(), handle: None }];
     let mut watch = Watch::new(Target { members, ..Target::default() });
     let (begun, loads) = (watch.due, Loads::new(1));
-    let unready = Facts { adapters: None, unready: Unready::All };
+    let unready = Facts { unready: Unready::All, ..Facts::default() };
     watch.hear(Answer { facts: Some(unready.clone()), ..Answer::default() }, &place, &loads, begun);
     watch.fail(&AskError::Late, &place, begun + PERIOD);
     let watched = Watched::from([(place, watch)]);
     let said = |after: Duration| facts(&watched, begun + after).of(&key).map(|facts| Facts::clone(facts));
     assert_eq!(said(FACTS_KEPT - PERIOD), Some(unready));
     assert_eq!(said(FACTS_KEPT), None);
+}
+
+#[test]
+fn what_an_engine_says_at_several_places_is_put_together() {
+    let key = |n: u16| EndpointKey { uid: "u".into(), port: n, rank: 0 };
+    let watch = |n, facts| {
+        let members = vec![Member { key: key(n), handle: None }];
+        Watch { facts: Some((Arc::new(facts), Instant::now())), ..Watch::new(Target { members, ..Target::default() }) }
+    };
+    let sized = Facts { cache_tokens: Some(2_560), ..Facts::default() };
+    let loaded = Facts { adapters: Some(vec!["sql".into()]), unready: Unready::All, cache_tokens: None };
+    let mut watched = Watched::new();
+    watched.insert(place(1), watch(1, sized.clone()));
+    watched.insert(Place { topic: Topic::Models, ..place(1) }, watch(1, loaded.clone()));
+    watched.insert(place(2), watch(2, sized.clone()));
+    let all = facts(&watched, Instant::now());
+    assert_eq!(**all.of(&key(1)).unwrap(), Facts { cache_tokens: Some(2_560), ..loaded });
+    assert_eq!(**all.of(&key(2)).unwrap(), sized);
 }
 
 fn place(n: u16) -> Place {

@@ -90,7 +90,7 @@ pub(super) async fn attend(mut post: Post) {
 }
 
 impl Post {
-    /// Waits so long, or until chats are written otherwise, which it then knows and says.
+    /// Waits so long, or until chats are written otherwise or its size is known, which it then knows and says.
     async fn rest(&mut self, time: Duration) -> bool {
         tokio::select! {
             () = sleep(time) => false,
@@ -175,6 +175,9 @@ impl Post {
                 Err(State::Fault(_)) => {}
                 Ok(_) | Err(_) => break,
             }
+            if rewritten {
+                self.ears.size(self.rank, self.wanted.cache_tokens.unwrap_or(0), most_blocks(&self.wanted, &told));
+            }
             if rewritten || matches!(chats, Agreement::Unanswered(_)) {
                 chats = self.chats(&model, &vocabulary).await;
                 if let Agreement::Differs(_) = chats {
@@ -205,7 +208,8 @@ impl Post {
 /// As many as its cache has room for on the device and on the host.
 fn most_blocks(wanted: &Wanted, told: &Told) -> usize {
     let block = told.block_size.map_or(BLOCK_TOKENS, u64::from).max(1);
-    let known = wanted.cache_tokens.map(|tokens| tokens / block * 2 + 1_024);
     let ranks = told.publishers.len().max(1) as u64;
-    known.unwrap_or(BLOCKS.0).saturating_mul(ranks).min(BLOCKS.1) as usize
+    // What is known is of all ranks.
+    let known = wanted.cache_tokens.map(|tokens| (tokens / block).saturating_mul(2).saturating_add(1_024));
+    known.unwrap_or(BLOCKS.0.saturating_mul(ranks)).min(BLOCKS.1) as usize
 }

@@ -158,6 +158,18 @@ impl Ears {
         self.reconsider(&mut inner, &id, Instant::now());
     }
 
+    /// It is known how much the cache of one that was admitted takes, or known no longer.
+    pub fn size(&self, rank: RankId, capacity_tokens: u64, most_blocks: usize) {
+        let mut inner = self.inner();
+        let Some(id) = inner.seats.get(&rank).cloned() else { return };
+        inner.store.admit(rank, most_blocks);
+        if let Some(own) = inner.own(rank) {
+            own.capacity_tokens = capacity_tokens;
+        }
+        self.tell(&mut inner, rank, &id);
+        self.lanes.flush();
+    }
+
     /// This one speaks for an endpoint that was admitted.
     pub fn hear(&self, speaker: RankId, rank: RankId) {
         let mut inner = self.inner();

@@ -33,7 +33,7 @@ fn a_model_is_called_as_its_server_says_or_as_its_routes_do() {
 }
 
 #[test]
-fn another_template_makes_no_other_endpoint_and_all_else_does() {
+fn another_template_or_size_makes_no_other_endpoint_and_all_else_does() {
     let of = |rest: &str| {
         let text = format!(r#"{{"version": 1, "backends": [{}]}}"#, backend("a", rest, "e"));
         wanted(&api::json::snapshot_from_json(text.as_bytes()).unwrap()).into_values().next().unwrap()
@@ -41,11 +41,12 @@ fn another_template_makes_no_other_endpoint_and_all_else_does() {
     let (before, now) = (of(r#", "model": "m""#), of(r#", "model": "m", "chatTemplate": {"source": "{{ 'x' }}"}"#));
     assert!(now != before && now.is_as(&before), "{now:?}");
     assert!(!of(r#", "model": "n""#).is_as(&before));
+    // It says how large it is a moment after it is there.
+    assert!(Wanted { cache_tokens: Some(9), ..before.clone() }.is_as(&before));
     for other in [
         Wanted { handle: 9, ..before.clone() },
         Wanted { address: ([10, 0, 0, 9], 8000).into(), ..before.clone() },
         Wanted { engine: Engine::Sglang, ..before.clone() },
-        Wanted { cache_tokens: Some(9), ..before.clone() },
         Wanted { fleet_seed: 9, ..before.clone() },
     ] {
         assert!(!other.is_as(&before), "{other:?}");

@@ -29,11 +29,12 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Whether it is what it was, but perhaps for how chats are written for it: what it caches does not depend on that.
+    /// Whether it is what it was, but perhaps for how chats are written for it, and for what is known of its size: what it caches does not depend on
+    /// that.
     pub fn is_as(&self, before: &Self) -> bool {
-        let Self { handle, address, engine, model, templates: _, cache_tokens, fleet_seed } = self;
+        let Self { handle, address, engine, model, templates: _, cache_tokens: _, fleet_seed } = self;
         (handle, address, engine, model) == (&before.handle, &before.address, &before.engine, &before.model)
-            && (cache_tokens, fleet_seed) == (&before.cache_tokens, &before.fleet_seed)
+            && *fleet_seed == before.fleet_seed
     }
 }
 

@@ -25,7 +25,7 @@ fn endpoints(built: &Built) -> Vec<&str> {
 }
 
 fn unready(unready: Unready) -> Facts {
-    Facts { adapters: None, unready }
+    Facts { unready, ..Facts::default() }
 }
 
 #[test]
@@ -44,6 +44,15 @@ fn adapters_are_published_as_they_are_loaded_and_unknown_where_nobody_says() {
     assert_eq!(published(&after), [Some(2), None, None]);
     let handles = |built: &Built| built.snapshot.backends[0].endpoints.iter().map(|e| e.handle).collect::<Vec<_>>();
     assert_eq!(handles(&before), handles(&after));
+}
+
+#[test]
+fn an_endpoints_cache_is_as_large_as_its_engine_says() {
+    let sized = Facts { cache_tokens: Some(2_560), ..Facts::default() };
+    let built = built(&[("b", sized)], &mut Memory::default());
+    let endpoints = built.snapshot.backends[0].endpoints.iter();
+    assert_eq!(endpoints.map(|endpoint| endpoint.cache_tokens).collect::<Vec<_>>(), [None, Some(2_560), None]);
+    assert_decodes(&built.snapshot);
 }
 
 #[test]

@@ -122,6 +122,7 @@ impl Engines {
             level: 0,
             holds: BTreeMap::new(),
             ranks: BTreeMap::new(),
+            sizes: BTreeMap::new(),
             entries: 0,
         }
     }
@@ -143,6 +144,8 @@ struct Mirror {
     level: u32,
     holds: BTreeMap<u32, BTreeMap<u64, u16>>,
     ranks: BTreeMap<u32, KvTrust>,
+    /// What their caches take.
+    sizes: BTreeMap<u32, u64>,
     entries: usize,
 }
 
@@ -162,6 +165,7 @@ impl Mirror {
                 self.holds.remove(&rank.handle);
             }
             self.ranks.insert(rank.handle, rank.trust());
+            self.sizes.insert(rank.handle, rank.capacity_tokens);
         }
         let entries = update.entries.as_chunks::<16>();
         assert!(entries.1.is_empty() && update.entries.len() <= 64 << 10);
@@ -237,6 +241,25 @@ async fn who_is_there_and_who_joins_hold_what_the_engines_hold() {
     silent.apply().await;
     silent.drain(Duration::from_millis(50)).await;
     assert!(silent.kv.is_empty(), "nobody is told who did not ask");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_says_how_large_it_is_keeps_what_it_has_and_has_no_more_than_that() {
+    let engines = Engines::start(&[1, 2], Options::default()).await;
+    let mut mirror = engines.join().await;
+    engines.trust(1, Trust::Trusted);
+    engines.store(1, 1, 0..20);
+    mirror.agrees(&engines, &[1]).await;
+    let (sized, generation) = (mirror.sizes[&1], mirror.generation);
+    assert_eq!(sized, 1_000);
+    engines.ears.size(RankId(1), 640, 24);
+    mirror.until("the size", |mirror| mirror.sizes[&1] == 640).await;
+    assert_eq!((mirror.holds[&1].len(), mirror.ranks[&1], mirror.generation), (20, KvTrust::Trusted, generation));
+    engines.store(1, 2, 0..20);
+    mirror.agrees(&engines, &[1]).await;
+    mirror.until("no more than that", |mirror| mirror.holds[&1].len() <= 24).await;
+    // Nobody hears it any more.
+    engines.ears.size(RankId(9), 1, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
