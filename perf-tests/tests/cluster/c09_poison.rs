@@ -20,7 +20,7 @@ use crate::scene::{Scene, Where};
 use crate::wait::until;
 
 /// Objects of a seed that an API server has taken.
-const TAKEN: usize = 200;
+const TAKEN: usize = 70;
 /// Of which so many may be refused by its schema for each that is taken.
 const REFUSED: usize = 20;
 const AT_ONCE: usize = 4;
@@ -138,9 +138,8 @@ async fn poisoned(seed: u64) {
 }
 
 #[tokio::test]
-async fn seeds_c09_two_hundred_odd_objects_are_judged_and_stop_nothing() {
-    // One of ten, for each is of as many objects.
-    for seed in seeds().step_by(10) {
+async fn seeds_c09_odd_objects_are_judged_and_stop_nothing() {
+    for seed in seeds() {
         poisoned(seed).await;
     }
 }
