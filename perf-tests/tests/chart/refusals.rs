@@ -116,7 +116,7 @@ fn what_does_not_go_together_is_refused() {
 /// Of a Service of both families the address of IPv6 would lead to programs that do not listen there.
 #[test]
 fn services_of_ipv6_before_programs_that_listen_on_ipv4_are_refused() {
-    let listen = "set global.listenAddress to \"::\" too, by which they listen on both families";
+    let listen = "set global.listenAddress to \"::\", by which they listen on both families";
     for policy in ["PreferDualStack", "RequireDualStack"] {
         let said = format!("global.ipFamilyPolicy is {policy}, but the programs listen on 0.0.0.0 alone; {listen}");
         check(&[&format!("global.ipFamilyPolicy={policy}")], &[&said]);

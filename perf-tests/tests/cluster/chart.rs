@@ -13,6 +13,7 @@ use perf_tests::helm::{chart, helm};
 use serde_json::{Value, json};
 
 use crate::values;
+use crate::wait::until;
 
 pub const NAMESPACE: &str = "serving";
 
@@ -322,6 +323,33 @@ async fn services_are_of_the_ip_families_that_are_asked_for_and_of_others_after_
             assert_eq!(families(&bed, service).await, expected, "{service} after {act} with {set:?}");
         }
     }
+}
+
+/// Without a word of families in the values: pods have addresses of IPv6 there, and the kubelet asks them by these whether they are ready.
+#[tokio::test]
+async fn a_cluster_that_has_ipv6_first_is_told_where_to_listen() {
+    let bed = Bed::start().await;
+    make_namespace(&bed.client, NAMESPACE).await;
+    let path = "/api/v1/namespaces/default/services";
+    let six = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes"},
+        "spec": {"ipFamilies": ["IPv6"], "ports": [{"name": "https", "port": 443}]}});
+    let name = format!("{path}/kubernetes");
+    until("the cluster's own Service is of IPv6", async || {
+        // The API server makes it anew as well, of IPv4.
+        drop(send(&bed.client, Method::DELETE, &name, &Value::Null).await);
+        send(&bed.client, Method::POST, path, &six).await.is_ok()
+    })
+    .await;
+    let folder = chart();
+    let install = ["install", "kthena", folder.to_str().unwrap(), "--no-hooks"];
+    let refused = bed.try_helm(&install).unwrap_err();
+    let address = bed.get(&name).await.unwrap()["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    let said = format!(
+        "this cluster has IPv6 first (Service default/kubernetes is {address}), but the programs listen on 0.0.0.0 alone; \
+         set global.listenAddress to \"::\""
+    );
+    assert!(refused.contains(&said), "{said} is not in {refused}");
+    bed.helm(&[&install[..], &["--set", "global.listenAddress=::"]].concat());
 }
 
 /// A chart of our name as an older release might have been: one object, and values that lack what came later.
