@@ -409,6 +409,11 @@ async fn grow(site: &Site) -> Shown {
     let checks = vec![
         Check::new("ms until a data plane serves 10,000 endpoints", large.sync_ms, Bound::AtMost(10_000.0)),
         Check::new("ms from the last byte until it is in force, median", effective[3], Bound::AtMost(10.0)),
+        Check::new(
+            "ms from one endpoint's change until it is in force, median",
+            large.change_effective.p50_ms,
+            Bound::AtMost(10.0),
+        ),
         Check::new("KiB of the control plane, the most", large.control_peak_kib as f64, Bound::AtMost(MIB_512)),
         Check::new("bytes for one endpoint's change", large.bytes_per_change, Bound::AtMost(1_000.0)),
         // Numbers with more digits.
