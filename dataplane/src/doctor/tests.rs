@@ -233,6 +233,8 @@ fn the_sysctl_file_sets_what_the_doctor_asks_for() {
     let text = fs::read_to_string(path).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let set: std::collections::BTreeMap<_, _> = lines.map(|line| line.split_once(" = ").unwrap()).collect();
+    // And nothing that no page is about: nobody would know what it is good for.
+    assert!(set.len() == 3, "{set:?}");
     let number = |key: &str| set[key].parse().unwrap();
     let mut ports = set["net.ipv4.ip_local_port_range"].split(' ').map(|port| port.parse().unwrap());
     let host = Host {
