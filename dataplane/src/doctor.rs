@@ -8,7 +8,9 @@ mod cli;
 mod host;
 mod judge;
 mod knob;
+mod page;
 mod read;
+mod refusal;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -17,4 +19,5 @@ pub use cli::{Doctor, NEEDS_MENDING, WILL_NOT_START};
 pub use host::{Host, Kernel, Quota, Ring, Wish};
 pub use judge::examine;
 pub use knob::Knob;
+pub use page::Page;
 pub use report::{Finding, Report, State};

@@ -56,7 +56,8 @@ fn main() -> ExitCode {
 }
 
 /// Memory comes in pages of 4 KiB from here on. In pages of 2 MiB the process takes twice as much for idle connections, and
-/// three times as much at rest. What the tables lose by it was within the noise of the budget rows (10^6 marks).
+/// three times as much at rest. What the tables lose by it was within the noise of the budget rows (10^6 marks); a look-up that is
+/// in no cache takes some µs more (tuning/memory.md).
 fn small_pages() {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "huge pages stay on: idle connections take more memory");

@@ -1,7 +1,8 @@
 //! The judgement: one function for each knob, which says what was found and what to do about it.
 
+use super::refusal::refusal;
 use super::report::{Finding, Report, State};
-use super::{Host, Kernel, Knob, Quota, Ring, Wish};
+use super::{Host, Kernel, Knob, Page, Quota, Ring, Wish};
 use crate::config::Cores;
 use crate::process::BACKLOG;
 use crate::rt::{Driver, DriverChoice};
@@ -10,8 +11,6 @@ use crate::rt::{Driver, DriverChoice};
 const COMPLETE_RINGS: Kernel = Kernel(6, 0);
 /// The oldest long-term kernel with it.
 const ADVISED: Kernel = Kernel(6, 1);
-/// The first kernel that has rings at all.
-const FIRST_RINGS: Kernel = Kernel(5, 1);
 /// From here on a ring's memory is the control group's, before that it was locked memory.
 const RINGS_IN_CGROUP: Kernel = Kernel(5, 12);
 /// Of one core: 4,096 submissions of 64 bytes, their index, and 16,384 completions of 16 bytes, rounded up.
@@ -20,23 +19,6 @@ const RING_BYTES: u64 = 1 << 20;
 const PORTS: u32 = 28_232;
 /// Clock sources that are read without a system call.
 const FAST_CLOCKS: [&str; 4] = ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter"];
-
-/// Why, and what mends it.
-struct Refusal {
-    why: &'static str,
-    mend: &'static str,
-}
-
-const SECCOMP: Refusal = Refusal {
-    why: "a seccomp filter refuses io_uring, as the default profiles of container runtimes do",
-    mend: "kthena-dataplane install-seccomp on the node and a Localhost profile (helm: ioUring.seccomp=localhost of gateway or node), or --io-driver epoll to be content",
-};
-
-impl Refusal {
-    fn said(&self) -> (String, &'static str) {
-        (self.why.into(), self.mend)
-    }
-}
 
 /// Says which driver will run and how each knob stands.
 pub fn examine(host: &Host, wish: &Wish) -> Report {
@@ -55,61 +37,11 @@ fn driver(host: &Host, choice: DriverChoice) -> (Option<Driver>, String) {
         (DriverChoice::Auto, true, _) => (Some(Driver::Epoll), "MONOIO_FORCE_LEGACY_DRIVER is set".into()),
         (DriverChoice::Uring, true, _) => (None, "io.driver is uring and MONOIO_FORCE_LEGACY_DRIVER is set".into()),
         (_, false, Ring::Works(ring)) => (Some(ring), "io_uring works here".into()),
-        (DriverChoice::Auto, false, Ring::Refused(_)) => (Some(Driver::Epoll), refusal(host).0),
-        (DriverChoice::Uring, false, Ring::Refused(_)) => {
-            (None, format!("io.driver is uring, and {}", refusal(host).0))
+        (DriverChoice::Auto, false, Ring::Refused(error)) => (Some(Driver::Epoll), refusal(host, error).why),
+        (DriverChoice::Uring, false, Ring::Refused(error)) => {
+            (None, format!("io.driver is uring, and {}", refusal(host, error).why))
         }
     }
-}
-
-/// Why io_uring is refused here, and what mends it.
-fn refusal(host: &Host) -> (String, &'static str) {
-    let Ring::Refused(error) = host.ring else { return ("io_uring works here".into(), "") };
-    match error {
-        Some(libc::EPERM) => not_permitted(host),
-        Some(libc::ENOSYS) if host.seccomp_filter == Some(true) && host.kernel >= Some(FIRST_RINGS) => SECCOMP.said(),
-        Some(libc::ENOSYS) => (
-            "this system has no io_uring: a kernel before 5.1, gVisor, or a runtime that hides it".into(),
-            "run it on Linux 6.1 or newer and a runtime that shows it, or --io-driver epoll to be content",
-        ),
-        Some(libc::ENOMEM) => (
-            "there is no memory for the rings".into(),
-            "raise the control group's memory limit (before Linux 5.12: ulimit -l), or --cores with fewer cores",
-        ),
-        Some(number) => (
-            format!("io_uring fails: {}", std::io::Error::from_raw_os_error(number)),
-            "run it on Linux 6.1 or newer, or --io-driver epoll to be content",
-        ),
-        None => (
-            "the kernel's io_uring lacks an operation".into(),
-            "run it on Linux 6.1 or newer, or --io-driver epoll to be content",
-        ),
-    }
-}
-
-/// Both the sysctl and a filter may be in the way, and both have to be out of it.
-fn not_permitted(host: &Host) -> (String, &'static str) {
-    let filtered = host.seccomp_filter == Some(true) && host.enter_error != Some(libc::EBADF);
-    let whom = match host.io_uring_disabled {
-        Some(2) => "all",
-        Some(1) => "the unprivileged",
-        _ if filtered => return SECCOMP.said(),
-        _ => {
-            return (
-                "io_uring is not permitted here".into(),
-                "see what a security module or the sysctl kernel.io_uring_disabled says, or --io-driver epoll to be content",
-            );
-        }
-    };
-    let value = host.io_uring_disabled.unwrap_or_default();
-    let sysctl = format!("the sysctl kernel.io_uring_disabled is {value}, which refuses io_uring to {whom}");
-    if !filtered {
-        return (sysctl, "sysctl -w kernel.io_uring_disabled=0 on the node, or --io-driver epoll to be content");
-    }
-    (
-        format!("{sysctl}, and {}", SECCOMP.why),
-        "sysctl -w kernel.io_uring_disabled=0 and kthena-dataplane install-seccomp on the node and a Localhost profile (helm: ioUring.seccomp=localhost of gateway or node), or --io-driver epoll to be content",
-    )
 }
 
 fn judge(knob: Knob, host: &Host, wish: &Wish) -> Finding {
@@ -125,7 +57,17 @@ fn judge(knob: Knob, host: &Host, wish: &Wish) -> Finding {
         Knob::Numa => numa(host, wish),
         Knob::Clock => clock(host),
     };
-    Finding { knob, state, found, mend, page: knob.url() }
+    Finding { knob, state, found, mend, page: page(knob, host, wish).url() }
+}
+
+/// Where more is said: of io_uring that is refused, on the page about what refuses it.
+fn page(knob: Knob, host: &Host, wish: &Wish) -> Page {
+    match (knob, host.ring) {
+        (Knob::IoDriver, Ring::Refused(error)) if !host.epoll_forced && wish.driver != DriverChoice::Epoll => {
+            refusal(host, error).page
+        }
+        _ => knob.page(),
+    }
 }
 
 type Judgement = (State, String, Option<String>);
@@ -156,7 +98,10 @@ fn settings(wish: &Wish) -> Judgement {
 
 fn io_driver(host: &Host, wish: &Wish) -> Judgement {
     let (driver, why) = driver(host, wish.driver);
-    let mend = if host.epoll_forced { "unset MONOIO_FORCE_LEGACY_DRIVER" } else { refusal(host).1 };
+    let mend = match host.ring {
+        Ring::Refused(error) if !host.epoll_forced => refusal(host, error).mend,
+        _ => "unset MONOIO_FORCE_LEGACY_DRIVER",
+    };
     match driver {
         None => (State::Fatal, why, Some(format!("{mend}, or --io-driver auto"))),
         Some(Driver::Epoll) if wish.driver != DriverChoice::Epoll => advice(why, mend),

@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-/// What the pages of `tuning/` begin with.
-pub(super) const PAGES: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");
+use super::Page;
 
 /// Something of the host that can be set. Each has a page in `tuning/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -62,23 +61,18 @@ impl Knob {
         }
     }
 
-    /// Its page, where a browser finds it: logs are read where the repository is not.
-    pub fn url(self) -> String {
-        format!("{PAGES}{}", self.page())
-    }
-
-    /// Its page, from the root of the repository.
-    pub fn page(self) -> &'static str {
+    /// The page about it.
+    pub fn page(self) -> Page {
         match self {
-            Self::Settings => "tuning/settings.md",
-            Self::IoDriver => "tuning/io-driver.md",
-            Self::Kernel => "tuning/kernel.md",
-            Self::CgroupQuota => "tuning/cgroup-quota.md",
-            Self::OpenFiles => "tuning/open-files.md",
-            Self::LockedMemory => "tuning/memory.md",
-            Self::Backlog | Self::EphemeralPorts => "tuning/sockets.md",
-            Self::Numa => "tuning/numa.md",
-            Self::Clock => "tuning/clock.md",
+            Self::Settings => Page::Settings,
+            Self::IoDriver => Page::IoDriver,
+            Self::Kernel => Page::Kernel,
+            Self::CgroupQuota => Page::CgroupQuota,
+            Self::OpenFiles => Page::OpenFiles,
+            Self::LockedMemory => Page::Memory,
+            Self::Backlog | Self::EphemeralPorts => Page::Sockets,
+            Self::Numa => Page::Numa,
+            Self::Clock => Page::Clock,
         }
     }
 }

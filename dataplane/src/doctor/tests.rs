@@ -1,10 +1,12 @@
 //! Judgements on hosts as values, and reading the files that they come from.
 
+mod files;
+mod pages;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::cli::code;
-use super::read::Files;
 use super::*;
 use crate::config::{Cores, Problem};
 use crate::rt::{Driver, DriverChoice};
@@ -200,23 +202,6 @@ fn exit_codes_are_what_the_help_says() {
 }
 
 #[test]
-fn every_knob_has_its_page_in_tuning_and_the_index_names_every_page() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for knob in Knob::ALL {
-        let page = fs::read_to_string(root.join(knob.page()));
-        let page = page.unwrap_or_else(|error| panic!("{knob:?}: {}: {error}", knob.page()));
-        for part in ["## What", "## Why", "## How to set it"] {
-            assert!(page.contains(part), "{} lacks {part}", knob.page());
-        }
-    }
-    let index = fs::read_to_string(root.join("tuning/README.md")).unwrap();
-    for entry in fs::read_dir(root.join("tuning")).unwrap() {
-        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
-        assert!(name == "README.md" || index.contains(&format!("({name}")), "tuning/README.md does not link {name}");
-    }
-}
-
-#[test]
 fn the_json_form_has_the_names_that_scripts_rely_on() {
     let json = |wish: &Wish| serde_json::to_value(examine(&filtered(libc::EPERM), wish)).unwrap();
     let of = |json: &serde_json::Value| json["findings"][1].clone();
@@ -225,7 +210,7 @@ fn the_json_form_has_the_names_that_scripts_rely_on() {
     assert_eq!(of(&auto)["state"], "advice");
     let page = of(&auto)["page"].as_str().unwrap().to_owned();
     assert!(
-        page.starts_with("https://") && page.ends_with("/tuning/io-driver.md"),
+        page.starts_with("https://") && page.ends_with("/tuning/seccomp.md"),
         "logs are read far from the pages: {page}"
     );
     assert!(of(&auto)["mend"].as_str().unwrap().contains("install-seccomp"));
@@ -248,6 +233,8 @@ fn the_sysctl_file_sets_what_the_doctor_asks_for() {
     let text = fs::read_to_string(path).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let set: std::collections::BTreeMap<_, _> = lines.map(|line| line.split_once(" = ").unwrap()).collect();
+    // And nothing that no page is about: nobody would know what it is good for.
+    assert!(set.len() == 3, "{set:?}");
     let number = |key: &str| set[key].parse().unwrap();
     let mut ports = set["net.ipv4.ip_local_port_range"].split(' ').map(|port| port.parse().unwrap());
     let host = Host {
@@ -259,95 +246,4 @@ fn the_sysctl_file_sets_what_the_doctor_asks_for() {
     };
     assert_eq!(examine(&host, &AUTO).worst(), State::Fine);
     assert_eq!(host.io_uring_disabled, Some(0));
-}
-
-/// A host's files, in a folder that goes with the value.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn with(name: &str, files: &[(&str, &str)]) -> Self {
-        let root = std::env::temp_dir().join(format!("kthena-doctor-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&root);
-        for (path, text) in files {
-            let path = root.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        Self(root)
-    }
-
-    fn files(&self) -> Files {
-        Files(self.0.clone())
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-#[test]
-fn the_quota_is_the_least_on_the_way_to_the_root() {
-    let quota = |name, files: &[(&str, &str)]| Folder::with(name, files).files().quota();
-    let cpus = |cpus| Some(Quota::Cpus(cpus));
-    let group = ("proc/self/cgroup", "0::/kubepods/pod1/proxy\n");
-    // Which every group has.
-    let seen = ("sys/fs/cgroup/cgroup.procs", "");
-    let pod = ("sys/fs/cgroup/kubepods/pod1/cpu.max", "150000 100000\n");
-    let own = ("sys/fs/cgroup/kubepods/pod1/proxy/cpu.max", "max 100000\n");
-    assert_eq!(quota("two", &[group, seen, own, pod]), cpus(1.5));
-    assert_eq!(quota("none", &[group, seen, own]), Some(Quota::Unlimited));
-    // Inside a namespace the group is the root, and one outside of it cannot be seen.
-    let inside = ("sys/fs/cgroup/cpu.max", "50000 100000\n");
-    assert_eq!(quota("inside", &[("proc/self/cgroup", "0::/\n"), seen, inside]), cpus(0.5));
-    assert_eq!(quota("outside", &[("proc/self/cgroup", "0::/../../other\n"), seen, inside]), cpus(0.5));
-    // Version 1, where the container's own folder is mounted as the root, beside a hierarchy of version 2 that limits nothing.
-    let first = [
-        ("proc/self/cgroup", "5:memory:/m\n4:cpu,cpuacct:/kubepods/pod1\n0::/\n"),
-        ("sys/fs/cgroup/cpu,cpuacct/cgroup.procs", ""),
-        ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "200000\n"),
-        ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n"),
-    ];
-    assert_eq!(quota("one", &first), cpus(2.0));
-    let unlimited = ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
-    assert_eq!(quota("one-unlimited", &[first[0], first[1], unlimited, first[3]]), Some(Quota::Unlimited));
-}
-
-#[test]
-fn a_quota_that_cannot_be_read_is_not_taken_for_none() {
-    let quota = |name, files: &[(&str, &str)]| Folder::with(name, files).files().quota();
-    let (group, seen) = (("proc/self/cgroup", "0::/proxy\n"), ("sys/fs/cgroup/cgroup.procs", ""));
-    assert_eq!(quota("nothing", &[]), None);
-    assert_eq!(quota("not-mounted", &[group]), None);
-    assert_eq!(quota("odd", &[group, seen, ("sys/fs/cgroup/proxy/cpu.max", "much\n")]), None);
-    let limited = ("sys/fs/cgroup/cpu.max", "50000 100000\n");
-    assert_eq!(quota("half", &[group, seen, limited, ("sys/fs/cgroup/proxy/cpu.max", "")]), None);
-}
-
-#[test]
-fn nodes_count_where_a_cpu_of_ours_lies_on_them() {
-    let node = |n: u32| format!("sys/devices/system/node/node{n}/cpulist");
-    let (zero, one) = (node(0), node(1));
-    let files = [(zero.as_str(), "0-3,8\n"), (one.as_str(), "4-7\n"), ("sys/devices/system/node/online", "0-1\n")];
-    let host = Folder::with("nodes", &files);
-    assert_eq!(host.files().numa_nodes(&[0, 3, 8]), Some(1));
-    assert_eq!(host.files().numa_nodes(&[3, 4]), Some(2));
-    assert_eq!(host.files().numa_nodes(&[99]), None);
-    assert_eq!(Folder::with("no-nodes", &[]).files().numa_nodes(&[0]), None);
-}
-
-#[test]
-fn status_and_ports_are_read_as_the_kernel_writes_them() {
-    let range = "proc/sys/net/ipv4/ip_local_port_range";
-    let host = Folder::with(
-        "proc",
-        &[("proc/self/status", "Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1\n"), (range, "32768\t60999\n")],
-    );
-    assert_eq!((host.files().seccomp_filter(), host.files().ports()), (Some(true), Some((32_768, 60_999))));
-    let bare = Folder::with("bare", &[("proc/self/status", "Seccomp:\t0\n"), (range, "odd\n")]);
-    assert_eq!((bare.files().seccomp_filter(), bare.files().ports()), (Some(false), None));
-    assert_eq!(Kernel::parse("6.1.0-18-amd64"), Some(Kernel(6, 1)));
-    assert_eq!(Kernel::parse("5.15+"), Some(Kernel(5, 15)));
-    assert_eq!(Kernel::parse("odd"), None);
 }

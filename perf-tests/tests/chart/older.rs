@@ -149,3 +149,13 @@ fn what_somebody_takes_away_stays_away() {
     let of_container = &node["containers"][0]["securityContext"];
     assert_eq!((&of_container["capabilities"], of_container["seccompProfile"].is_object()), (&Value::Null, true));
 }
+
+#[test]
+fn the_readme_names_all_that_stays_away() {
+    let readme = std::fs::read_to_string(chart().join("README.md")).unwrap();
+    let (_, upgrades) = readme.split_once("- **Upgrades** take").unwrap();
+    let (upgrades, _) = upgrades.split_once("\n- **").unwrap();
+    for key in MAY_LACK {
+        assert!(upgrades.contains(&format!("`{key}`")), "{key} is not in: {upgrades}");
+    }
+}

@@ -80,7 +80,7 @@ async fn the_api_server_takes_every_object_of_the_matrix_strictly() {
 
 /// A cluster and helm on it.
 pub struct Bed {
-    cluster: Cluster,
+    pub cluster: Cluster,
     pub client: Client,
 }
 

@@ -4,6 +4,8 @@
 //!
 //! Kthena's own definitions are not at hand here. The ones that play them take whatever theirs would take.
 
+mod lines;
+
 use controlplane::crd;
 use controlplane::definitions::{self, Release};
 use controlplane::object::Kind;
@@ -16,13 +18,18 @@ use crate::corpus::corpus;
 use crate::objects::Place;
 use crate::wait::until;
 
+fn their_definition(kind: Kind) -> Value {
+    let mut definition = crd::generate(kind);
+    definition["spec"]["versions"][0]["schema"] =
+        json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    definition["metadata"] = json!({"name": definition["metadata"]["name"]});
+    definition
+}
+
 /// As `helm install` leaves what lies in a chart's `crds`: made, with nothing said of a release, and never looked at again.
 async fn install_theirs(client: &Client) {
     for kind in Kind::ALL {
-        let mut definition = crd::generate(kind);
-        definition["spec"]["versions"][0]["schema"] =
-            json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
-        definition["metadata"] = json!({"name": definition["metadata"]["name"]});
+        let definition = their_definition(kind);
         let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions?fieldManager=helm";
         send(client, Method::POST, path, &definition).await.unwrap();
     }
