@@ -182,6 +182,13 @@ async fn webhook_configurations_that_outlived_kthena_are_named_with_what_takes_t
     let beside = [&install[..], &["--set", "migration.besideKthena=true"]].concat();
     let refused = bed.try_helm(&beside).unwrap_err();
     assert!(refused.contains("kthena-router-validating-webhook") && !refused.contains("manager"), "{refused}");
+    // Ours in their namespace is not the program that they ask.
+    let labels = json!({"app": "kthena-router", "app.kubernetes.io/part-of": "kthena"});
+    let ours = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "kthena-router", "labels": labels},
+        "spec": manager["spec"].clone()});
+    send(&bed.client, Method::POST, "/apis/apps/v1/namespaces/kthena-system/deployments", &ours).await.unwrap();
+    let refused = bed.try_helm(&beside).unwrap_err();
+    assert!(refused.contains("kthena-router-validating-webhook") && !refused.contains("manager"), "{refused}");
 
     let router = format!("{}/kthena-router-validating-webhook", path(&all[0]));
     send(&bed.client, Method::DELETE, &router, &Value::Null).await.unwrap();
