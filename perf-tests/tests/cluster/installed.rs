@@ -125,7 +125,7 @@ fn the_chart_serves_from_every_node_is_upgraded_and_rolled_back_under_load_and_l
         edited(&site).await;
         scraped::dashboards(&site).await;
         doctor::tested(&site, "epoll").await;
-        upgraded(&site).await;
+        rollback::keeps_all(&site, upgraded(&site)).await;
         doctor::tested(&site, "uring").await;
         rollback::rolled_back(&site).await;
         for account in ["kthena-controlplane", "kthena-crds"] {
