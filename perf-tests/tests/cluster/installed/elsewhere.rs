@@ -63,9 +63,9 @@ async fn from_outside(site: &Site, gateways: &[Ready]) {
     let ports = services.get(GATEWAY).await.unwrap().spec.unwrap().ports.unwrap();
     let port = ports[0].node_port.expect("a port of the nodes");
     let before: u64 = finished_by(gateways).await.values().sum();
-    for index in 0..NAMES.len() {
+    for (index, node) in NAMES.iter().enumerate() {
         let answer = timeout(PATIENCE, ask(&format!("{}:{port}", plan::node(index)), MODEL)).await;
-        assert!(matches!(answer, Ok(Ok(()))), "by a port of {}: {answer:?}", NAMES[index]);
+        assert!(matches!(answer, Ok(Ok(()))), "by a port of {node}: {answer:?}");
     }
     let after: u64 = finished_by(gateways).await.values().sum();
     assert_eq!(after - before, NAMES.len() as u64, "from outside");
