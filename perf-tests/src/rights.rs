@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// What may be done to what.
@@ -94,7 +94,8 @@ pub struct Account<'a> {
     pub name: &'a str,
 }
 
-/// The rights that bindings among these objects give to an account, cut as small as can be.
+/// The rights that bindings among these objects give to an account, cut as small as can be. One that is given twice is an error: taking away one of the two
+/// would be seen by nobody.
 pub fn granted(objects: &[Value], account: Account<'_>) -> Result<BTreeSet<Right>> {
     let mut rights = BTreeSet::new();
     let bindings = objects.iter().filter(|object| kind(object).ends_with("RoleBinding"));
@@ -106,8 +107,10 @@ pub fn granted(objects: &[Value], account: Account<'_>) -> Result<BTreeSet<Right
             object["kind"] == wanted["kind"] && object["metadata"]["name"] == wanted["name"] && here
         };
         let role = objects.iter().find(is_role).with_context(|| format!("{wanted} is not there"))?;
-        for rule in role["rules"].as_array().into_iter().flatten() {
-            rights.extend(cut(rule).into_iter().map(|(verb, to)| Right { verb, to, namespace: namespace.clone() }));
+        for (verb, to) in role["rules"].as_array().into_iter().flatten().flat_map(cut) {
+            let right = Right { verb, to, namespace: namespace.clone() };
+            let said = right.to_string();
+            ensure!(rights.insert(right), "{said} is given twice");
         }
     }
     Ok(rights)
@@ -199,6 +202,15 @@ pub fn compare(granted: &BTreeSet<Right>, asked: &BTreeSet<Asked>) -> Findings {
     }
     findings.unneeded = granted.iter().filter(|right| !needed.contains(right)).cloned().collect();
     findings
+}
+
+/// The rights that could be taken away one by one, and what was asked would not tell of it by name.
+pub fn unmissed(granted: &BTreeSet<Right>, asked: &BTreeSet<Asked>) -> Vec<Right> {
+    let is_missed = |right: &Right| {
+        let fewer = granted.iter().filter(|other| *other != right).cloned().collect();
+        compare(&fewer, asked).uncovered.iter().any(|missing| right.covers(missing))
+    };
+    granted.iter().filter(|right| !is_missed(right)).cloned().collect()
 }
 
 impl fmt::Display for Findings {

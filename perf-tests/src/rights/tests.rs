@@ -62,6 +62,34 @@ fn rights_that_are_each_used_have_nothing_against_them() {
     assert_eq!(granted(&objects(), ACCOUNT).unwrap().len(), 7);
 }
 
+/// Also where another rule of the same role, or another role, gives it.
+#[test]
+fn a_right_that_is_given_twice_is_an_error_that_names_it() {
+    let check = |rules: usize, rule: Value, said: &str| {
+        let mut objects = objects();
+        objects[rules]["rules"].as_array_mut().unwrap().push(rule);
+        let given = granted(&objects, ACCOUNT).map(|rights| rights.len()).map_err(|error| error.to_string());
+        assert_eq!(given, Err(said.to_owned()));
+    };
+    let things = json!({"apiGroups": ["x.io"], "resources": ["others", "things"], "verbs": ["create"]});
+    check(0, things, "create things.x.io in here is given twice");
+    let secrets = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["watch", "list"]});
+    check(2, secrets, "list secrets is given twice");
+}
+
+#[test]
+fn a_right_that_another_one_contains_is_not_missed() {
+    let mut objects = objects();
+    let all = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]});
+    objects[2]["rules"].as_array_mut().unwrap().push(all);
+    let unmissed = |objects: &[Value]| {
+        let found = super::unmissed(&granted(objects, ACCOUNT).unwrap(), &asked(&log().join("\n"), ACCOUNT));
+        found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(unmissed(&objects), ["get secrets", "get secrets a in here", "get secrets b in here"]);
+    assert_eq!(unmissed(&self::objects()), [""; 0]);
+}
+
 #[test]
 fn whichever_right_is_taken_away_the_request_that_needs_it_is_named() {
     let (all, asked) = (granted(&objects(), ACCOUNT).unwrap(), asked(&log().join("\n"), ACCOUNT));

@@ -2,6 +2,8 @@
 //! `cluster/`, which are for planes without the chart, have such planes; all else is asked of the planes that the chart installs. A file that nobody
 //! asks for here fails the test.
 
+mod directory;
+mod narrowed;
 mod walked;
 
 use std::collections::BTreeSet;
@@ -19,7 +21,7 @@ use perf_tests::helm::documents;
 use perf_tests::kubelet::NodeSpec;
 use perf_tests::nodes::{self, enter, plan};
 use perf_tests::rights::{Account, asked};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::fleet::holds;
 use crate::installed::clients::{completion, exchange};
@@ -190,9 +192,9 @@ impl Stage {
         serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     }
 
-    /// Deletes a pod of the system's namespace and waits until it is gone.
-    async fn end(&self, pod: &str) {
-        let pods = Api::<Pod>::namespaced(self.client.clone(), SYSTEM);
+    /// Deletes a pod and waits until it is gone.
+    async fn end(&self, namespace: &str, pod: &str) {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), namespace);
         pods.delete(pod, &DeleteParams::default()).await.unwrap();
         until(&format!("end of {pod}"), async || pods.get_opt(pod).await.unwrap().is_none()).await;
     }
@@ -215,8 +217,8 @@ async fn identities(stage: &Stage, engines: &[String]) {
     every_right(stage).await;
     stage.apply(SYSTEM, &planes).await;
     assert_eq!(self::filled(stage).await, filled, "what was left out is the control plane's");
-    stage.end("proxy").await;
-    stage.end("controlplane").await;
+    stage.end(SYSTEM, "proxy").await;
+    stage.end(SYSTEM, "controlplane").await;
     nobody_answers(stage).await;
     let hooks = Api::<ValidatingWebhookConfiguration>::all(stage.client.clone());
     hooks.delete("kthena-controlplane", &DeleteParams::default()).await.unwrap();
@@ -239,15 +241,24 @@ async fn every_right(stage: &Stage) {
     let files = ["cluster/controlplane.yaml", "cluster/webhook.yaml"].map(|file| documents(&stage.read(file)).unwrap());
     let account = Account { namespace: SYSTEM, name: "kthena-controlplane" };
     assert_eq!(settled(&stage.site.cluster, &files.concat(), account).await, "");
-    let log = std::fs::read_to_string(stage.site.cluster.audit_log()).unwrap();
-    let user = format!("system:serviceaccount:{SYSTEM}:{}", account.name);
-    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let tried = events.filter(|event| {
-        let created = event["verb"] == "create" && event["objectRef"]["resource"] == "modelroutes";
-        created && event["user"]["username"] == *user
-    });
-    let tried: Vec<_> = tried.map(|event| event["requestURI"].as_str().unwrap().to_owned()).collect();
+    let tried = uris(stage, &["create"], "modelroutes");
     assert!(!tried.is_empty() && tried.iter().all(|uri| uri.contains("dryRun=All")), "{tried:?}");
+    // Of secrets those with the label; its own two it gets by name.
+    let labelled = "labelSelector=networking.serving.volcano.sh%2Fexternal-model-provider-credential%3Dtrue";
+    let secrets = uris(stage, &["list", "watch"], "secrets");
+    assert!(secrets.len() > 1 && secrets.iter().all(|uri| uri.contains(labelled)), "{secrets:?}");
+}
+
+/// What the control plane of the file asked for by these verbs, as the API server's log has it.
+fn uris(stage: &Stage, verbs: &[&str], resource: &str) -> Vec<String> {
+    let log = std::fs::read_to_string(stage.site.cluster.audit_log()).unwrap();
+    let user = format!("system:serviceaccount:{SYSTEM}:kthena-controlplane");
+    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let those = events.filter(|event| {
+        let asked = verbs.iter().any(|verb| event["verb"] == *verb) && event["objectRef"]["resource"] == resource;
+        asked && event["user"]["username"] == *user
+    });
+    those.map(|event| event["requestURI"].as_str().unwrap().to_owned()).collect()
 }
 
 /// An object whose spec stays goes through while the webhook is there and no control plane is; one whose spec changes does not.
@@ -360,57 +371,6 @@ async fn delete(stage: &Stage, namespace: &str, yaml: &str) {
     }
 }
 
-/// A proxy learns of its node's zone as it connects, so the one of the first node makes room for another.
-async fn another_proxy(stage: &Stage) -> Ready {
-    let here = async || stage.site.proxies(NODE).await.into_iter().find(|proxy| proxy.node == NODES[0]);
-    let before = here().await.unwrap().name;
-    let at_once = DeleteParams::default().grace_period(1);
-    stage.site.pods(&stage.site.namespace).delete(&before, &at_once).await.unwrap();
-    let mut next = None;
-    until("another proxy", async || {
-        next = here().await.filter(|proxy| proxy.name != before);
-        next.is_some()
-    })
-    .await;
-    next.unwrap()
-}
-
-/// A canary by a header, engines on both nodes of one zone; an engine that is deleted is asked no more.
-async fn directory(stage: &Stage) {
-    let here = stage.site.cluster.namespace(&stage.client, "directory").await.unwrap();
-    for file in ["pods", "servers", "route"] {
-        stage.apply(&here, &stage.read(&format!("directory/{file}.yaml"))).await;
-    }
-    let near = another_proxy(stage).await.ip;
-    let proxies: Vec<_> = proxies(stage).await.into_iter().map(|proxy| proxy.ip).collect();
-    let (first, second) = (stage.ready(&here, "llama-0").await, stage.ready(&here, "llama-1").await);
-    let llama = [first, second].map(|ip| format!("{ip}:18001"));
-    let canary = [stage.ready(&here, "llama-canary-0").await + ":18002"];
-    for model in [MODEL, "sql-adapter"] {
-        stage.served_by(&proxies, (model, ""), &llama).await;
-    }
-    stage.served_by(&proxies, (MODEL, "x-canary: yes\r\n"), &canary).await;
-    stage.served_by(&proxies, (MODEL, "x-canary: no\r\n"), &llama).await;
-    let mut distances: Vec<_> = stage.endpoints(&near).await;
-    distances.sort_by_key(|endpoint| endpoint["name"].as_str().unwrap().to_owned());
-    let distances: Vec<_> = distances.iter().map(|endpoint| endpoint["distance"].as_str().unwrap()).collect();
-    assert_eq!(distances, ["node", "zone", "zone"], "the proxy is on node-a, and both nodes are of zone-1");
-    limits(&stage.table(&near).await["backends"], &format!("{here}/llama"));
-    let pods = Api::<Pod>::namespaced(stage.client.clone(), &here);
-    pods.delete("llama-0", &DeleteParams::default().grace_period(1)).await.unwrap();
-    stage.served_by(&proxies, (MODEL, ""), &llama[1..]).await;
-}
-
-/// How long the engines of a group may take, and how often another is tried.
-fn limits(backends: &Value, name: &str) {
-    let backend = backends.as_array().unwrap().iter().find(|backend| backend["name"] == *name).unwrap();
-    let seconds = |what: &str| backend["timeouts"][what].as_f64().unwrap();
-    assert_eq!(seconds("firstByteSeconds"), 600.0, "{backend:#}");
-    assert!(seconds("totalSeconds") >= 600.0, "{backend:#}");
-    let retry = (&backend["retry"]["attempts"], &backend["retry"]["intervalSeconds"]);
-    assert_eq!(retry, (&json!(1), &json!(0.0)), "{backend:#}");
-}
-
 /// Gateway and node proxies may do nothing at the API server, and in all of this asked it for nothing; the others for nothing that was refused.
 async fn accounts(stage: &Stage) {
     let log = std::fs::read_to_string(stage.site.cluster.audit_log()).unwrap();
@@ -435,10 +395,11 @@ fn every_example_does_on_a_cluster_what_it_says() {
         let here = stage.site.cluster.namespace(&stage.client, "identities").await.unwrap();
         identities(&stage, &engines(&stage, &here).await).await;
         leave(&stage, &here).await;
+        narrowed::follows(&stage).await;
         walked::through(&stage.site, &kubectl, NODES[0]).await;
         refuses(&stage).await;
         quickstart(&stage, walked::NAMESPACE, &ready_engines(&stage, walked::NAMESPACE).await).await;
-        directory(&stage).await;
+        directory::serves(&stage).await;
         accounts(&stage).await;
         let mut all = BTreeSet::new();
         files(&folder(), &mut all);

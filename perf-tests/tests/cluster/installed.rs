@@ -4,11 +4,13 @@
 mod allowed;
 pub mod clients;
 mod doctor;
+mod elsewhere;
 mod everything;
 mod host;
 mod left;
 mod load;
 mod near;
+mod notes;
 mod others;
 mod rollback;
 mod scraped;
@@ -20,6 +22,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use perf_tests::cluster::Cluster;
 use perf_tests::nodes;
 use tokio::time::{sleep, timeout};
 
@@ -108,18 +111,21 @@ async fn replaced_all(site: &Site, name: &str, act: impl Future<Output = ()>) {
 #[test]
 fn the_chart_serves_from_every_node_is_upgraded_and_rolled_back_under_load_and_leaves_nothing() {
     let name = "installed::the_chart_serves_from_every_node_is_upgraded_and_rolled_back_under_load_and_leaves_nothing";
+    // Built where there is a network.
+    let kubectl = Cluster::kubectl().unwrap();
     nodes::within(name, || async {
         let site = Site::new().await;
         let before = left::objects(&site.client).await;
-        install(&site, &[]).await;
+        install(&site, &["gateway.service.type=NodePort"]).await;
         populate(&site).await;
         asked(&places(&site).await, MODEL).await;
         near::engines(&site).await;
         near::proxies(&site).await;
+        near::one_goes(&site, notes::carried_out(&site, &kubectl)).await;
         edited(&site).await;
         scraped::dashboards(&site).await;
         doctor::tested(&site, "epoll").await;
-        upgraded(&site).await;
+        rollback::keeps_all(&site, upgraded(&site)).await;
         doctor::tested(&site, "uring").await;
         rollback::rolled_back(&site).await;
         for account in ["kthena-controlplane", "kthena-crds"] {

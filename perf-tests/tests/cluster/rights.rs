@@ -15,7 +15,7 @@ use kube::api::{Api, DeleteParams};
 use perf_tests::cluster::{Cluster, Parts};
 use perf_tests::helm::Render;
 use perf_tests::kubelet::{Config, Kubelet, Network, built};
-use perf_tests::rights::{Account, asked, compare, granted};
+use perf_tests::rights::{Account, asked, compare, granted, unmissed};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -46,14 +46,22 @@ const APPLIED: [&str; 9] = [
     "Lease",
 ];
 
-/// Waits until an account has used every right that these objects give to it, and says what stayed wrong.
+/// Waits until an account has used every right that these objects give to it, and says what stayed wrong: then of its rights whichever is taken away
+/// would be missed.
 pub async fn settled(cluster: &Cluster, objects: &[Value], account: Account<'_>) -> String {
     let granted = granted(objects, account).unwrap();
     let deadline = Instant::now() + DEADLINE;
     loop {
         let log = std::fs::read_to_string(cluster.audit_log()).unwrap();
-        let findings = compare(&granted, &asked(&log, account));
+        let asked = asked(&log, account);
+        let findings = compare(&granted, &asked);
         if findings.unneeded.is_empty() || Instant::now() > deadline {
+            assert_eq!(unmissed(&granted, &asked), findings.unneeded, "{account:?}");
+            println!(
+                "{}: {} rights, each of them missed where it is taken away",
+                account.name,
+                granted.len() - findings.unneeded.len()
+            );
             return findings.to_string();
         }
         sleep(std::time::Duration::from_millis(250)).await;

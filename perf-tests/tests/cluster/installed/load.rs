@@ -19,8 +19,8 @@ use seen::{Asked, BUCKET, Seen, Window};
 
 /// What all clients together ask for in a second.
 const REQUESTS_PER_S: u32 = 300;
-/// Of which one after the other runs. At each moment some are between two, so they are more than the 200 that are to be open.
-const STREAMS: usize = 228;
+/// Of which one after the other runs. At each moment some are between two, and in a trouble up to 27 were, so they are more than the 200 that are to be open.
+const STREAMS: usize = 252;
 /// Requests of one client that are under way at once: one that gets its answers more than a second late asks less often.
 const AT_ONCE: usize = 64;
 /// Tokens of the streams: an engine of the bed emits one each 100 ms, so these take 12 and 3 seconds.
@@ -30,10 +30,11 @@ const STAGGER: Duration = Duration::from_millis(30);
 /// Between two looks at how many streams are open.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// During each trouble: streams that are open in each moment that is looked at, and on average; requests in a second; answers to each client in each two seconds, as a part of
+/// Streams that are open when the first trouble begins: at first they begin one after the other.
+const AT_FIRST: usize = 240;
+/// During each trouble: streams that are open in each moment that is looked at; requests in a second; answers to each client in each two seconds, as a part of
 /// what it asks for; and the longest that anybody waits for one.
-const LEAST_OPEN: usize = 190;
-const LEAST_MEAN: f64 = 200.0;
+const LEAST_OPEN: usize = 200;
 const LEAST_RATE: f64 = 285.0;
 const LEAST_PART: f64 = 0.3;
 const LONGEST: Duration = Duration::from_secs(10);
@@ -93,7 +94,7 @@ impl Load {
                 sleep(LOOK).await;
             }
         });
-        until("streams at once", async || notes.open.now() as f64 >= LEAST_MEAN).await;
+        until("streams at once", async || notes.open.now() >= AT_FIRST).await;
         Self { over, clients, looking, notes, began: Instant::now(), windows: Mutex::default() }
     }
 
@@ -119,7 +120,7 @@ impl Load {
         for (what, Seen { rate, least, longest, open, mean }) in windows {
             let asked_enough = rate >= LEAST_RATE && least >= LEAST_PART * of_place;
             assert!(asked_enough, "{what}: {rate} a second, {least} to a client");
-            assert!(open >= LEAST_OPEN && mean >= LEAST_MEAN, "{what}: {open} streams, {mean} on average");
+            assert!(open >= LEAST_OPEN, "{what}: {open} streams, {mean} on average");
             assert!(longest < LONGEST, "{what}: an answer came after {longest:?}");
         }
     }

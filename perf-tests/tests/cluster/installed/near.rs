@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::clients::{Place, ask, completion, exchange};
+use super::elsewhere;
 use super::site::{GATEWAY, MODEL, NODE, RELEASE, Ready, Site, asked, finished_by, settings};
 use crate::fleet::holds;
 use crate::wait::until;
@@ -31,9 +32,6 @@ pub async fn proxies(site: &Site) {
     by_own_node(site, NODE).await;
     serve_before_1_35(site).await;
     by_own_node(site, BEFORE_1_35).await;
-    serves_to_its_end(site).await;
-    let services = Api::<Service>::namespaced(site.client.clone(), &site.namespace);
-    services.delete(BEFORE_1_35, &DeleteParams::default()).await.unwrap();
     let (far, gateways) = (site.service(GATEWAY).await, site.proxies(GATEWAY).await);
     for client in site.clients().await {
         let before: u64 = finished_by(&gateways).await.values().sum();
@@ -42,12 +40,26 @@ pub async fn proxies(site: &Site) {
     }
 }
 
-/// A proxy that is to end stays ready for its lead (`drain.readiness: keep`), so what still comes to it is served also by the Service that has nobody
-/// else on the node.
-async fn serves_to_its_end(site: &Site) {
-    let (address, proxies) = (site.service(BEFORE_1_35).await, site.proxies(NODE).await);
+/// A node whose proxy ends and has none then, and something that leaves both alone while the proxy still serves.
+pub async fn one_goes(site: &Site, meanwhile: impl Future<Output = ()>) {
+    let proxies = site.proxies(NODE).await;
     let client = site.clients().await.remove(0);
     let own = proxies.iter().find(|proxy| proxy.node == client.node).unwrap();
+    elsewhere::keep_away(site, &client.node).await;
+    tokio::join!(serves_to_its_end(site, &client, own), meanwhile);
+    let pods = site.pods(&site.namespace);
+    until("end of the proxy", async || pods.get_opt(&own.name).await.unwrap().is_none()).await;
+    elsewhere::without_a_proxy(site, &client, BEFORE_1_35).await;
+    elsewhere::let_come(site, &client.node).await;
+    until("another proxy", async || site.proxies(NODE).await.len() == proxies.len()).await;
+    let services = Api::<Service>::namespaced(site.client.clone(), &site.namespace);
+    services.delete(BEFORE_1_35, &DeleteParams::default()).await.unwrap();
+}
+
+/// A proxy that is to end stays ready for its lead (`drain.readiness: keep`), so what still comes to it is served also by the Service that has nobody
+/// else on the node.
+async fn serves_to_its_end(site: &Site, client: &Ready, own: &Ready) {
+    let address = site.service(BEFORE_1_35).await;
     let pods = site.pods(&site.namespace);
     pods.delete(&own.name, &DeleteParams::default()).await.unwrap();
     let began = Instant::now();
@@ -61,7 +73,6 @@ async fn serves_to_its_end(site: &Site) {
         assert!(holds(&json!(pod.status), "Ready"), "not ready {at:?} after it was told to end: {:?}", pod.status);
         sleep(Duration::from_millis(50)).await;
     }
-    until("another proxy", async || site.proxies(NODE).await.len() == proxies.len()).await;
 }
 
 /// Asked by this Service.

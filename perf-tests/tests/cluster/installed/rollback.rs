@@ -7,9 +7,8 @@ use controlplane::definitions::RELEASE as DEFINED_BY;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
-use kube::core::DynamicObject;
+use kube::core::{DynamicObject, ObjectMeta};
 use kube::discovery::Discovery;
 use serde_json::{Value, json};
 
@@ -38,11 +37,16 @@ async fn later_release(site: &Site) {
     .await;
 }
 
-/// What the fleet has stored: objects as users wrote them, definitions, and all that the control plane fills.
+/// What the fleet has stored: objects as users wrote them with their labels and annotations, definitions, and all that the control plane fills. None of
+/// it has been made anew in between, for each has its UID.
 async fn stored(site: &Site) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
-    let mut keep = |kind: &str, name: String, value: Value| {
+    let mut keep = |kind: &str, metadata: &ObjectMeta, value: Value| {
+        let name = metadata.name.as_deref().unwrap_or_default();
         assert!(!value.is_null(), "{kind} {name} is empty");
+        let ObjectMeta { uid, labels, annotations, finalizers, .. } = metadata;
+        let value =
+            json!({"uid": uid, "labels": labels, "annotations": annotations, "finalizers": finalizers, "is": value});
         found.insert(format!("{kind} {name}"), value);
     };
     let discovery = Discovery::new(site.client.clone()).run().await.unwrap();
@@ -50,44 +54,69 @@ async fn stored(site: &Site) -> BTreeMap<String, Value> {
         for (resource, _) in group.recommended_resources() {
             let api = Api::<DynamicObject>::all_with(site.client.clone(), &resource);
             for object in api.list(&ListParams::default()).await.unwrap() {
-                keep(&resource.kind, object.name_any(), object.data["spec"].clone());
+                keep(&resource.kind, &object.metadata, object.data["spec"].clone());
             }
         }
     }
     for definition in
         Api::<CustomResourceDefinition>::all(site.client.clone()).list(&ListParams::default()).await.unwrap()
     {
-        keep("definition", definition.name_any(), serde_json::to_value(&definition.spec).unwrap());
+        keep("definition", &definition.metadata, serde_json::to_value(&definition.spec).unwrap());
     }
     let secrets = Api::<Secret>::namespaced(site.client.clone(), &site.namespace);
     for name in ["kthena-controlplane-certificates", "kthena-fleet-seed"] {
-        keep("Secret", name.to_owned(), json!(secrets.get(name).await.unwrap().data));
+        let secret = secrets.get(name).await.unwrap();
+        keep("Secret", &secret.metadata, json!(secret.data));
     }
     let maps = Api::<ConfigMap>::namespaced(site.client.clone(), &site.namespace);
-    keep("ConfigMap", "ca".to_owned(), json!(maps.get("kthena-controlplane-ca").await.unwrap().data));
+    let ca = maps.get("kthena-controlplane-ca").await.unwrap();
+    keep("ConfigMap", &ca.metadata, json!(ca.data));
     let hooks = Api::<ValidatingWebhookConfiguration>::all(site.client.clone());
-    for webhook in hooks.get("kthena-controlplane").await.unwrap().webhooks.unwrap() {
-        keep("caBundle", webhook.name, json!(webhook.client_config.ca_bundle));
-    }
+    let hooks = hooks.get("kthena-controlplane").await.unwrap();
+    let bundles = hooks.webhooks.iter().flatten().map(|webhook| webhook.client_config.ca_bundle.clone());
+    let bundles: Vec<_> = bundles.collect();
+    assert!(bundles.iter().all(Option::is_some), "{bundles:?}");
+    keep("caBundles", &hooks.metadata, json!(bundles));
     found
 }
 
-/// From the revision of an upgrade to the first one.
-pub async fn rolled_back(site: &Site) {
-    later_release(site).await;
+/// An object of each kind of ours, with what a user says of it besides.
+async fn add_one_of_each(site: &Site) {
+    let all = crate::rights::life::judged().into_iter().chain([crate::rights::life::PROVIDER.to_owned()]);
+    for object in all {
+        let said =
+            object.replacen("metadata: {", "metadata: {labels: {of: a-user}, annotations: {note: 'kept, too'}, ", 1);
+        site.apply(&said).await;
+    }
+}
+
+/// Nothing that is stored is another after `act`, and nothing is gone.
+pub async fn keeps_all(site: &Site, act: impl Future<Output = ()>) {
+    add_one_of_each(site).await;
     let before = stored(site).await;
-    assert!(before.len() > 12 && before["ModelRoute later"][LATER] == "kept", "{:?}", before.keys());
-    let load = Load::start(&places(site).await, MODEL).await;
-    let act = async {
-        site.helm(&["rollback", RELEASE, "1", "--wait", "--timeout=3m"]).await;
-    };
-    load.during("the rollback", replaced(site, act)).await;
-    let of_runtime = BTreeSet::from(["epoll".to_owned()]);
-    assert_eq!((site.drivers(NODE).await, site.drivers(GATEWAY).await), (of_runtime.clone(), of_runtime));
-    load.unharmed(site).await;
+    let kinds: BTreeSet<_> = before.keys().filter_map(|what| what.split(' ').next()).collect();
+    // Seven of ours, and the four that are the chart's.
+    assert_eq!(kinds.len(), 11, "{kinds:?}");
+    act.await;
     let after = stored(site).await;
     for (what, held) in &before {
         assert_eq!(after.get(what), Some(held), "{what}");
     }
     assert_eq!(after.len(), before.len());
+}
+
+/// From the revision of an upgrade to the first one.
+pub async fn rolled_back(site: &Site) {
+    later_release(site).await;
+    keeps_all(site, async {
+        let load = Load::start(&places(site).await, MODEL).await;
+        let act = async {
+            site.helm(&["rollback", RELEASE, "1", "--wait", "--timeout=3m"]).await;
+        };
+        load.during("the rollback", replaced(site, act)).await;
+        let of_runtime = BTreeSet::from(["epoll".to_owned()]);
+        assert_eq!((site.drivers(NODE).await, site.drivers(GATEWAY).await), (of_runtime.clone(), of_runtime));
+        load.unharmed(site).await;
+    })
+    .await;
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -25,6 +26,8 @@ pub const NODE: &str = "local";
 /// So many.
 pub const ENGINES: usize = 6;
 pub const MODEL: &str = "chat";
+/// What pods have, where the machine has it.
+pub const CURL: &str = "/usr/bin/curl";
 /// Whom the chart's images say (`images/`).
 const IMAGES: i64 = 65532;
 /// After so long a pod has another token.
@@ -123,6 +126,8 @@ impl Site {
             .with_user("kthena-controlplane", built("kthena-controlplane").unwrap(), IMAGES)
             .with_user("kthena-dataplane", built("kthena-dataplane").unwrap(), IMAGES)
             .with_user("kthena-tools", built("kthena-ask").unwrap(), IMAGES);
+        let curl = Some(CURL).filter(|path| Path::new(path).exists());
+        let programs = curl.into_iter().fold(programs, |programs, path| programs.with("curl", path));
         let programs = registry.into_iter().fold(programs, Programs::only_of);
         // As containerd has it, generated from its module.
         let runtime_default = concat!(env!("CARGO_MANIFEST_DIR"), "/../tuning/seccomp/containerd-default.amd64.json");

@@ -1,14 +1,16 @@
-//! What clusters do to pods, all of it under load.
+//! What clusters do to pods, all of it under load. The release's Services have addresses of IPv6 alone here.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::api::{Api, DeleteParams, EvictParams, ListParams};
-use kube::{Error, ResourceExt};
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::{Client, Error, ResourceExt};
 use perf_tests::nodes::{self, enter};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use super::clients::{ask, exchange};
 use super::edited;
@@ -19,6 +21,7 @@ use crate::program::route;
 use crate::wait::until;
 
 const CONTROL: &str = "kthena-controlplane";
+const OF_IPV6: [&str; 3] = ["global.ipFamilies={IPv6}", "global.ipFamilyPolicy=SingleStack", "global.listenAddress=::"];
 
 /// As `kubectl drain` does it: again and again while a budget forbids it.
 async fn evict(site: &Site, namespace: &str, pod: &str) {
@@ -30,6 +33,48 @@ async fn evict(site: &Site, namespace: &str, pod: &str) {
         Err(error) => panic!("{pod}: {error}"),
     })
     .await;
+}
+
+/// Both gateways are evicted at once, and their budget lets one of them go: its name.
+async fn evict_both(site: &Site) -> String {
+    let kubeconfig = Kubeconfig::read_from(site.cluster.kubeconfig()).unwrap();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    // Else who is refused asks again, until it is let go.
+    config.default_retry = false;
+    let pods = Api::<Pod>::namespaced(Client::try_from(config).unwrap(), &site.namespace);
+    let both = site.proxies(GATEWAY).await;
+    let [first, second] = &both[..] else { panic!("two gateways: {both:?}") };
+    let at_once = EvictParams::default();
+    let mut gone = None;
+    until("eviction of one gateway", async || {
+        let answers = tokio::join!(pods.evict(&first.name, &at_once), pods.evict(&second.name, &at_once));
+        let (is_let_go, refusal) = match answers {
+            // The budget may have to be counted first.
+            (Err(_), Err(_)) => return false,
+            (Ok(_), Err(refusal)) => (first, refusal),
+            (Err(refusal), Ok(_)) => (second, refusal),
+            (Ok(_), Ok(_)) => panic!("both gateways were let go at once"),
+        };
+        let Error::Api(refusal) = refusal else { panic!("{refusal}") };
+        assert_eq!(refusal.code, 429, "{refusal:?}");
+        assert!(refusal.message.contains("disruption budget"), "{refusal:?}");
+        gone = Some(is_let_go.name.clone());
+        true
+    })
+    .await;
+    gone.unwrap()
+}
+
+/// All Services of the chart have one address, of IPv6.
+async fn are_of_ipv6(site: &Site) {
+    let services = Api::<Service>::namespaced(site.client.clone(), &site.namespace);
+    let services = services.list(&ListParams::default()).await.unwrap().items;
+    let ips = |service: &Service| service.spec.as_ref().unwrap().cluster_ips.clone().unwrap_or_default();
+    let all: Vec<_> = services.iter().map(|service| (service.name_any(), ips(service))).collect();
+    let is_it = |ips: &[String]| matches!(ips, [ip] if ip == "None" || ip.contains(':'));
+    assert!(all.len() >= 4 && all.iter().all(|(_, ips)| is_it(ips)), "{all:?}");
+    let places = places(site).await;
+    assert!(places.iter().all(|place| place.address.starts_with("[fd00:10:96::")), "{:?}", places[0].address);
 }
 
 /// As `kill -9`: no grace at all.
@@ -151,24 +196,25 @@ async fn recovered(site: &Site, node: &str) {
 fn a_killed_control_plane_an_evicted_gateway_and_a_drained_node_cost_no_request() {
     let name = "installed::trouble::a_killed_control_plane_an_evicted_gateway_and_a_drained_node_cost_no_request";
     nodes::within(name, || async {
-        let site = Site::new().await;
-        install(&site, &[]).await;
+        let site = Site::dual_stack().await;
+        install(&site, &OF_IPV6).await;
         populate(&site).await;
+        are_of_ipv6(&site).await;
         asked(&places(&site).await, MODEL).await;
         let before = Before::of(&site).await;
         let load = Load::start(&places(&site).await, MODEL).await;
         load.during("a killed control plane", kill_leader(&site)).await;
-        let gateway = site.proxies(GATEWAY).await[0].name.clone();
+        let gateway = OnceCell::new();
         // It serves its streams to their ends while the node is drained.
         let evicted = load.during("an evicted gateway", async {
-            evict(&site, &site.namespace, &gateway).await;
+            let gateway = gateway.get_or_init(|| evict_both(&site)).await;
             let pods = site.pods(&site.namespace);
-            until("end of the gateway", async || pods.get_opt(&gateway).await.unwrap().is_none()).await;
+            until("end of the gateway", async || pods.get_opt(gateway).await.unwrap().is_none()).await;
         });
         let drained = async {
             until("two gateways, none of them the evicted one", async || {
                 let ready = site.proxies(GATEWAY).await;
-                ready.len() == 2 && ready.iter().all(|pod| pod.name != gateway)
+                gateway.get().is_some_and(|gone| ready.len() == 2 && ready.iter().all(|pod| pod.name != *gone))
             })
             .await;
             let node = site.proxies(GATEWAY).await[0].node.clone();

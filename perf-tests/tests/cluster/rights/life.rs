@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::program::{route, server};
 use crate::wait::{DEADLINE, until};
 
-const PROVIDER: &str = "apiVersion: networking.serving.volcano.sh/v1alpha1\nkind: ExternalModelProvider\nmetadata: {name: p}\n\
+pub const PROVIDER: &str = "apiVersion: networking.serving.volcano.sh/v1alpha1\nkind: ExternalModelProvider\nmetadata: {name: p}\n\
                         spec: {baseURL: 'https://api.example.com/v1', model: gpt, auth: {secretRef: {name: key, key: api-key}}}\n";
 const KEPT: &str = "networking.serving.volcano.sh/last-good-router-configuration";
 
@@ -24,7 +24,7 @@ pub struct Life<'a> {
 }
 
 /// One of each kind whose status has a condition of ours and no more.
-fn judged() -> [String; 4] {
+pub fn judged() -> [String; 4] {
     let object = |kind: &str, spec: &str| {
         format!(
             "apiVersion: workload.serving.volcano.sh/v1alpha1\nkind: {kind}\nmetadata: {{name: it}}\nspec: {spec}\n"
