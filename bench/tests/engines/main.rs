@@ -9,6 +9,7 @@ mod http;
 #[allow(dead_code, reason = "shared with other tests")]
 mod stage;
 
+mod caches;
 mod fleet;
 mod real;
 
