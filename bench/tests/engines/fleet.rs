@@ -19,6 +19,7 @@ pub(crate) struct Fleet {
 
 /// A control plane on a thread of its own, until this is dropped.
 pub(crate) struct Serving {
+    pub(crate) address: SocketAddr,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -57,25 +58,30 @@ impl Fleet {
 
     /// Both planes.
     pub(crate) fn serve(&self) -> (Serving, Plane) {
-        let manifests = self.folder.join("manifests");
-        let options = Options {
-            source: Source::Directory(manifests),
-            listen: Listen::Plain(([127, 0, 0, 1], 0).into()),
-            fleet_seed: 7,
-        };
+        let control = self.control(([127, 0, 0, 1], 0).into());
+        let plane = Plane::at(control.address, None);
+        until("it is ready", || plane.ready());
+        (control, plane)
+    }
+
+    /// A control plane that listens there, and reads tokens by the vocabularies of the folder, if it has any.
+    pub(crate) fn control(&self, listen: SocketAddr) -> Serving {
+        let (manifests, vocabularies) = (self.folder.join("manifests"), self.folder.join("vocabularies"));
+        let options = Options { source: Source::Directory(manifests), listen: Listen::Plain(listen), fleet_seed: 7 };
         let (told, address) = mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let control = Control::start(options).await.unwrap();
+                let mut control = Control::start(options).await.unwrap();
+                if vocabularies.exists() {
+                    control = control.with_vocabularies(vocabularies);
+                }
                 told.send(control.address()).unwrap();
                 control.serve(async { drop(stopped.await) }).await.unwrap();
             });
         });
-        let plane = Plane::at(address.recv().unwrap(), None);
-        until("it is ready", || plane.ready());
-        (Serving { stop: Some(stop), thread: Some(thread) }, plane)
+        Serving { address: address.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
     }
 }
 

@@ -9,7 +9,9 @@ mod http;
 #[allow(dead_code, reason = "shared with other tests")]
 mod stage;
 
+mod caches;
 mod fleet;
+mod pushes;
 mod real;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -126,39 +128,6 @@ fn a_torchserve_without_workers_gets_no_requests_and_what_waits_at_the_other_is_
     };
     let _engines = ips.map(start);
     TORCHSERVE.perform(&fleet, &ips);
-}
-
-/// Its metrics have vLLM's names, so that of an SGLang nothing is read there: what is known was pushed.
-#[test]
-fn what_an_sglang_pushes_of_its_load_is_known_at_once_and_without_its_metrics() {
-    let ips = ips(6);
-    let fleet = Fleet::new("sglang", "SGLang", "sim", &format!("workloadPort: {{port: {}}}", PORTS[0]), &ips);
-    fleet.put(
-        "route.yaml",
-        "apiVersion: networking.serving.volcano.sh/v1alpha1\nkind: ModelRoute\nmetadata: {name: r}\n\
-         spec: {modelName: sim, rules: [{targetModels: [{modelServerName: s}]}]}\n",
-    );
-    let start = |ip: IpAddr| {
-        let place = SocketAddr::new(ip, 0);
-        let kv = engine::KvConfig { publish: place, replay: None, load: Some(place), ..engine::KvConfig::default() };
-        let model = engine::ModelConfig { max_num_seqs: 1, ..engine::ModelConfig::default() };
-        let listen = (ip, PORTS[0]).into();
-        let config = engine::Config { listen, kv: Some(kv), engine: model, ..engine::Config::default() };
-        fleet.stage.runtime.block_on(engine::Engine::start(config)).unwrap()
-    };
-    let _engines = ips.map(start);
-    let (control, plane) = fleet.serve();
-    let slow = r#"{"model": "sim", "prompt": "a", "max_tokens": 10000}"#;
-    let slow = request("POST", "/v1/completions", slow);
-    let running = || fleet::running(&plane);
-    assert_eq!(running(), [0, 0]);
-    // Not by way of the proxy: only the engine can tell.
-    let sent: Vec<_> = (0..3).map(|_| fleet::send(SocketAddr::new(ips[1], PORTS[0]), &slow)).collect();
-    until("what runs and what waits there is known", || running() == [0, 3]);
-    drop(sent);
-    until("and that it has ended", || running() == [0, 0]);
-    plane.stop();
-    drop(control);
 }
 
 #[test]

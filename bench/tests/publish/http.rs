@@ -6,6 +6,20 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// An answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Lines of its head, names in lower case.
+    fields: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find_map(|(known, value)| (known == name).then_some(&**value))
+    }
+}
+
 /// A kept connection.
 pub(crate) struct Connection {
     target: SocketAddr,
@@ -38,6 +52,11 @@ impl Connection {
     }
 
     pub(crate) fn ask(&mut self, request: &str) -> (u16, String) {
+        let Answer { status, body, .. } = self.exchange(request);
+        (status, body)
+    }
+
+    pub(crate) fn exchange(&mut self, request: &str) -> Answer {
         if let Some(answer) = self.try_ask(request) {
             return answer;
         }
@@ -47,28 +66,32 @@ impl Connection {
     }
 
     /// None where the connection was closed before an answer began.
-    fn try_ask(&mut self, request: &str) -> Option<(u16, String)> {
+    fn try_ask(&mut self, request: &str) -> Option<Answer> {
         self.stream.get_mut().write_all(request.as_bytes()).ok()?;
         let mut line = String::new();
         if self.stream.read_line(&mut line).ok()? == 0 {
             return None;
         }
         let status = line.split(' ').nth(1).unwrap().parse().unwrap();
-        let (mut length, mut chunked) = (0, false);
-        loop {
-            let mut field = String::new();
-            self.stream.read_line(&mut field).unwrap();
-            let field = field.trim().to_ascii_lowercase();
-            if field.is_empty() {
-                break;
-            }
-            if let Some(value) = field.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            chunked |= field == "transfer-encoding: chunked";
-        }
+        let mut answer = Answer { status, fields: self.fields(), body: String::new() };
+        let length = answer.field("content-length").map_or(0, |length| length.parse().unwrap());
+        let chunked = answer.field("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
         let body = if chunked { self.chunks() } else { self.exactly(length) };
-        Some((status, String::from_utf8(body).unwrap()))
+        answer.body = String::from_utf8(body).unwrap();
+        Some(answer)
+    }
+
+    fn fields(&mut self) -> Vec<(String, String)> {
+        let mut fields = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).unwrap();
+            if line.trim().is_empty() {
+                return fields;
+            }
+            let (name, value) = line.trim().split_once(':').unwrap();
+            fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
     }
 
     fn exactly(&mut self, length: usize) -> Vec<u8> {

@@ -10,7 +10,7 @@ use api::snapshot::Snapshot;
 use bench::engine::{self, Engine};
 use bench::show::client::{End, Question, ask};
 use controlplane::publish::serve::{Counts, Inputs, Listener, Options, Progress, Server};
-use dataplane::config::{Config, ControlPlane, Cores};
+use dataplane::config::{Config, ControlPlane, Cores, Expose};
 use dataplane::process;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -202,7 +202,12 @@ impl Plane {
     }
 
     pub(crate) fn of(source: ControlPlane) -> Self {
-        let config = Config { cores: Cores::First(2), ..Config::loopback(source) };
+        Self::with(source, Expose::default())
+    }
+
+    /// One that says so much of its decisions.
+    pub(crate) fn with(source: ControlPlane, expose: Expose) -> Self {
+        let config = Config { cores: Cores::First(2), expose, ..Config::loopback(source) };
         Self { running: Some(process::start(config).unwrap()) }
     }
 

@@ -231,3 +231,25 @@ fn what_was_lost_last_is_found_by_asking_and_trust_does_not_waver() {
     assert_eq!((case.later(CHECK_IDLE), case.replayed(4)), (vec![Ask(4)], vec![Forget, Ask(0)]), "a new life");
     assert_eq!(case.stream.trust(), Trust::Replaying);
 }
+
+/// From the first message that nobody heard, with none after it, and whatever came before: some was heard so many ms before that.
+#[test]
+fn what_was_lost_last_is_asked_for_in_time_to_be_known_within_5_s() {
+    let (pace, answer) = (Duration::from_millis(100), Duration::from_secs(1));
+    for heard_before_ms in [0, 900, 1_100, 3_900, 7_300, 60_000] {
+        let mut case = Case::trusted();
+        for _ in 0..heard_before_ms / 100 {
+            let asked = case.later(pace);
+            if asked.iter().any(|act| matches!(act, Ask(_))) {
+                // Nothing is new yet.
+                assert_eq!((case.replayed(2), case.ended()), (vec![], vec![]));
+            }
+        }
+        let lost = case.now;
+        while !case.later(pace).contains(&Ask(2)) {
+            assert!(case.now - lost < Duration::from_secs(5) - answer, "heard {heard_before_ms} ms before");
+        }
+        assert_eq!((case.replayed(2), case.replayed(3), case.ended()), (vec![], vec![Apply(3)], vec![]));
+        assert_eq!(case.stream.trust(), Trust::Trusted);
+    }
+}

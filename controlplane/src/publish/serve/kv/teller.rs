@@ -20,8 +20,9 @@ use crate::publish::serve::service::Frame;
 const DIGESTS: Duration = Duration::from_millis(250);
 /// Models whose digests are kept until then.
 const MOST_DIGESTS: usize = 1_024;
-/// A model that nobody here has heard of by then is one whose blocks are not known.
-const UNHEARD: Duration = Duration::from_secs(10);
+/// A model that nobody here has heard of by then, and by when digests are to be had, is one whose blocks are not known: what is held of it
+/// is believed for less than 5 s. One that is heard of later is told anew.
+const UNHEARD: Duration = Duration::from_secs(4);
 
 /// One subscriber.
 #[derive(Debug)]
