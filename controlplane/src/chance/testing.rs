@@ -31,6 +31,24 @@ impl Rng {
     pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.index(of.len())]
     }
+
+    /// Changes bytes in up to four places; what is put in is one of `telling`, or a piece of what is there.
+    pub(crate) fn change(&mut self, bytes: &mut Vec<u8>, telling: &[u8]) {
+        for _ in 0..=self.index(4) {
+            let at = self.index(bytes.len().max(1));
+            match self.index(5) {
+                0 => bytes.truncate(at),
+                1 => bytes.insert(at.min(bytes.len()), self.pick(telling)),
+                2 if at < bytes.len() => bytes[at] = self.pick(telling),
+                3 if at < bytes.len() => bytes[at] ^= 1 << self.index(8),
+                _ => {
+                    let end = (at + self.index(40)).min(bytes.len());
+                    let piece = bytes[at.min(end)..end].to_vec();
+                    bytes.extend(piece);
+                }
+            }
+        }
+    }
 }
 
 /// Three, or as many as `KTHENA_SEEDS` says, which `.ci/run kube --seeds N` sets.

@@ -36,3 +36,6 @@ pub enum ZmtpError {
     #[error("the peer has not answered in time")]
     Late,
 }
+
+#[cfg(test)]
+mod tests;

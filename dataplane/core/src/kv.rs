@@ -30,9 +30,11 @@ use crate::index::Writer;
 use model::{Follow, Model};
 use places::Places;
 
-/// Without a stream for so long, events are missing: what is held is believed no more than after a gap.
+/// Without a stream for so long, events are missing: predictions are no longer taken back before the cache's room is used up, for
+/// no event will take their place. What is held is still looked up.
 const FADES_AFTER_MS: u64 = 2_000;
-/// And after so long what is held is forgotten: engines go through their caches in minutes.
+/// And after so long what is held is forgotten: engines go through their caches in minutes. Until then it is believed, though some of it
+/// may be gone: see ARCHITECTURE.md.
 const FORGOTTEN_AFTER_MS: u64 = 300_000;
 /// Between two questions about one model.
 const ASK_EVERY_MS: u64 = 1_000;

@@ -88,3 +88,16 @@ fn without_a_stream_trust_fades_and_at_last_all_is_forgotten() {
     assert_eq!((bed.found(&prompt), bed.lane.look().models), (vec![], 0));
     assert_eq!(bed.open(1), []);
 }
+
+#[test]
+fn what_was_reported_is_believed_while_no_stream_is_heard_until_it_is_forgotten() {
+    let (mut bed, prompt) = (Bed::new(), chain(1, 64));
+    bed.tell(vec![rank(1, Trust::Trusted)], &said(1, &prompt, Said::Held));
+    bed.lane.lost(bed.now_ms);
+    for later in [FADES_AFTER_MS, 5_000, FORGOTTEN_AFTER_MS - FADES_AFTER_MS - 5_001] {
+        bed.tick(later);
+        assert_eq!(bed.found(&prompt), [(0, 64)], "most of it is there still, and to drop it is to miss all of it");
+    }
+    bed.tick(1);
+    assert_eq!(bed.found(&prompt), []);
+}
