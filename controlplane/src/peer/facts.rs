@@ -57,20 +57,30 @@ struct Pool {
 impl Pool {
     fn all(&mut self, own: &Engines, heard: &Heard, now: Instant) -> Engines {
         let mut said: BTreeMap<EndpointKey, Arc<Facts>> = BTreeMap::new();
-        let clone = |(key, facts): (&EndpointKey, &Arc<Facts>)| (key.clone(), facts.clone());
-        said.extend(heard.facts().map(clone));
-        said.extend(own.iter().map(clone));
+        heard.facts().chain(own.iter()).for_each(|(key, facts)| over(&mut said, key, facts));
         let before = std::mem::replace(&mut self.said, said);
-        let silent = before.into_iter().filter(|(key, _)| !self.said.contains_key(key));
+        let silent = before.into_iter().filter(|(key, facts)| !facts.is_size_alone() && !is_known(&self.said, key));
         self.lingering.extend(silent.map(|(key, facts)| (key, (facts, now + LINGERS))));
-        self.lingering.retain(|key, (_, over)| *over > now && !self.said.contains_key(key));
+        self.lingering.retain(|key, (_, over)| *over > now && !is_known(&self.said, key));
+        let mut all: BTreeMap<EndpointKey, Arc<Facts>> = BTreeMap::new();
         let lingering = self.lingering.iter().map(|(key, (facts, _))| (key, facts));
-        lingering.chain(&self.said).map(clone).collect()
+        lingering.chain(&self.said).for_each(|(key, facts)| over(&mut all, key, facts));
+        all.into_iter().collect()
     }
 
     fn next_over(&self) -> Option<Instant> {
         self.lingering.values().map(|(_, over)| *over).min()
     }
+}
+
+/// What is said later counts, but that its size alone is no word on what it serves.
+fn over(all: &mut BTreeMap<EndpointKey, Arc<Facts>>, key: &EndpointKey, facts: &Arc<Facts>) {
+    let put_together = all.get(key).filter(|_| facts.is_size_alone()).map(|known| Arc::new(facts.and(known)));
+    all.insert(key.clone(), put_together.unwrap_or_else(|| Arc::clone(facts)));
+}
+
+fn is_known(said: &BTreeMap<EndpointKey, Arc<Facts>>, key: &EndpointKey) -> bool {
+    said.get(key).is_some_and(|facts| !facts.is_size_alone())
 }
 
 #[cfg(test)]
@@ -107,6 +117,27 @@ mod tests {
         let heard = Heard::of([said("a=theirs b=theirs"), said("c")]);
         let all = pool.all(&said("a=ours d=ours").into_iter().collect(), &heard, Instant::now());
         assert_eq!(words(&all), "a=ours b=theirs c d=ours");
+    }
+
+    #[test]
+    fn who_has_read_an_engines_size_alone_does_not_make_it_ready() {
+        let mut pool = Pool::default();
+        let begin = Instant::now();
+        let size = Arc::new(Facts { cache_tokens: Some(9), ..Facts::default() });
+        let ours: Engines = [(key("a"), size.clone())].into_iter().collect();
+        let unready = |engines: &Engines| engines.of(&key("a")).unwrap().unready.clone();
+        let both = pool.all(&ours, &Heard::of([said("a")]), begin);
+        assert_eq!(
+            **both.of(&key("a")).unwrap(),
+            Facts { unready: Unready::All, cache_tokens: Some(9), adapters: None }
+        );
+        // The peer has gone, and we have asked it for nothing else yet.
+        let at = |millis| begin + Duration::from_millis(millis);
+        assert_eq!(unready(&pool.all(&ours, &Heard::default(), at(10))), Unready::All);
+        assert_eq!(unready(&pool.all(&ours, &Heard::default(), at(5_000))), Unready::All);
+        assert_eq!(unready(&pool.all(&ours, &Heard::default(), at(5_010))), Unready::Nothing);
+        let asked: Engines = said("a=x").into_iter().collect();
+        assert_eq!(unready(&pool.all(&asked, &Heard::of([said("a")]), at(5_020))), Unready::Nothing);
     }
 
     #[test]

@@ -21,6 +21,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Nothing of what it serves, and of its readiness, was asked.
+    pub fn is_size_alone(&self) -> bool {
+        *self == Self { cache_tokens: self.cache_tokens, ..Self::default() } && self.cache_tokens.is_some()
+    }
+
     /// With what it says elsewhere, where it says nothing here.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {

@@ -205,11 +205,11 @@ impl Post {
     }
 }
 
-/// As many as its cache has room for on the device and on the host.
+/// As many as its cache has room for on the device and on the host, which by SGLang's default has twice the device's.
 fn most_blocks(wanted: &Wanted, told: &Told) -> usize {
     let block = told.block_size.map_or(BLOCK_TOKENS, u64::from).max(1);
     let ranks = told.publishers.len().max(1) as u64;
     // What is known is of all ranks.
-    let known = wanted.cache_tokens.map(|tokens| (tokens / block).saturating_mul(2).saturating_add(1_024));
+    let known = wanted.cache_tokens.map(|tokens| (tokens / block).saturating_mul(4).saturating_add(1_024));
     known.unwrap_or(BLOCKS.0.saturating_mul(ranks)).min(BLOCKS.1) as usize
 }
