@@ -38,23 +38,23 @@ impl Pushes {
     }
 
     /// Of all its ranks. A sum that lacks one makes the engine look idler, and smaller, than it is.
-    fn fresh(&self, now: Instant) -> Option<Vec<Load>> {
-        let fresh = |(load, at): &(Load, Instant)| (now.saturating_duration_since(*at) < FRESH).then_some(*load);
-        let loads: Vec<Load> = self.last.values().filter_map(fresh).collect();
-        (!loads.is_empty() && loads.len() >= self.ranks).then_some(loads)
+    fn fresh(&self, now: Instant) -> Option<impl Iterator<Item = &Load> + Clone> {
+        let fresh = move |(_, at): &&(Load, Instant)| now.saturating_duration_since(*at) < FRESH;
+        let loads = self.last.values().filter(fresh).map(|(load, _)| load);
+        let count = loads.clone().count();
+        (count > 0 && count >= self.ranks).then_some(loads)
     }
 
     /// What its caches take, where all of them say it.
     pub(super) fn cache_tokens(&self, now: Instant) -> Option<u64> {
-        let loads = self.fresh(now)?;
-        let all = loads.iter().all(|load| load.max_tokens > 0);
-        all.then(|| loads.iter().map(|load| load.max_tokens).fold(0, u64::saturating_add))
+        let mut sizes = self.fresh(now)?.map(|load| load.max_tokens);
+        sizes.try_fold(0_u64, |sum, size| (size > 0).then(|| sum.saturating_add(size)))
     }
 
     /// What the engine says in all, where that is what its metrics say; none where these alone count.
     pub(super) fn over(&self, scraped: Said, now: Instant) -> Option<Said> {
         let loads = self.fresh(now)?;
-        let sum = |of: fn(&Load) -> u64| loads.iter().map(of).fold(0, u64::saturating_add);
+        let sum = |of: fn(&Load) -> u64| loads.clone().map(of).fold(0, u64::saturating_add);
         let count = |of: fn(&Load) -> u64| u32::try_from(sum(of)).unwrap_or(u32::MAX);
         let (used, most) = (sum(|load| load.used_tokens), sum(|load| load.max_tokens));
         Some(Said {

@@ -20,7 +20,7 @@ const MOST_REPLAYS: u32 = 3;
 /// After connecting: what was published before the engine knew of the subscription shows then.
 const CHECK_SOON: Duration = Duration::from_secs(1);
 /// While nothing comes: that may be because the newest message was lost, and with it a removal. Nothing that is gone is to be believed
-/// for 5 s, of which this leaves one for the answer. The price is a connection to each idle engine so often.
+/// for 5 s, of which this leaves one for the answer: one that takes longer, which it may up to [`GRACE`], comes later than that. The price is a connection to each idle engine so often.
 const CHECK_IDLE: Duration = Duration::from_secs(4);
 
 /// How much what is held of a stream can be relied on.

@@ -50,6 +50,15 @@ pub enum Unready {
 }
 
 impl Unready {
+    /// Whether requests for the model are not to be sent there; none is any model.
+    pub fn is_for(&self, model: Option<&ModelName>) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Models(models) => model.is_some_and(|model| models.contains(model)),
+            Self::All => true,
+        }
+    }
+
     /// Not ready for what either says.
     fn and(&self, other: &Self) -> Self {
         match (self, other) {
@@ -76,16 +85,5 @@ impl Engines {
 impl FromIterator<(EndpointKey, Arc<Facts>)> for Engines {
     fn from_iter<T: IntoIterator<Item = (EndpointKey, Arc<Facts>)>>(said: T) -> Self {
         Self(Arc::new(said.into_iter().collect()))
-    }
-}
-
-impl Unready {
-    /// Whether requests for the model are not to be sent there; none is any model.
-    pub fn is_for(&self, model: Option<&ModelName>) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Models(models) => model.is_some_and(|model| models.contains(model)),
-            Self::All => true,
-        }
     }
 }

@@ -90,13 +90,12 @@ pub(super) async fn attend(mut post: Post) {
 }
 
 impl Post {
-    /// Waits so long, or until chats are written otherwise or its size is known, which it then knows and says.
-    async fn rest(&mut self, time: Duration) -> bool {
+    /// Waits so long, or until chats are written otherwise or its size is known, which it then knows.
+    async fn rest(&mut self, time: Duration) {
         tokio::select! {
-            () = sleep(time) => false,
+            () = sleep(time) => {}
             Ok(()) = self.newest.changed() => {
                 self.wanted = self.newest.borrow_and_update().clone();
-                true
             }
         }
     }
@@ -168,17 +167,18 @@ impl Post {
         self.line.set(State::Heard, statuses);
         self.line.agree(chats.clone());
         loop {
-            let rewritten = self.rest(jittered(AGAIN, random())).await;
+            let (templates, size) = (self.wanted.templates.clone(), self.wanted.cache_tokens);
+            self.rest(jittered(AGAIN, random())).await;
+            if size != self.wanted.cache_tokens {
+                self.ears.size(self.rank, self.wanted.cache_tokens.unwrap_or(0), most_blocks(&self.wanted, &told));
+            }
             match self.ask().await {
                 Ok(now) if now == told => {}
                 // It cannot be asked now; whether it can be heard its followers know.
                 Err(State::Fault(_)) => {}
                 Ok(_) | Err(_) => break,
             }
-            if rewritten {
-                self.ears.size(self.rank, self.wanted.cache_tokens.unwrap_or(0), most_blocks(&self.wanted, &told));
-            }
-            if rewritten || matches!(chats, Agreement::Unanswered(_)) {
+            if templates != self.wanted.templates || matches!(chats, Agreement::Unanswered(_)) {
                 chats = self.chats(&model, &vocabulary).await;
                 if let Agreement::Differs(_) = chats {
                     break;

@@ -68,7 +68,7 @@ impl Shell {
     /// What the doctor says here, which ends as the worst that it says.
     #[track_caller]
     pub(super) fn doctor(&mut self, flags: &str) -> Value {
-        let (said, code) = self.line(&format!("\"$PROGRAM\" doctor --json --io-driver=epoll {flags}"));
+        let (said, code) = self.line(&format!("timeout 60 \"$PROGRAM\" doctor --json --io-driver=epoll {flags}"));
         let report: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
         let states: Vec<_> = report["findings"].as_array().unwrap().iter().map(|finding| &finding["state"]).collect();
         let worst = if states.contains(&&"advice".into()) { 1 } else { 0 };
