@@ -207,9 +207,28 @@ impl Post {
 
 /// As many as its cache has room for on the device and on the host, which by SGLang's default has twice the device's.
 fn most_blocks(wanted: &Wanted, told: &Told) -> usize {
-    let block = told.block_size.map_or(BLOCK_TOKENS, u64::from).max(1);
-    let ranks = told.publishers.len().max(1) as u64;
+    room(wanted.cache_tokens, told.block_size, told.publishers.len())
+}
+
+fn room(cache_tokens: Option<u64>, block_size: Option<u32>, ranks: usize) -> usize {
+    let block = block_size.map_or(BLOCK_TOKENS, u64::from).max(1);
     // What is known is of all ranks.
-    let known = wanted.cache_tokens.map(|tokens| (tokens / block).saturating_mul(4).saturating_add(1_024));
-    known.unwrap_or(BLOCKS.0.saturating_mul(ranks)).min(BLOCKS.1) as usize
+    let known = cache_tokens.map(|tokens| (tokens / block).saturating_mul(4).saturating_add(1_024));
+    known.unwrap_or(BLOCKS.0.saturating_mul(ranks.max(1) as u64)).min(BLOCKS.1) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_what_an_engine_says_that_all_its_ranks_hold_or_for_what_each_may() {
+        assert_eq!(room(Some(32_000), Some(32), 2), 4 * 1_000 + 1_024);
+        assert_eq!(room(Some(16_000), None, 1), 4 * 1_000 + 1_024);
+        assert_eq!(room(None, Some(32), 0), 1 << 20);
+        assert_eq!(room(None, None, 3), 3 << 20);
+        for (tokens, ranks) in [(Some(u64::MAX), 1), (None, usize::MAX)] {
+            assert_eq!(room(tokens, Some(0), ranks), 1 << 23, "{tokens:?}, {ranks} ranks");
+        }
+    }
 }
