@@ -1,13 +1,15 @@
 //! The task of one endpoint: what its tokens stand for, whether it writes chats as it is taken to, where it publishes, and a
 //! follower for each of its ranks.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use api::id::EndpointKey;
+use api::template::ChatTemplate;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::board::Line;
 use super::{Ears, Numbers, Seat, State, Wanted};
@@ -59,7 +61,7 @@ struct Prepared {
 pub(super) async fn attend(mut post: Post) {
     let (mut pause, mut before) = (RETRY.0, None);
     loop {
-        post.line.set(State::Begun, Vec::new());
+        // What was said of it stands until it has been asked anew.
         let state = match post.prepare().await {
             Ok(prepared) => {
                 pause = RETRY.0;
@@ -82,14 +84,28 @@ pub(super) async fn attend(mut post: Post) {
             }
             _ => AGAIN,
         };
-        post.line.set(state.clone(), Vec::new());
-        let chats = if let State::Differs(why) = state { Agreement::Differs(why) } else { Agreement::Unasked };
-        post.line.agree(chats);
-        post.rest(jittered(wait, random())).await;
+        let chats = if let State::Differs(why) = &state { Agreement::Differs(why.clone()) } else { Agreement::Unasked };
+        post.line.set(state, chats, Vec::new());
+        post.pause(jittered(wait, random())).await;
+    }
+}
+
+/// Until chats are written by other templates than these; for ever, where nothing more will be known. An engine that is not heard
+/// says how large it is a moment after it is there, and that is no reason to ask it again.
+async fn rewritten(newest: &mut watch::Receiver<Wanted>, before: &[Option<Arc<ChatTemplate>>]) {
+    if newest.wait_for(|wanted| wanted.templates != before).await.is_err() {
+        pending::<()>().await;
     }
 }
 
 impl Post {
+    /// Waits so long, or until chats are written otherwise, and then knows what is wanted by now.
+    async fn pause(&mut self, time: Duration) {
+        // Either is a reason to go on.
+        let _ = timeout(time, rewritten(&mut self.newest, &self.wanted.templates)).await;
+        self.wanted = self.newest.borrow_and_update().clone();
+    }
+
     /// Waits so long, or until chats are written otherwise or its size is known, which it then knows.
     async fn rest(&mut self, time: Duration) {
         tokio::select! {
@@ -164,8 +180,7 @@ impl Post {
         self.ears.admit(self.rank, seat, most_blocks(&self.wanted, &told), reading);
         let mut followers = JoinSet::new();
         let statuses = told.publishers.iter().map(|publisher| self.follow(publisher, &mut followers)).collect();
-        self.line.set(State::Heard, statuses);
-        self.line.agree(chats.clone());
+        self.line.set(State::Heard, chats.clone(), statuses);
         loop {
             let (templates, size) = (self.wanted.templates.clone(), self.wanted.cache_tokens);
             self.rest(jittered(AGAIN, random())).await;
@@ -188,6 +203,7 @@ impl Post {
         }
         followers.shutdown().await;
         self.ears.dismiss(self.rank);
+        self.line.set(State::Begun, Agreement::Unasked, Vec::new());
     }
 
     fn follow(&self, publisher: &Publisher, followers: &mut JoinSet<()>) -> watch::Receiver<Status> {
@@ -219,7 +235,29 @@ fn room(cache_tokens: Option<u64>, block_size: Option<u32>, ranks: usize) -> usi
 
 #[cfg(test)]
 mod tests {
+    use api::snapshot::Engine;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_not_heard_is_asked_again_for_another_template_and_not_for_its_size() {
+        let wanted = Wanted {
+            handle: 1,
+            address: ([127, 0, 0, 1], 1).into(),
+            engine: Engine::Vllm,
+            model: None,
+            templates: vec![None],
+            cache_tokens: None,
+            fleet_seed: 1,
+        };
+        let (newest, mut known) = watch::channel(wanted.clone());
+        newest.send_modify(|wanted| wanted.cache_tokens = Some(9));
+        assert!(timeout(AGAIN, rewritten(&mut known, &wanted.templates)).await.is_err(), "for its size");
+        newest.send_modify(|wanted| wanted.templates.clear());
+        assert!(timeout(AGAIN, rewritten(&mut known, &wanted.templates)).await.is_ok(), "not for its templates");
+        drop(newest);
+        assert!(timeout(AGAIN, rewritten(&mut known, &[])).await.is_err(), "for nothing");
+    }
 
     #[test]
     fn there_is_room_for_what_an_engine_says_that_all_its_ranks_hold_or_for_what_each_may() {

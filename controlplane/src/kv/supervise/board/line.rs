@@ -20,15 +20,16 @@ pub(in crate::kv::supervise) struct Line {
 }
 
 impl Line {
-    /// What becomes of its events. What else was said of it is over.
-    pub(in crate::kv::supervise) fn set(&self, state: State, ranks: Vec<watch::Receiver<Status>>) {
+    /// What becomes of its events, and what came of asking it how it writes chats. What else was said of it is over.
+    pub(in crate::kv::supervise) fn set(&self, state: State, chats: Agreement, ranks: Vec<watch::Receiver<Status>>) {
         let mut inner = self.board.inner();
         let Some(before) = inner.entries.get(&self.key).filter(|entry| entry.by == Some(self.by)) else { return };
         let entry = Entry::new(before.by, Some(&before.model), state, ranks);
         inner.write(&self.key, entry);
+        self.board.agree(&mut inner, &self.key, chats);
     }
 
-    /// What came of asking it how it writes chats.
+    /// What came of asking it once more how it writes chats.
     pub(in crate::kv::supervise) fn agree(&self, chats: Agreement) {
         let mut inner = self.board.inner();
         if inner.entries.get(&self.key).is_some_and(|entry| entry.by == Some(self.by)) {
