@@ -12,8 +12,7 @@ mod account;
 mod binaries;
 mod definitions;
 mod flags;
-pub(crate) mod folder;
-pub(crate) mod identity;
+mod identity;
 mod keeper;
 mod manifests;
 mod modules;
@@ -27,9 +26,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, DynamicObject, ObjectMeta, PostParams};
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::config::Kubeconfig;
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
+use kubelet::{Programs, folder, plan};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -38,6 +38,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use account::{Account, Wanted};
 use keeper::{Keeper, Order, What};
+pub use kubelet::kubeconfig::client;
 
 /// For what the controllers do: they begin when the API server is ready and are then busy with themselves for some seconds.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -87,7 +88,7 @@ impl Cluster {
         let path = self.folder.path().join("nodes.kubeconfig");
         let config = std::fs::read_to_string(self.kubeconfig())?;
         let here = self.url()?;
-        let there = here.replace("127.0.0.1", &crate::nodes::plan::BED.to_string());
+        let there = here.replace("127.0.0.1", &plan::BED.to_string());
         std::fs::write(&path, config.replace(&here, &there))?;
         Ok((path, self.folder.path()))
     }
@@ -175,6 +176,11 @@ impl Cluster {
         account::make(client, self.folder.path(), wanted).await
     }
 
+    /// What a kubelet of this cluster is started with, where nothing else is said.
+    pub fn kubelet(&self, programs: Programs) -> Result<kubelet::Config> {
+        Ok(kubelet::Config::new(self.kubeconfig(), self.url()?, self.authority(), programs))
+    }
+
     /// Applies every document, strictly and by force. An object without a namespace goes into `namespace`.
     pub async fn apply(&self, client: &Client, namespace: &str, yaml: &str) -> Result<Vec<DynamicObject>> {
         manifests::apply(client, namespace, yaml).await
@@ -192,7 +198,7 @@ impl Cluster {
 
     /// A client of its own for each call, because a client lives on the runtime that made it and each test has its own.
     pub async fn admin(&self) -> Result<Client> {
-        self::client(&self.kubeconfig()).await
+        client(&self.kubeconfig()).await
     }
 
     /// Puts the definitions of `helm/crds` there by server-side apply and returns their names when all are established.
@@ -233,10 +239,4 @@ impl Drop for Cluster {
             eprintln!("{}", program::logs(self.folder.path()));
         }
     }
-}
-
-/// A client by this kubeconfig: an administrator's, or an [`Account`]'s.
-pub async fn client(kubeconfig: &Path) -> Result<Client> {
-    let config = Kubeconfig::read_from(kubeconfig)?;
-    Ok(Client::try_from(Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?)?)
 }

@@ -1,8 +1,7 @@
-//! Runs of the whole system: a real cluster, a kubelet that plays pods as processes, and a proxy that fails on demand.
+//! Runs of the whole system: a real cluster, nodes for the `kubelet` that plays pods, and a proxy that fails on demand.
 
 pub mod cluster;
 pub mod helm;
-pub mod kubelet;
 pub mod missing;
 pub mod namespaces;
 pub mod nodes;

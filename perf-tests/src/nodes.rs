@@ -8,20 +8,18 @@
 //! there would be a DNS server; and there is no image, but a root of the machine's libraries and the programs of the table.
 
 mod logs;
-pub mod plan;
 mod service_proxy;
-pub(crate) mod shell;
 mod within;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use kubelet::{Config, Kubelet, Network, NodeSpec, plan, shell};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::cluster::Cluster;
 use crate::cluster::program::Program;
-use crate::kubelet::{Config, Kubelet, Network, NodeSpec};
 pub use within::{enter, within};
 
 /// Of a kube-proxy, from its start to the first rules: a second on an idle machine.

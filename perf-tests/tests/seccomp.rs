@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use dataplane::probe::ask;
 use dataplane::rt::{DriverChoice, probe};
-use perf_tests::kubelet::built;
+use kubelet::built;
 use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kubelet::kubeconfig;
 
 use super::identity;
 
@@ -50,6 +51,6 @@ pub(super) async fn make(client: &Client, folder: &Path, wanted: Wanted<'_>) -> 
     let made = Account { kubeconfig: mine.join("kubeconfig"), token: mine.join("token") };
     fs::write(&made.token, token)?;
     let user = serde_json::json!({"tokenFile": made.token});
-    fs::write(&made.kubeconfig, identity::kubeconfig(server, &folder.join(identity::AUTHORITY), &user))?;
+    fs::write(&made.kubeconfig, kubeconfig::text(server, &folder.join(identity::AUTHORITY), &user))?;
     Ok(made)
 }

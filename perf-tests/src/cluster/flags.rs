@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Parts;
 use super::identity::Files;
-use crate::nodes::plan;
+use kubelet::plan;
 
 pub(super) const AUDIT_LOG: &str = "audit.log";
 pub(super) const AUDIT_POLICY_FILE: &str = "audit-policy.json";

@@ -4,12 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use kubelet::{kubeconfig, plan};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
-use serde_json::{Value, json};
-
-use crate::nodes::plan;
+use serde_json::json;
 
 pub(super) const AUTHORITY: &str = "ca.crt";
 pub(super) const SERVER: &str = "server";
@@ -77,17 +76,6 @@ fn sign(folder: &Path, name: &str, params: &CertificateParams, issuer: &Issuer<'
 pub(super) fn write_admin(folder: &Path, files: &Files, port: u16) -> Result<PathBuf> {
     let user = json!({"client-certificate": files.admin.certificate, "client-key": files.admin.key});
     let path = folder.join(KUBECONFIG);
-    fs::write(&path, kubeconfig(&format!("https://127.0.0.1:{port}"), &files.authority, &user))?;
+    fs::write(&path, kubeconfig::text(&format!("https://127.0.0.1:{port}"), &files.authority, &user))?;
     Ok(path)
-}
-
-/// JSON is YAML.
-pub(crate) fn kubeconfig(server: &str, authority: &Path, user: &Value) -> String {
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority": authority}}],
-        "users": [{"name": "user", "user": user}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user"}}],
-    });
-    config.to_string()
 }

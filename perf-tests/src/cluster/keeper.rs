@@ -95,7 +95,7 @@ impl Keeper {
     }
 
     async fn ready(&mut self) -> Result<()> {
-        let client = super::client(&self.folder.join(identity::KUBECONFIG)).await?;
+        let client = kubelet::kubeconfig::client(&self.folder.join(identity::KUBECONFIG)).await?;
         let deadline = Instant::now() + DEADLINE;
         loop {
             for program in self.api_server.iter_mut().chain([&mut self.etcd]) {

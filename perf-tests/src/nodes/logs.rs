@@ -10,10 +10,9 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use kubelet::{LOGS, log_in};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-
-use crate::kubelet::{LOGS, log_in};
 
 /// For ever, in the network in which it is called. `pods` is the kubelet's folder of logs.
 pub(super) async fn serve(acceptor: TlsAcceptor, pods: PathBuf) -> Result<Infallible> {

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use kubelet::plan;
 use serde_json::json;
 
-use super::plan;
 use crate::cluster::program::Program;
 
 /// What it is told. JSON is YAML.

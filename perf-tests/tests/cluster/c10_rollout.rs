@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
+use kubelet::built;
 use perf_tests::cluster::Cluster;
-use perf_tests::kubelet::built;
 use serde_json::Value;
 
 use crate::data_plane::{Client, DataPlane};

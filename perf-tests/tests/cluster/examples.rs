@@ -16,10 +16,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::config::{Config as ClientConfig, KubeConfigOptions, Kubeconfig};
+use kubelet::{NodeSpec, plan};
 use perf_tests::cluster::Cluster;
 use perf_tests::helm::documents;
-use perf_tests::kubelet::NodeSpec;
-use perf_tests::nodes::{self, enter, plan};
+use perf_tests::nodes::{self, enter};
 use perf_tests::rights::{Account, asked};
 use serde_json::Value;
 

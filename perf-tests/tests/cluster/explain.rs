@@ -2,8 +2,8 @@
 
 use std::process::Output;
 
+use kubelet::built;
 use perf_tests::cluster::{Cluster, Wanted};
-use perf_tests::kubelet::built;
 use tokio::process::Command;
 
 use crate::program::{Home, route, server};

@@ -10,7 +10,7 @@ mod statuses;
 use std::path::PathBuf;
 
 use bench::show::{Bound, Check, Outcome};
-use perf_tests::kubelet::built;
+use kubelet::built;
 use serde_json::Value;
 
 /// How large a run is.

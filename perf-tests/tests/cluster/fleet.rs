@@ -3,8 +3,8 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, ListParams};
+use kubelet::{Kubelet, Programs, built};
 use perf_tests::cluster::Cluster;
-use perf_tests::kubelet::{Config, Kubelet, Programs, built};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -18,7 +18,7 @@ pub async fn kubelet() -> &'static Kubelet {
     static SHARED: OnceCell<Kubelet> = OnceCell::const_new();
     SHARED
         .get_or_init(|| async {
-            let config = Config::of(Cluster::shared(), programs()).unwrap();
+            let config = Cluster::shared().kubelet(programs()).unwrap();
             Kubelet::start(config).await.unwrap()
         })
         .await

@@ -1,8 +1,8 @@
 //! A bed of several nodes: what is true of its networks, of its Services and of what a pod sees.
 
+use kubelet::{Config, NodeSpec, plan};
 use perf_tests::cluster::{Cluster, Parts};
-use perf_tests::kubelet::{Config, NodeSpec};
-use perf_tests::nodes::{self, Nodes, enter, plan};
+use perf_tests::nodes::{self, Nodes, enter};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -111,7 +111,7 @@ fn a_bed_has_a_network_for_each_node_and_pod_and_services_that_work_from_all_of_
         let cluster = Cluster::start(Parts::Nodes).unwrap();
         let client = cluster.admin().await.unwrap();
         let programs = programs().with("sleep", "/bin/sleep");
-        let config = Config { nodes: specs(), ..Config::of(&cluster, programs).unwrap() };
+        let config = Config { nodes: specs(), ..cluster.kubelet(programs).unwrap() };
         let bed = Nodes::start(&cluster, config).await.unwrap();
         let namespace = cluster.namespace(&client, "bed").await.unwrap();
         cluster.apply(&client, &namespace, POD).await.unwrap();

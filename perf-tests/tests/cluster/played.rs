@@ -5,8 +5,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::Api;
+use kubelet::{Config, Kubelet, Network, built};
 use perf_tests::cluster::{Cluster, Parts};
-use perf_tests::kubelet::{Config, Kubelet, Network, built};
 use tokio::time::timeout;
 
 use crate::fleet::{holds, programs};
@@ -31,7 +31,7 @@ impl Played {
         let programs = programs()
             .with("kthena-controlplane", built("kthena-controlplane").unwrap())
             .with("kthena-dataplane", built("kthena-dataplane").unwrap());
-        let config = Config { network, ..Config::of(&cluster, programs).unwrap() };
+        let config = Config { network, ..cluster.kubelet(programs).unwrap() };
         let kubelet = Kubelet::start(config).await.unwrap();
         let pods = Api::namespaced(client.clone(), &namespace);
         let played = Self { cluster, client, namespace, pods, kubelet };

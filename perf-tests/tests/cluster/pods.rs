@@ -8,8 +8,8 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, PostParams};
+use kubelet::{Kubelet, NodeSpec};
 use perf_tests::cluster::{Cluster, Parts};
-use perf_tests::kubelet::{Config, Kubelet, NodeSpec};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -250,7 +250,7 @@ async fn a_node_that_is_cut_off_is_seen_and_its_kubelet_takes_its_processes_with
     let cluster = Cluster::start(Parts::Controllers).unwrap();
     let client = cluster.admin().await.unwrap();
     let namespace = cluster.namespace(&client, "lost").await.unwrap();
-    let mut config = Config::of(&cluster, programs()).unwrap();
+    let mut config = cluster.kubelet(programs()).unwrap();
     config.nodes.push(NodeSpec::in_zone("node-b", "b"));
     let kubelet = Kubelet::start(config).await.unwrap();
     let spec = "nodeSelector: {topology.kubernetes.io/zone: b}\ncontainers: [{name: main, image: shell, args: [-c, 'echo $$$$; exec sleep 60']}]";

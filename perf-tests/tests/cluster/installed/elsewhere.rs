@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::api::{Api, Patch, PatchParams};
-use perf_tests::nodes::{enter, plan};
+use kubelet::plan;
+use perf_tests::nodes::enter;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 

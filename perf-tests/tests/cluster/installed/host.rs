@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use perf_tests::nodes::{self, enter, plan};
+use kubelet::plan;
+use perf_tests::nodes::{self, enter};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::clients::{Place, ask, stream};

@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use kube::api::DeleteParams;
+use kubelet::plan;
 use perf_tests::missing::skip;
-use perf_tests::nodes::plan;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;

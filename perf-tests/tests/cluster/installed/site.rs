@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Client;
 use kube::api::{Api, ListParams};
+use kubelet::{Config, NodeSpec, Programs, Seccomp, built, plan};
 use perf_tests::cluster::{Cluster, Parts};
 use perf_tests::helm::{chart, helm};
-use perf_tests::kubelet::{Config, NodeSpec, Programs, Seccomp, built};
-use perf_tests::nodes::{self, Nodes, enter, plan};
+use perf_tests::nodes::{self, Nodes, enter};
 
 use super::clients::{Place, ask, exchange};
 use crate::fleet::{holds, programs};
@@ -137,7 +137,7 @@ impl Site {
             seccomp: Some(seccomp),
             dual_stack,
             renew_after: RENEWED,
-            ..Config::of(&cluster, programs).unwrap()
+            ..cluster.kubelet(programs).unwrap()
         };
         let bed = Nodes::start(&cluster, config).await.unwrap();
         let namespace = cluster.namespace(&client, "inference").await.unwrap();

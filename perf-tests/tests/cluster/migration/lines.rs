@@ -8,9 +8,9 @@ use std::{env, fs};
 
 use controlplane::definitions::{self, Release};
 use controlplane::object::Kind;
+use kubelet::built;
 use perf_tests::cluster::Cluster;
 use perf_tests::helm::chart;
-use perf_tests::kubelet::built;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;

@@ -16,16 +16,20 @@
 mod access;
 mod address;
 mod container;
+pub mod folder;
 mod hosts;
 mod jail;
+pub mod kubeconfig;
 mod launch;
 mod node;
 mod order;
+pub mod plan;
 mod pod;
 mod probe;
 mod process;
 mod programs;
 mod sandbox;
+pub mod shell;
 mod sources;
 mod status;
 mod volume;
@@ -44,8 +48,6 @@ use tokio::task::{JoinSet, LocalSet};
 pub use address::Network;
 pub use launch::Seccomp;
 pub use programs::{Program, Programs, built};
-
-use crate::cluster::Cluster;
 
 /// A node and what the scheduler is to know of it.
 #[derive(Clone, Debug)]
@@ -119,27 +121,27 @@ pub struct Config {
 
 impl Config {
     /// One node in zone `a`, fast back-off, pods on loopback that ask the API server itself.
-    pub fn of(cluster: &Cluster, programs: Programs) -> Result<Self> {
-        Ok(Self {
-            kubeconfig: cluster.kubeconfig(),
+    pub fn new(kubeconfig: PathBuf, server: String, authority: PathBuf, programs: Programs) -> Self {
+        Self {
+            kubeconfig,
             nodes: vec![NodeSpec::in_zone("node-a", "a")],
             programs,
-            server: cluster.url()?,
-            authority: cluster.authority(),
+            server,
+            authority,
             back_off: BackOff::FAST,
             network: Network::Loopback,
             dual_stack: false,
             renew_after: Duration::MAX,
             seccomp: None,
-        })
+        }
     }
 }
 
 /// The port at which the API server asks a node for logs. They are told on a bed of nodes alone.
-pub(crate) const LOGS: u16 = 10250;
+pub const LOGS: u16 = 10250;
 
 /// Where in the folder of all logs a container's is.
-pub(crate) fn log_in(logs: &Path, namespace: &str, pod: &str, container: &str) -> PathBuf {
+pub fn log_in(logs: &Path, namespace: &str, pod: &str, container: &str) -> PathBuf {
     logs.join(namespace).join(pod).join(container).with_extension("log")
 }
 
@@ -156,7 +158,7 @@ impl Kubelet {
     /// Starts one and returns when its nodes are registered and ready. A while later the controllers take the taint of new nodes
     /// away.
     pub async fn start(config: Config) -> Result<Self> {
-        let folder = crate::cluster::folder::make()?;
+        let folder = folder::make()?;
         let mut links = BTreeMap::new();
         let mut nodes = Vec::new();
         for node in &config.nodes {
@@ -187,7 +189,7 @@ impl Kubelet {
     }
 
     /// The folder of all logs, see [`log_in`].
-    pub(crate) fn logs(&self) -> PathBuf {
+    pub fn logs(&self) -> PathBuf {
         self.folder.path().join("pods")
     }
 
@@ -251,7 +253,7 @@ async fn register(
     specs: Vec<(NodeSpec, watch::Receiver<bool>)>,
     folder: PathBuf,
 ) -> Result<Vec<Rc<node::Node>>> {
-    let client = crate::cluster::client(&config.kubeconfig).await?;
+    let client = kubeconfig::client(&config.kubeconfig).await?;
     let block = Rc::new(address::Block::claim(config.network, std::process::id())?);
     // A map with one user maps whoever runs this, and nobody else.
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();

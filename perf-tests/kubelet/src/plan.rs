@@ -22,10 +22,10 @@ pub const NODES: usize = 200;
 
 /// The lines of one run of `ip -batch`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Batch {
+pub struct Batch {
     /// The namespace in which they act; the bed's own where there is none.
-    pub(crate) within: Option<String>,
-    pub(crate) lines: Vec<String>,
+    pub within: Option<String>,
+    pub lines: Vec<String>,
 }
 
 impl Batch {
@@ -74,7 +74,7 @@ fn gateway(index: usize) -> Ipv4Addr {
 }
 
 /// The bridge, then each node: a namespace of the node's name, connected to the bridge, with routes to the pods of all others.
-pub(crate) fn ground(names: &[String]) -> Vec<Batch> {
+pub fn ground(names: &[String]) -> Vec<Batch> {
     let mut batches = vec![Batch::bed([
         "link set lo up".to_owned(),
         format!("link add {BRIDGE} type bridge"),
@@ -106,7 +106,7 @@ pub(crate) fn ground(names: &[String]) -> Vec<Batch> {
 }
 
 /// A pod's namespace with its address, connected to its node and by it to everything else.
-pub(crate) fn join(node: &str, address: Ipv4Addr) -> Vec<Batch> {
+pub fn join(node: &str, address: Ipv4Addr) -> Vec<Batch> {
     let (namespace, device) = (pod_namespace(address.into()), device(address));
     let [a, b, c, _] = address.octets();
     let gateway = Ipv4Addr::new(a, b, c, 1);
@@ -150,7 +150,7 @@ fn on_bridge(n: u8) -> Ipv6Addr {
 }
 
 /// IPv6 on the bridge and the nodes, with routes to the pods of all. Addresses are usable at once: nobody else has them.
-pub(crate) fn ground_second(names: &[String]) -> Vec<Batch> {
+pub fn ground_second(names: &[String]) -> Vec<Batch> {
     let route = |other: usize| format!("route add fd00:244:{:x}::/64 via {}", part(other), on_bridge(part(other)));
     let mut bed = vec![format!("addr add {}/64 dev {BRIDGE} nodad", on_bridge(0))];
     bed.extend((0..names.len()).map(route));
@@ -167,7 +167,7 @@ pub(crate) fn ground_second(names: &[String]) -> Vec<Batch> {
 }
 
 /// A pod's second address, after [`join`]. Its neighbour on the node has one of the cable alone.
-pub(crate) fn join_second(node: &str, address: Ipv4Addr) -> Vec<Batch> {
+pub fn join_second(node: &str, address: Ipv4Addr) -> Vec<Batch> {
     let (device, second) = (device(address), second(address));
     vec![
         Batch::of(
@@ -182,13 +182,13 @@ pub(crate) fn join_second(node: &str, address: Ipv4Addr) -> Vec<Batch> {
 }
 
 /// Takes it away again, with its address.
-pub(crate) fn leave(node: &str, address: Ipv4Addr) -> Vec<Batch> {
+pub fn leave(node: &str, address: Ipv4Addr) -> Vec<Batch> {
     let device = Batch::of(node, [format!("link del {}", device(address))]);
     vec![device, Batch::bed([format!("netns del {}", pod_namespace(address.into()))])]
 }
 
 /// What nft is told so that ports of a node are ports of a pod with these addresses, as `(of the node, of the pod)`, as a container runtime does it.
-pub(crate) fn lend(addresses: &[IpAddr], ports: &[(u16, u16)]) -> String {
+pub fn lend(addresses: &[IpAddr], ports: &[(u16, u16)]) -> String {
     addresses.iter().map(|&address| lend_one(address, ports)).collect()
 }
 
@@ -205,7 +205,7 @@ fn lend_one(address: IpAddr, ports: &[(u16, u16)]) -> String {
 }
 
 /// And so that they no longer are.
-pub(crate) fn give_back(addresses: &[IpAddr]) -> String {
+pub fn give_back(addresses: &[IpAddr]) -> String {
     addresses.iter().map(|&address| format!("delete table {}\n", lent(address))).collect()
 }
 

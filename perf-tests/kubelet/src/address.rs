@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 
 use anyhow::{Context, Result, bail};
 
-use crate::nodes::plan;
+use crate::plan;
 
 /// The real kubelet's. Nothing is served there: that it is taken is what claims the block.
 const KUBELET_PORT: u16 = 10250;
@@ -20,7 +20,7 @@ pub enum Network {
     Loopback,
     /// Of 10.77.0.0/16, all of which is this machine's: `ip route add local 10.77.0.0/16 dev lo`. For one kubelet at a time.
     Private,
-    /// Of a bed of nodes, with a network each ([`crate::nodes`]). For one kubelet at a time.
+    /// Of a bed of nodes, with a network each. For one kubelet at a time.
     Nodes,
 }
 

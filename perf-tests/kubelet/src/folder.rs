@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 const PREFIX: &str = "kthena-cluster-";
 
-pub(crate) fn make() -> Result<TempDir> {
+/// One of its own, after what processes that are gone have left was swept away.
+pub fn make() -> Result<TempDir> {
     sweep();
     let prefix = format!("{PREFIX}{}-", std::process::id());
     tempfile::Builder::new().prefix(&prefix).tempdir().context("a temporary folder")

@@ -17,8 +17,8 @@ use super::launch::{self, Facts, Launch, Waiting, Walls};
 use super::sources::Sources;
 use super::volume::{self, Content, Place, Target, TokenFile};
 use super::{BackOff, Config};
-use crate::cluster::identity::kubeconfig;
-use crate::nodes::{plan, shell};
+use crate::kubeconfig;
+use crate::{plan, shell};
 
 /// Of a node's seccomp profiles, as real kubelets have it.
 const PROFILES: &str = "var/lib/kubelet/seccomp";
@@ -224,7 +224,7 @@ impl Sandbox {
         if let Some(account) = account {
             let path = folder.join("kubeconfig");
             let user = json!({"tokenFile": account.join("token")});
-            tokio::fs::write(&path, kubeconfig(&config.server, &config.authority, &user)).await?;
+            tokio::fs::write(&path, kubeconfig::text(&config.server, &config.authority, &user)).await?;
             env.push(("KUBECONFIG".to_owned(), path.display().to_string()));
         }
         Ok(env)

@@ -27,7 +27,7 @@ use super::address::Addresses;
 use super::launch::Facts;
 use super::pod::{Known, Play};
 use super::sandbox::{Sandbox, Shared};
-use crate::nodes::plan;
+use crate::plan;
 
 const LEASES: &str = "kube-node-lease";
 const RENEW: Duration = Duration::from_secs(2);

@@ -7,13 +7,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::{Duration, timeout};
 
-use super::plan::Batch;
+use crate::plan::Batch;
 
 /// For one run of it; it takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// All of them, in their order.
-pub(crate) async fn carry_out(batches: &[Batch]) -> Result<()> {
+pub async fn carry_out(batches: &[Batch]) -> Result<()> {
     for batch in batches {
         timeout(LIMIT, run(batch)).await.with_context(|| format!("ip did not end: {batch:?}"))??;
     }
@@ -21,7 +21,7 @@ pub(crate) async fn carry_out(batches: &[Batch]) -> Result<()> {
 }
 
 /// `nft`, on a node.
-pub(crate) async fn filter(node: &str, script: &str) -> Result<()> {
+pub async fn filter(node: &str, script: &str) -> Result<()> {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", node, "nft", "-f", "-"]);
     timeout(LIMIT, tell(command, script)).await.with_context(|| format!("nft did not end: {script}"))?

@@ -233,7 +233,7 @@ impl TokenFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubelet::address::Addresses;
+    use crate::address::Addresses;
 
     fn placed(volume: &str) -> Result<Place, Waiting> {
         let files = BTreeMap::from([("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"2".to_vec())]);
