@@ -206,10 +206,12 @@ pub fn resolve(args: Args, env: Environment, typed: Typed) -> Result<Config, Vec
         None | Some(0) => Cores::All,
         Some(n) => Cores::First(n),
     };
+    let listen = SocketAddr::new(bind, args.port.or(typed.port).unwrap_or(8080));
+    check_ports(&mut check, listen, &admin);
     let control_plane = typed.control_plane.overridden_by(&args);
     let source = source::resolve(&mut check, args.snapshot.or(typed.snapshot), control_plane, &env);
     check.done(Config {
-        listen: SocketAddr::new(bind, args.port.or(typed.port).unwrap_or(8080)),
+        listen,
         listen_when,
         hold,
         admin,
@@ -246,6 +248,24 @@ fn resolve_admin(args: &Args, typed: &Typed, bind: IpAddr) -> AdminPlaces {
         metrics: metrics.map(|port| SocketAddr::new(bind, port)),
         debug: debug.map(|port| SocketAddr::new(debug_bind, port)),
         socket,
+    }
+}
+
+/// All of them share their ports with whoever has them already, so of two listeners at one place each would get some of the other's
+/// connections, and nobody would be told.
+fn check_ports(check: &mut Check, listen: SocketAddr, admin: &AdminPlaces) {
+    let overlap = |a: SocketAddr, b: SocketAddr| {
+        let everywhere = a.ip().is_unspecified() || b.ip().is_unspecified();
+        // Port 0 is another one each time.
+        a.port() == b.port() && a.port() != 0 && (everywhere || a.ip() == b.ip())
+    };
+    let mut places = vec![("port", listen)];
+    let admin = [("metrics_port", admin.metrics), ("debug_port", admin.debug)];
+    for (key, place) in admin.into_iter().filter_map(|(key, place)| Some((key, place?))) {
+        if let Some((other, _)) = places.iter().find(|(_, other)| overlap(*other, place)) {
+            check.say(key, format!("{} is `{other}` already: choose another", place.port()));
+        }
+        places.push((key, place));
     }
 }
 
@@ -420,6 +440,18 @@ mod tests {
         assert_eq!(ports("{}", None), (Some(9090), Some(15000), false));
         assert_eq!(ports("{admin_socket: /run/a}", None), (None, None, true));
         assert_eq!(ports("{admin_socket: /run/a, debug_port: 7}", Some(1)), (Some(1), Some(7), true));
+    }
+
+    #[test]
+    fn one_port_for_two_is_refused_as_far_as_their_addresses_meet() {
+        check("{port: 9090}", &["metrics_port: 9090 is `port` already"]);
+        check("{port: 15000, metrics_port: 15000}", &["metrics_port: 15000", "debug_port: 15000 is `port`"]);
+        check("{metrics_port: 15000}", &["debug_port: 15000 is `metrics_port` already"]);
+        check("{bind: 127.0.0.1, metrics_port: 15000}", &["debug_port: 15000"]);
+        check("{bind: 127.0.0.2, metrics_port: 15000}", &[]);
+        check("{bind: '::', debug_port: 8080}", &["debug_port: 8080 is `port`"]);
+        check("{port: 0, metrics_port: 0, debug_port: 0}", &[]);
+        check("{admin_socket: /run/a, port: 9090}", &[]);
     }
 
     #[test]

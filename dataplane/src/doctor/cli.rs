@@ -50,11 +50,17 @@ impl Doctor {
 
     fn wish(&self) -> Wish {
         let defaults = Limits::default().connections;
-        let (driver, cores, connections, refused) = match self.flags.clone().configure_for_any_source() {
-            Ok(config) => (config.driver, config.cores, config.limits.connections, Vec::new()),
-            Err(problems) => (DriverChoice::Auto, Cores::All, defaults, problems),
+        let wish = match self.flags.clone().configure_for_any_source() {
+            Ok(config) => Wish::of(&config),
+            Err(refused) => Wish {
+                refused,
+                driver: DriverChoice::Auto,
+                cores: Cores::All,
+                connections: defaults,
+                ports: Vec::new(),
+            },
         };
-        Wish { refused, driver, cores, connections: self.connections.unwrap_or(connections) }
+        Wish { connections: self.connections.unwrap_or(wish.connections), ..wish }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::config::{Cores, Problem};
+use crate::config::{Config, Cores, Problem};
 use crate::rt::{Driver, DriverChoice};
 
 /// A host as this process sees it. None: it could not be read.
@@ -33,6 +33,10 @@ pub struct Host {
     pub somaxconn: Option<u64>,
     /// `net.ipv4.ip_local_port_range` of this network namespace, both ends included.
     pub ports: Option<(u16, u16)>,
+    /// `net.ipv4.ip_unprivileged_port_start` of this network namespace.
+    pub low_ports: Option<u16>,
+    /// Whether this process may take a port below that all the same (CAP_NET_BIND_SERVICE).
+    pub takes_low_ports: Option<bool>,
     /// NUMA nodes that the CPUs of the affinity mask lie on.
     pub numa_nodes: Option<usize>,
     /// The clock source in use.
@@ -74,6 +78,8 @@ pub struct Wish {
     pub cores: Cores,
     /// `limits.connections`
     pub connections: usize,
+    /// Where it will listen.
+    pub ports: Vec<u16>,
 }
 
 impl Kernel {
@@ -100,6 +106,14 @@ impl From<io::Result<Driver>> for Ring {
 }
 
 impl Wish {
+    /// What is wanted where nothing is wrong with it.
+    pub fn of(config: &Config) -> Self {
+        let Config { driver, cores, limits, listen, admin, .. } = config;
+        let places = [Some(*listen), admin.metrics, admin.debug];
+        let ports = places.into_iter().flatten().map(|place| place.port()).collect();
+        Self { refused: Vec::new(), driver: *driver, cores: *cores, connections: limits.connections, ports }
+    }
+
     /// Threads that will serve.
     pub fn threads(&self, host: &Host) -> usize {
         match self.cores {

@@ -54,6 +54,7 @@ fn judge(knob: Knob, host: &Host, wish: &Wish) -> Finding {
         Knob::LockedMemory => locked_memory(host, wish),
         Knob::Backlog => backlog(host),
         Knob::EphemeralPorts => ephemeral_ports(host),
+        Knob::LowPorts => low_ports(host, wish),
         Knob::Numa => numa(host, wish),
         Knob::Clock => clock(host),
     };
@@ -193,6 +194,26 @@ fn ephemeral_ports(host: &Host) -> Judgement {
         format!("{first} to {last}: at most {count} connections to one engine address"),
         "podSecurityContext.sysctls: [{name: net.ipv4.ip_local_port_range, value: \"32768 60999\"}]; with hostNetwork or without a pod sysctl -w net.ipv4.ip_local_port_range='32768 60999'",
     )
+}
+
+/// Without root or a capability, which nobody but root has in a container, it could not listen there.
+fn low_ports(host: &Host, wish: &Wish) -> Judgement {
+    // Port 0 is any that is free.
+    let Some(lowest) = wish.ports.iter().copied().filter(|port| *port > 0).min() else {
+        return fine("none is asked for");
+    };
+    match (host.low_ports, host.takes_low_ports) {
+        (Some(start), _) if lowest >= start => fine(format!("{lowest} and more, anybody may take {start} and more")),
+        (_, Some(true)) => fine("it may take any"),
+        (Some(start), Some(false)) => (
+            State::Fatal,
+            format!("port {lowest}: below {start} this user may not listen"),
+            Some(format!(
+                "a port from {start} on, or podSecurityContext.sysctls: [{{name: net.ipv4.ip_unprivileged_port_start, value: \"{lowest}\"}}]; with hostNetwork or without a pod sysctl -w net.ipv4.ip_unprivileged_port_start={lowest}"
+            )),
+        ),
+        _ => unknown("net.ipv4.ip_unprivileged_port_start"),
+    }
 }
 
 fn numa(host: &Host, wish: &Wish) -> Judgement {

@@ -24,6 +24,8 @@ pub enum Knob {
     Backlog,
     /// `net.ipv4.ip_local_port_range`.
     EphemeralPorts,
+    /// `net.ipv4.ip_unprivileged_port_start`.
+    LowPorts,
     /// CPUs on more than one NUMA node.
     Numa,
     /// The kernel's clock source.
@@ -32,7 +34,7 @@ pub enum Knob {
 
 impl Knob {
     /// All, in the order of the report.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Settings,
         Self::IoDriver,
         Self::Kernel,
@@ -41,6 +43,7 @@ impl Knob {
         Self::LockedMemory,
         Self::Backlog,
         Self::EphemeralPorts,
+        Self::LowPorts,
         Self::Numa,
         Self::Clock,
     ];
@@ -56,6 +59,7 @@ impl Knob {
             Self::LockedMemory => "locked memory",
             Self::Backlog => "backlog",
             Self::EphemeralPorts => "ephemeral ports",
+            Self::LowPorts => "low ports",
             Self::Numa => "numa",
             Self::Clock => "clock",
         }
@@ -70,7 +74,7 @@ impl Knob {
             Self::CgroupQuota => Page::CgroupQuota,
             Self::OpenFiles => Page::OpenFiles,
             Self::LockedMemory => Page::Memory,
-            Self::Backlog | Self::EphemeralPorts => Page::Sockets,
+            Self::Backlog | Self::EphemeralPorts | Self::LowPorts => Page::Sockets,
             Self::Numa => Page::Numa,
             Self::Clock => Page::Clock,
         }

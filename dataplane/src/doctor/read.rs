@@ -10,6 +10,8 @@ use super::{Host, Kernel, Quota, cgroup};
 use crate::{rt, sys};
 
 const CLOCKS: &str = "sys/devices/system/clocksource/clocksource0";
+/// Its bit, as linux/capability.h has it.
+const CAP_NET_BIND_SERVICE: u32 = 10;
 const NODES: &str = "sys/devices/system/node";
 
 impl Host {
@@ -29,6 +31,8 @@ impl Host {
             locked_bytes: getrlimit(Resource::Memlock).current,
             somaxconn: files.number("proc/sys/net/core/somaxconn"),
             ports: files.ports(),
+            low_ports: files.number("proc/sys/net/ipv4/ip_unprivileged_port_start"),
+            takes_low_ports: files.takes_low_ports(),
             numa_nodes: files.numa_nodes(&cpus),
             clock: files.text(format!("{CLOCKS}/current_clocksource")),
             clocks: files.words(&format!("{CLOCKS}/available_clocksource")),
@@ -54,10 +58,20 @@ impl Files {
         self.text(path)?.parse().ok()
     }
 
-    pub(super) fn seccomp_filter(&self) -> Option<bool> {
+    /// Of this process.
+    fn status(&self, name: &str) -> Option<String> {
         let status = self.text("proc/self/status")?;
-        let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"))?;
-        Some(mode.trim() == "2")
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        Some(value.trim().to_owned())
+    }
+
+    pub(super) fn seccomp_filter(&self) -> Option<bool> {
+        Some(self.status("Seccomp")? == "2")
+    }
+
+    pub(super) fn takes_low_ports(&self) -> Option<bool> {
+        let effective = u64::from_str_radix(&self.status("CapEff")?, 16).ok()?;
+        Some(effective >> CAP_NET_BIND_SERVICE & 1 == 1)
     }
 
     /// The least of all limits from this process's control group to the root; None where they cannot be read.

@@ -16,7 +16,7 @@ const URING: Wish = wish(DriverChoice::Uring);
 const EPOLL: Wish = wish(DriverChoice::Epoll);
 
 const fn wish(driver: DriverChoice) -> Wish {
-    Wish { refused: Vec::new(), driver, cores: Cores::All, connections: 100_000 }
+    Wish { refused: Vec::new(), driver, cores: Cores::All, connections: 100_000, ports: Vec::new() }
 }
 
 /// A host on which nothing is to be mended.
@@ -34,6 +34,8 @@ fn good() -> Host {
         locked_bytes: Some(8 << 20),
         somaxconn: Some(4096),
         ports: Some((32_768, 60_999)),
+        low_ports: Some(1024),
+        takes_low_ports: Some(false),
         numa_nodes: Some(1),
         clock: Some("tsc".into()),
         clocks: vec!["tsc".into(), "hpet".into()],
@@ -182,6 +184,28 @@ fn sockets_nodes_and_clocks_are_held_against_the_advice() {
     check(&slow, &AUTO, Knob::Clock, State::Advice, "system call", "echo tsc >");
     let no_better = Host { clock: Some("acpi_pm".into()), clocks: vec!["acpi_pm".into()], ..good() };
     check(&no_better, &AUTO, Knob::Clock, State::Advice, "acpi_pm", "clocksource=tsc");
+}
+
+#[test]
+fn a_port_that_this_user_may_not_take_is_fatal_with_what_lets_it() {
+    let to = |ports: &[u16]| Wish { ports: ports.to_vec(), ..AUTO };
+    check(
+        &good(),
+        &to(&[8080, 80, 0]),
+        Knob::LowPorts,
+        State::Fatal,
+        "port 80: below 1024",
+        "_start, value: \"80\"}]; with",
+    );
+    check(&good(), &to(&[8080, 1024, 0]), Knob::LowPorts, State::Fine, "1024 and more", "");
+    check(&good(), &to(&[0]), Knob::LowPorts, State::Fine, "none", "");
+    let root = Host { takes_low_ports: Some(true), ..good() };
+    check(&root, &to(&[80]), Knob::LowPorts, State::Fine, "any", "");
+    // As containerd starts a pod's own network.
+    let free = Host { low_ports: Some(0), takes_low_ports: None, ..good() };
+    check(&free, &to(&[80]), Knob::LowPorts, State::Fine, "80 and more", "");
+    let blind = Host { low_ports: None, ..good() };
+    check(&blind, &to(&[8080]), Knob::LowPorts, State::Unknown, "cannot be read", "");
 }
 
 #[test]

@@ -87,10 +87,19 @@ fn status_and_ports_are_read_as_the_kernel_writes_them() {
     let range = "proc/sys/net/ipv4/ip_local_port_range";
     let host = Folder::with(
         "proc",
-        &[("proc/self/status", "Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1\n"), (range, "32768\t60999\n")],
+        &[
+            ("proc/self/status", "Name:\tx\nCapEff:\t0000000000000400\nSeccomp:\t2\nSeccomp_filters:\t1\n"),
+            (range, "32768\t60999\n"),
+        ],
     );
     assert_eq!((host.files().seccomp_filter(), host.files().ports()), (Some(true), Some((32_768, 60_999))));
-    let bare = Folder::with("bare", &[("proc/self/status", "Seccomp:\t0\n"), (range, "odd\n")]);
+    assert_eq!(host.files().takes_low_ports(), Some(true));
+    let bare =
+        Folder::with("bare", &[("proc/self/status", "CapEff:\t00000000000003ff\nSeccomp:\t0\n"), (range, "odd\n")]);
+    assert_eq!(
+        (bare.files().takes_low_ports(), Folder::with("none", &[]).files().takes_low_ports()),
+        (Some(false), None)
+    );
     assert_eq!((bare.files().seccomp_filter(), bare.files().ports()), (Some(false), None));
     assert_eq!(Kernel::parse("6.1.0-18-amd64"), Some(Kernel(6, 1)));
     assert_eq!(Kernel::parse("5.15+"), Some(Kernel(5, 15)));

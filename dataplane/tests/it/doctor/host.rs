@@ -84,6 +84,46 @@ fn what_is_too_small_of_a_network_is_told_and_mended_by_the_line_that_is_printed
     is_fine(&report, "ephemeral-ports", "32768 to 60999");
 }
 
+#[test]
+fn a_port_below_1024_is_fatal_for_who_may_not_take_it_until_what_it_says_is_done() {
+    let Some(mut shell) = Shell::with_a_network() else {
+        return not_allowed("unshare of a network whose sysctls can be written");
+    };
+    if shell.line("command -v sysctl").1 != 0 {
+        return skip("sysctl, of procps,");
+    }
+    // As a container of the chart runs, but for whom.
+    let bare = "setpriv --bounding-set=-all --inh-caps=-all --no-new-privs";
+    let doctor = format!("{bare} \"$PROGRAM\" doctor --json --io-driver=epoll --lenient {FEW} --port=80");
+    let mut report = || {
+        let (said, code) = shell.line(&doctor);
+        (serde_json::from_str::<Value>(&said).unwrap_or_else(|error| panic!("{error}: {said}")), code)
+    };
+    let (fatal, code) = report();
+    let found = finding(&fatal, "low-ports");
+    assert!(
+        code == 2 && found["state"] == "fatal" && found["found"] == "port 80: below 1024 this user may not listen",
+        "{fatal:#}"
+    );
+    let mend = found["mend"].as_str().unwrap().to_owned();
+    let snapshot = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/snapshot/snapshot.json");
+    // What may listen goes on until it is killed.
+    let serve = format!(
+        "timeout -s KILL 1 {bare} \"$PROGRAM\" --port=80 --snapshot={snapshot} --cores=1 --io-driver=epoll 2>&1"
+    );
+    let (said, code) = shell.line(&serve);
+    assert!(code == 1 && said.contains("0.0.0.0:80: Permission denied"), "{code}: {said}");
+    shell.must(&mend[mend.find("sysctl -w ").unwrap()..]);
+    let (report, code) = {
+        let (said, code) = shell.line(&doctor);
+        (serde_json::from_str::<Value>(&said).unwrap(), code)
+    };
+    assert_eq!(code, 0, "{report:#}");
+    is_fine(&report, "low-ports", "80 and more, anybody may take 80 and more");
+    let (said, code) = shell.line(&serve);
+    assert!(code == 137 && !said.contains("denied"), "{code}: {said}");
+}
+
 /// A control group of either version, right under the root that is seen here; it goes with the value.
 struct Group {
     folder: PathBuf,
