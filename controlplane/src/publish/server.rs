@@ -89,9 +89,15 @@ fn probed(template: ChatTemplate) -> (ChatTemplate, Option<String>) {
 const TLS: &str = "data planes of this release speak plain HTTP to engines, and none sends in the clear what was to be \
                    encrypted: requests are answered 503 until workloadPort.protocol is http";
 
+const APART: &str = "workloadSelector.pdGroup: data planes of this release send whole requests to decode pods, and prefill pods are asked \
+                     nothing";
+
 /// What was asked for and is more than there is.
 fn notes(spec: &ModelServerSpec, valid: &ValidServer) -> Vec<String> {
     let mut notes = Vec::new();
+    if valid.disaggregation.is_some() {
+        notes.push(APART.to_owned());
+    }
     let Some(policy) = &spec.traffic_policy else { return notes };
     let asked = policy.timeout.as_deref().and_then(duration::parse);
     if let (Some(asked), Some(taken)) = (asked, valid.first_byte)

@@ -28,7 +28,10 @@ impl Config {
         let root = Path::root();
         let mut config = Section::read(problems, &root, config);
         if config.take("auth").is_some() {
-            warnings.push("`auth` is not part of a scheduler profile and has no effect here".to_owned());
+            warnings.push(
+                "`auth` has no effect: data planes of this release look at no tokens of clients and serve everybody"
+                    .to_owned(),
+            );
         }
         let scheduler = config.take("scheduler");
         for (key, _) in config.0 {

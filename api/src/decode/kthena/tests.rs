@@ -56,7 +56,7 @@ fn the_shipped_configuration() {
         (Scorer::PrefixCache { max_blocks: 64, top_k: 3 }, 4),
     ];
     let warnings = [
-        "`auth` is not part of a scheduler profile and has no effect here",
+        "`auth` has no effect: data planes of this release look at no tokens of clients and serve everybody",
         "prefix-cache: `blockSizeToHash` has no effect: every data plane hashes blocks of 64 bytes",
         "prefix-cache: `maxHashCacheSize` has no effect: the table's size is a setting of the data plane",
     ];
