@@ -13,6 +13,7 @@ pub mod kill;
 pub mod manifests;
 pub mod outcome;
 pub mod prefix;
+pub mod replay;
 pub mod scale;
 pub mod site;
 pub mod subscribers;

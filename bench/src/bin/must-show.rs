@@ -1,6 +1,6 @@
 //! Runs that must show something, each over processes of its own; a table on stdout, raw numbers in files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use bench::show::client::Question;
 use bench::show::held::{self, Subject};
 use bench::show::manifests::{Manifests, Size};
 use bench::show::prefix::{self, Hits};
+use bench::show::replay::{self, Replay};
 use bench::show::site::{self, Child, MODEL, locality};
 use bench::show::{Bound, Check, Outcome, Site, abort, client, drain, edits, fleet, heard, kill, scale, tables};
 use clap::{Parser, ValueEnum};
@@ -48,6 +49,8 @@ enum Run {
     Abort,
     /// Conversations over four engines with small caches.
     Prefix,
+    /// Mooncake's synthetic trace at four times its speed, by one data plane and by four (shared/traces).
+    Replay,
     /// Edits of manifests, until all cores of four data planes see them.
     Edits,
     /// 500 subscribers come, hear of a change, and lose their control plane.
@@ -69,6 +72,7 @@ impl Run {
             Self::Slow => ("slow", slow(site)?),
             Self::Abort => ("abort", runtime()?.block_on(leave(site))?),
             Self::Prefix => ("prefix", prefixes(site)?),
+            Self::Replay => ("replay", replayed(site)?),
             Self::Edits => ("edits", runtime()?.block_on(edit(site))?),
             Self::Fleet => ("fleet", runtime()?.block_on(subscribe(site))?),
             Self::Scale => ("scale", runtime()?.block_on(grow(site))?),
@@ -92,6 +96,11 @@ impl Run {
             Self::Abort => "From the client's close until the engine sees its request's connection close.",
             Self::Prefix => {
                 "Tokens found in engines' caches over those that one pooled cache finds for the same requests."
+            }
+            Self::Replay => {
+                "Mooncake's synthetic trace, sent at four times its speed to engines that are four times as fast: 32,000 tokens of prefill a second, a \
+                 token each 3.75 ms, 400,000 tokens of cache. Tokens found in their caches, by their count, over those that one cache of all four finds for the \
+                 same requests one after the other. One data plane has a snapshot; four, to which a random spreader sends, have the real control plane over a directory."
             }
             Self::Edits => {
                 "The real programs: a control plane over a directory, four data planes of two cores by plain text. The clock starts when a file has                  been replaced and ends when a request on each of 8 connections to each data plane sees its model. The storm replaces other routes'                  files in turn, the edit that is timed is of a route that it leaves alone."
@@ -281,6 +290,20 @@ async fn leave(site: &Site) -> Shown {
     Ok((checks, numbers))
 }
 
+/// What engines have looked up and found, by their own count.
+fn hits_of(engines: &[std::net::SocketAddr]) -> anyhow::Result<Hits> {
+    let mut hits = Hits::default();
+    for &address in engines {
+        let (_, body) = runtime()?.block_on(client::get(address, "/sim/stats"))?;
+        let stats: Value = serde_json::from_slice(&body)?;
+        let number = |key: &str| stats[key].as_u64().unwrap_or(0);
+        hits.requests += number("requests");
+        hits.query_tokens += number("query_tokens");
+        hits.hit_tokens += number("hit_tokens");
+    }
+    Ok(hits)
+}
+
 /// The caches are empty at first, and every engine that serves a hot prefix computes it once: in a minute that alone is 2 %
 /// of all tokens.
 const PREFIX_TIME: Duration = Duration::from_secs(180);
@@ -293,15 +316,7 @@ fn conversations(site: &Site, profile: &Value) -> anyhow::Result<(load::Report, 
     let tokens = prefix::CACHE_BLOCKS as u64 * u64::from(engine::text::BLOCK_TOKENS);
     let proxy = site.proxy(&site::snapshot(&[&engines.addresses], profile, tokens), "auto")?;
     let report = load::run(&prefix::plan(proxy.listen, MODEL, 40.0, PREFIX_TIME))?;
-    let mut hits = Hits::default();
-    for &address in &engines.addresses {
-        let (_, body) = runtime()?.block_on(client::get(address, "/sim/stats"))?;
-        let stats: Value = serde_json::from_slice(&body)?;
-        let number = |key: &str| stats[key].as_u64().unwrap_or(0);
-        hits.requests += number("requests");
-        hits.query_tokens += number("query_tokens");
-        hits.hit_tokens += number("hit_tokens");
-    }
+    let hits = hits_of(&engines.addresses)?;
     let usage = process::usage(proxy.child.pid())?;
     eprintln!("prefix: {} answers, {} errors, proxy {} KiB", report.requests, report.errors.total(), usage.rss_kib);
     Ok((report, hits))
@@ -313,7 +328,7 @@ fn prefixes(site: &Site) -> Shown {
     let mut ttft = Vec::new();
     for (name, profile) in [("locality", locality()), ("random", random)] {
         let (report, hits) = conversations(site, &profile)?;
-        let pooled = prefix::pooled(&report.plan, 4, hits.requests)?;
+        let pooled = prefix::pooled(&report.plan, 4 * prefix::CACHE_BLOCKS, hits.requests)?;
         let share = hits.share() / pooled.share();
         ttft.push(report.ttft.p50_us);
         if name == "locality" {
@@ -324,6 +339,60 @@ fn prefixes(site: &Site) -> Shown {
     }
     checks.push(Check::new("median TTFT over random choice's", ttft[0] / ttft[1], Bound::AtMost(1.0)));
     Ok((checks, numbers))
+}
+
+/// Where the trace is, beside this repository.
+const TRACE: &str = "../shared/traces/mooncake-synthetic.jsonl";
+const REPLAY: Replay = Replay { speed: 4, engines: 4, requests: usize::MAX, seed: 1 };
+
+fn replayed(site: &Site) -> Shown {
+    let entries = REPLAY.entries(Path::new(TRACE))?;
+    let last = entries.last().context("a trace has requests")?;
+    let whole = REPLAY.deal(&entries, &site.folder("traces"), 1)?.remove(0);
+    let nobody = REPLAY.plan(([127, 0, 0, 1], 9).into(), MODEL, whole, last);
+    let pooled = prefix::pooled(&nobody, usize::from(REPLAY.engines) * replay::CACHE_BLOCKS, entries.len() as u64)?;
+    let (mut checks, mut numbers) = (Vec::new(), json!({"plan": REPLAY, "pooled": pooled}));
+    for count in [1, 4] {
+        let addresses = site::at_one_port(REPLAY.engines)?;
+        let flags = REPLAY.engine();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let engines = addresses.iter().map(|address| site.engine(*address, MODEL, &flags));
+        let _engines = engines.collect::<anyhow::Result<Vec<_>>>()?;
+        let (_control, proxies) = programs_of_replay(site, &addresses, count)?;
+        let parts = REPLAY.deal(&entries, &site.folder("traces"), count)?;
+        let plans = proxies.iter().zip(parts).map(|(proxy, part)| REPLAY.plan(proxy.listen, MODEL, part, last));
+        let running: Vec<_> = plans.map(|plan| std::thread::spawn(move || load::run(&plan))).collect();
+        let reports = running.into_iter().map(|run| run.join().expect("a run of load does not panic"));
+        let reports = reports.collect::<anyhow::Result<Vec<_>>>()?;
+        let of_each = addresses.iter().map(|address| hits_of(&[*address])).collect::<anyhow::Result<Vec<_>>>()?;
+        let hits = hits_of(&addresses)?;
+        let share = hits.share() / pooled.share();
+        let errors: u64 = reports.iter().map(|report| report.errors.total()).sum();
+        let say = |what: &str| format!("{what}, {count} data planes");
+        checks.push(Check::new(say("hits, share of one pooled cache's"), share, Bound::AtLeast(0.97)));
+        checks.push(Check::new(say("requests"), hits.requests as f64, Bound::AtLeast(entries.len() as f64)));
+        checks.push(Check::new(say("errors"), errors as f64, Bound::AtMost(0.0)));
+        numbers[count.to_string()] =
+            json!({"hits": hits, "of_each": of_each, "share_of_pooled": share, "reports": reports});
+    }
+    Ok((checks, numbers))
+}
+
+/// One data plane by a snapshot, or several by a control plane.
+fn programs_of_replay(
+    site: &Site,
+    engines: &[std::net::SocketAddr],
+    count: usize,
+) -> anyhow::Result<(Option<site::Control>, Vec<site::Proxy>)> {
+    if count == 1 {
+        let tokens = replay::CACHE_BLOCKS as u64 * u64::from(engine::text::BLOCK_TOKENS);
+        return Ok((None, vec![site.proxy(&site::snapshot(&[engines], &locality(), tokens), "auto")?]));
+    }
+    let folder = site.folder("replay");
+    Manifests::engines(&folder, engines)?;
+    let control = site.control(&folder)?;
+    let proxies = (0..count).map(|_| site.programmed(&control)).collect::<anyhow::Result<_>>()?;
+    Ok((Some(control), proxies))
 }
 
 fn reported() -> Shown {

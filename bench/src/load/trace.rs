@@ -3,7 +3,7 @@
 
 use std::io::BufRead;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::text;
 
@@ -15,7 +15,7 @@ pub const TOKEN_BYTES: usize = 4;
 const MAX_LINES: usize = 1_000_000;
 
 /// One request of a trace.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Milliseconds since the start of the trace.
     pub timestamp: u64,

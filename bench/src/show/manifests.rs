@@ -47,6 +47,19 @@ impl Manifests {
         Ok(manifests)
     }
 
+    /// Engines at one port, and a route to all of them.
+    pub fn engines(folder: &Path, engines: &[SocketAddr]) -> anyhow::Result<Self> {
+        let manifests = Self::at(folder)?;
+        let port = engines.first().map_or(PORT, SocketAddr::port);
+        let pod = |(n, engine): (usize, &SocketAddr)| {
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("e-{n}"), "labels": {"app": "s"}},
+                "status": {"podIP": engine.ip().to_string()}})
+        };
+        let pods = engines.iter().enumerate().map(pod);
+        manifests.write_all("all", pods.chain([server("s", "s", port), route("first", MODEL, "s")]))?;
+        Ok(manifests)
+    }
+
     /// A fleet of which nobody answers.
     pub fn large(folder: &Path, size: Size) -> anyhow::Result<Self> {
         let manifests = Self::at(folder)?;

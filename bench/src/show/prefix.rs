@@ -57,11 +57,11 @@ pub fn plan(target: std::net::SocketAddr, model: &str, rate: f64, duration: Dura
     }
 }
 
-/// What one engine with the caches of all `engines` would have found in the plan's first `requests` requests.
-pub fn pooled(plan: &Plan, engines: usize, requests: u64) -> anyhow::Result<Hits> {
+/// What one engine with a cache of so many blocks would have found in the plan's first `requests` requests.
+pub fn pooled(plan: &Plan, cache_blocks: usize, requests: u64) -> anyhow::Result<Hits> {
     let mut workload = Workload::new(plan, 0)?;
     let mut model = Model::new(ModelConfig {
-        cache_blocks: engines * CACHE_BLOCKS,
+        cache_blocks,
         prefill_tokens_per_s: u64::MAX / 2_000_000,
         pace: TokenPace::Stream(1),
         ..ModelConfig::default()
@@ -92,10 +92,10 @@ mod tests {
     #[test]
     fn one_cache_finds_what_was_said_before() {
         let plan = plan(([127, 0, 0, 1], 1).into(), "m", 1.0, Duration::ZERO);
-        let first = pooled(&plan, 1, 1).unwrap();
+        let first = pooled(&plan, CACHE_BLOCKS, 1).unwrap();
         assert_eq!((first.requests, first.hit_tokens), (1, 0));
-        let many = pooled(&plan, 4, 1500).unwrap();
+        let many = pooled(&plan, 4 * CACHE_BLOCKS, 1500).unwrap();
         assert!((0.7..0.99).contains(&many.share()), "{many:?}");
-        assert!(pooled(&plan, 1, 1500).unwrap().share() < many.share(), "a smaller cache finds less");
+        assert!(pooled(&plan, CACHE_BLOCKS, 1500).unwrap().share() < many.share(), "a smaller cache finds less");
     }
 }

@@ -235,6 +235,12 @@ pub fn addresses(count: u8) -> std::io::Result<Vec<SocketAddr>> {
     (0..count).map(|n| free(Ipv4Addr::new(127, 0, 0, n + 2))).collect()
 }
 
+/// Addresses for engines of one server, at one port that is free at the first of them.
+pub fn at_one_port(count: u8) -> std::io::Result<Vec<SocketAddr>> {
+    let port = free(Ipv4Addr::new(127, 0, 0, 2))?.port();
+    Ok((0..count).map(|n| SocketAddr::from(([127, 0, 0, n + 2], port))).collect())
+}
+
 /// A snapshot in which backend `n`, with these endpoints, serves `model-n`.
 pub fn snapshot(backends: &[&[SocketAddr]], profile: &Value, cache_tokens: u64) -> Value {
     let route = |n: usize| {
