@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use clap::Parser;
+use dataplane::config::Typed;
 use perf_tests::helm::{Render, chart, readme};
 use serde_json::Value;
 
@@ -99,6 +100,32 @@ fn the_schema_knows_every_value_and_every_value_of_the_schema_has_a_default() {
     assert_eq!(differences, Vec::<String>::new());
 }
 
+/// What the data plane's file may have at a place, by what it says of a key that nobody has; empty where there are no keys.
+fn settings(place: &[&str]) -> BTreeSet<String> {
+    let nobodys = "nobody-has-this";
+    let file = place.iter().rev().fold(format!("{{{nobodys}: 1}}"), |below, key| format!("{{{key}: {below}}}"));
+    let said = Typed::from_yaml(&file).expect_err("nobody has it").sentence;
+    let keys = said.split_once("expected").filter(|_| said.contains(&format!("unknown field `{nobodys}`")));
+    keys.into_iter().flat_map(|(_, keys)| keys.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_schema_has_the_settings_that_the_data_plane_takes_and_no_others() {
+    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+    let config = &schema["$defs"]["config"];
+    let keys =
+        |block: &Value| block["properties"].as_object().map(|keys| keys.keys().cloned().collect()).unwrap_or_default();
+    let known: BTreeSet<String> = keys(config);
+    assert_eq!(known, settings(&[]));
+    let blocks: Vec<_> = known.iter().filter(|key| !settings(&[key]).is_empty()).collect();
+    assert!(blocks.len() > 5, "{blocks:?}");
+    for key in &known {
+        let block = &config["properties"][key];
+        assert_eq!(keys(block), settings(&[key]), "{key}");
+        assert!(keys(block).is_empty() || block["additionalProperties"] == false, "{key}");
+    }
+}
+
 fn both(root: &Value, schema: &Value, value: &Value, path: &str, differences: &mut Vec<String>) {
     let schema = match schema["$ref"].as_str() {
         Some(name) => root.pointer(name.trim_start_matches('#')).unwrap(),
@@ -118,8 +145,8 @@ fn both(root: &Value, schema: &Value, value: &Value, path: &str, differences: &m
     for (key, schema) in properties {
         match held.get(key) {
             Some(value) => both(root, schema, value, &below(key), differences),
-            // Of Kubernetes' own: requests, limits and claims have no defaults of ours.
-            None if path.ends_with("resources") => {}
+            // Of Kubernetes' own, requests, limits and claims have no defaults of ours, and settings have the data plane's.
+            None if path.ends_with("resources") || path.ends_with(".config") => {}
             None => differences.push(format!("no default: {}", below(key))),
         }
     }

@@ -62,7 +62,9 @@ fn monitors_and_alerts_that_the_cluster_does_not_know_are_said_to_be_missing() {
 
 #[test]
 fn keys_that_an_uninstall_leaves_are_named() {
-    assert!(!notes(&[]).contains("delete secret"));
+    assert!(!notes(&[]).contains("delete secret") && !notes(&[]).contains("ca.crt"));
+    let yours = notes(&["controlplane.certificates.issuer=secret", "controlplane.certificates.secretName=mine"]);
+    assert!(yours.contains("before Secret mine has tls.crt, tls.key and ca.crt"), "{yours}");
     let issuer = "controlplane.certificates.issuer=cert-manager";
     let left = "kubectl -n serving delete secret kthena-controlplane-tls";
     assert!(notes(&[issuer]).contains(&format!("{left} kthena-controlplane-tls-ca\n")));

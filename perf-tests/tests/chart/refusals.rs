@@ -28,6 +28,8 @@ fn an_unknown_key_is_refused_by_name_wherever_it_stands() {
         &["enabled=false"],
         &["enabled is for a chart that has this one as a part", "set gateway.enabled and node.enabled"],
     );
+    check(&["gateway.config.limts.connections=5"], &["at '/gateway/config'", "'limts' not allowed"]);
+    check(&["node.config.drain.led=5s"], &["at '/node/config/drain'", "'led' not allowed"]);
     check(&["node.image.name=x"], &["at '/node/image'", "'name' not allowed"]);
     check(&["controlplane.resources.limit.cpu=1"], &["at '/controlplane/resources'", "'limit' not allowed"]);
 }
@@ -65,12 +67,24 @@ fn values_of_kthenas_own_chart_are_refused_all_at_once_with_our_keys() {
         &[
             "networking.enabled is a value of Kthena's chart; here it is gateway.enabled",
             "networking.kthenaRouter.replicas is a value of Kthena's chart; here it is gateway.replicas",
-            "networking.kthenaRouter.service is a value of Kthena's chart; here it is gateway.service.type",
+            "networking.kthenaRouter.service.type is a value of Kthena's chart; here it is gateway.service.type",
             "networking.kthenaRouter.fairness is a value of Kthena's chart; here it is nothing: this release has no fairness queue",
             "workload.controllerManager.resource is a value of Kthena's chart; here it is controlplane.resources",
             "workload.controllerManager.webhook is a value of Kthena's chart; here it is controlplane.webhook",
         ],
     );
+    let service = "networking.kthenaRouter.service";
+    check(
+        &[&format!("{service}.annotations.a=b")],
+        &[&format!("{service}.annotations is"), "gateway.service.annotations\n"],
+    );
+    check(
+        &[&format!("{service}.ports=7")],
+        &[&format!("{service} is a value of Kthena's chart; here it is gateway.service\n")],
+    );
+    // Empty blocks say nothing.
+    let empty = ["networking.kthenaRouter=null", "workload.controllerManager=null", "global.webhook=null"];
+    Render { set: &empty, ..Render::default() }.objects().unwrap();
     let metrics = "networking.kthenaRouter.metrics.";
     let said = Render { set: &[&format!("{metrics}exposeOnRouterPort=true")], ..Render::default() }.objects();
     let said = said.unwrap_err().to_string();
@@ -89,6 +103,44 @@ fn values_of_kthenas_own_chart_are_refused_all_at_once_with_our_keys() {
     issuer("foo", "own, cert-manager or secret");
     check(&["global.webhook.caBundle=abc"], &["global.webhook.caBundle is", "key ca.crt of the Secret"]);
     Render { set: &["global.certManagementMode=auto"], ..Render::default() }.objects().unwrap();
+}
+
+#[test]
+fn two_ports_of_a_program_are_two() {
+    let both = |a: &str, b: &str, port: u16| format!("{a} and {b} are both {port}; set one of them to another port");
+    check(&["gateway.port=9090"], &[&both("gateway.metricsPort", "gateway.port", 9090)]);
+    check(&["gateway.debugPort=9090"], &[&both("gateway.debugPort", "gateway.metricsPort", 9090)]);
+    let node =
+        |exposure| ["node.enabled=true".to_owned(), format!("node.exposure={exposure}"), "node.port=9090".to_owned()];
+    for exposure in ["service", "hostPort", "hostNetwork"] {
+        let set = node(exposure);
+        check(&set.each_ref().map(String::as_str), &[&both("node.metricsPort", "node.port", 9090)]);
+    }
+    check(&["controlplane.webhook.port=9091"], &[&both("controlplane.metricsPort", "controlplane.webhook.port", 9091)]);
+    check(&["controlplane.port=15000"], &[&both("controlplane.debugPort", "controlplane.port", 15000)]);
+    // On the node's own network it has no debug port; nothing is served at 0, and without a webhook nothing at its port.
+    let fine: [&[&str]; 3] = [
+        &["node.enabled=true", "node.exposure=hostNetwork", "node.port=15000"],
+        &["controlplane.debugPort=0", "gateway.port=9443"],
+        &["controlplane.webhook.enabled=false", "controlplane.webhook.port=9091"],
+    ];
+    for set in fine {
+        Render { set, ..Render::default() }.objects().unwrap();
+    }
+}
+
+#[test]
+fn a_configuration_that_asks_for_tokens_of_clients_is_refused_while_nobody_looks_at_them() {
+    let set = |auth| {
+        format!("scheduler.configuration={auth}scheduler: {{plugins: {{Score: {{enabled: []}}}}}}").replace(',', "\\,")
+    };
+    check(
+        &[&set("auth: {issuer: x, jwksUri: https://x}\n")],
+        &["scheduler.configuration asks for tokens of clients (auth.jwksUri)", "leave auth out"],
+    );
+    for without in ["", "auth:\n", "auth: {issuer: x, jwksUri: ''}\n"] {
+        Render { set: &[&set(without)], ..Render::default() }.objects().unwrap();
+    }
 }
 
 #[test]
