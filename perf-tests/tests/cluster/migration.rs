@@ -27,7 +27,7 @@ fn their_definition(kind: Kind) -> Value {
 }
 
 /// As `helm install` leaves what lies in a chart's `crds`: made, with nothing said of a release, and never looked at again.
-async fn install_theirs(client: &Client) {
+pub async fn install_theirs(client: &Client) {
     for kind in Kind::ALL {
         let definition = their_definition(kind);
         let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions?fieldManager=helm";

@@ -61,9 +61,31 @@ pub async fn carried_out(site: &Site, kubectl: &Path) {
     assert_eq!(after, (before.0 + 1, before.1 + 2), "by its node's proxy, and by the gateways");
 }
 
+/// The line for a pod that knows its node's address, which is of IPv6 here, answered by the proxy of its node.
+pub async fn by_the_nodes_address(site: &Site) {
+    if !Path::new(CURL).exists() {
+        return skip(CURL);
+    }
+    let status = site.helm(&["status", RELEASE]).await.replace("MODEL", MODEL);
+    let (_, rest) =
+        status.split_once("where the node's first address is of IPv6:\n").unwrap_or_else(|| panic!("{status}"));
+    let line = rest.lines().next().unwrap().trim().to_owned();
+    let node = NAMES[1];
+    let own: Vec<_> = site.proxies(NODE).await.into_iter().filter(|proxy| proxy.node == node).collect();
+    let before = finished_by(&own).await;
+    in_pod(site, node, &[line]).await;
+    let after = finished_by(&own).await;
+    assert!(
+        before.values().sum::<u64>() + 1 == after.values().sum::<u64>() && after.len() == 1,
+        "{before:?} {after:?}"
+    );
+}
+
 async fn in_pod(site: &Site, node: &str, lines: &[String]) {
     let script = lines.join("\necho\n");
-    let container = json!({"name": "main", "image": "registry.example.com/kthena/shell", "args": ["-euc", script]});
+    let env = json!([{"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}]);
+    let container =
+        json!({"name": "main", "image": "registry.example.com/kthena/shell", "args": ["-euc", script], "env": env});
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": POD}, "spec": {"nodeName": node,
         "restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]}});
     // JSON is YAML.
@@ -78,7 +100,7 @@ async fn in_pod(site: &Site, node: &str, lines: &[String]) {
     let log = site.bed.kubelet.log(&site.models, POD, "main");
     // curl tells of its progress on the same lines.
     let answers = log.matches("\"choices\":[{").count();
-    assert!(phase == "Succeeded" && answers == 2, "{phase}: {script}\n{log}");
+    assert!(phase == "Succeeded" && answers == lines.len(), "{phase}: {script}\n{log}");
     pods.delete(POD, &DeleteParams::default()).await.unwrap();
 }
 

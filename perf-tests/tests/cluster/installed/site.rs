@@ -16,6 +16,7 @@ use perf_tests::nodes::{self, Nodes, enter};
 
 use super::clients::{Place, ask, exchange};
 use crate::fleet::{holds, programs};
+use crate::migration::install_theirs;
 use crate::nodes::{NAMES, specs};
 use crate::program::{route, server};
 use crate::wait::until;
@@ -299,6 +300,15 @@ pub async fn engines_and_clients(site: &Site) {
     site.apply(PODS).await;
     until("engines", async || site.ready(&site.models, "app=chat").await.len() == ENGINES).await;
     until("clients", async || site.clients().await.len() == NAMES.len()).await;
+}
+
+/// The same, before anything of ours: under definitions of Kthena's.
+pub async fn populate_as_kthena_left_it(site: &Site) {
+    install_theirs(&site.client).await;
+    engines_and_clients(site).await;
+    let objects = server("chat", 8000) + "---\n" + &route("chat", "chat");
+    until("their kinds are served", async || site.cluster.apply(&site.client, &site.models, &objects).await.is_ok())
+        .await;
 }
 
 /// For this the definitions have to be there.

@@ -106,10 +106,24 @@ fn webhooks() -> [Value; 3] {
     ]
 }
 
-fn objects() -> [Value; 2] {
+/// One that is served here as there, and one of each kind that is not.
+fn objects() -> [Value; 6] {
     let version = "networking.serving.volcano.sh/v1alpha1";
     let metadata = json!({"name": "chat", "namespace": NAMESPACE});
+    let named = |name: &str| json!({"name": name, "namespace": NAMESPACE});
+    let route = |name: &str, more: Value| {
+        let mut spec = json!({"modelName": name, "rules": [{"targetModels": [{"modelServerName": "chat"}]}]});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"apiVersion": version, "kind": "ModelRoute", "metadata": named(name), "spec": spec})
+    };
     [
+        route("limited", json!({"rateLimit": {"inputTokensPerUnit": 30, "unit": "minute"}})),
+        route("outside", json!({"rules": [{"targetModels": [{"externalModelProviderName": "openai"}]}]})),
+        json!({"apiVersion": version, "kind": "ExternalModelProvider", "metadata": named("openai"), "spec": {"providerType": "OpenAI",
+            "baseURL": "https://api.openai.com/v1", "model": "m", "auth": {"secretRef": {"name": "key", "key": "api-key"}}}}),
+        json!({"apiVersion": version, "kind": "ModelServer", "metadata": named("apart"), "spec": {"inferenceEngine": "vLLM",
+            "workloadSelector": {"matchLabels": {"app": "apart"}, "pdGroup": {"groupKey": "group", "prefillLabels": {"role": "p"},
+            "decodeLabels": {"role": "d"}}}, "workloadPort": {"port": 8000}}}),
         json!({"apiVersion": version, "kind": "ModelServer", "metadata": metadata, "spec": {"inferenceEngine": "vLLM",
             "workloadSelector": {"matchLabels": {"app": "chat"}}, "workloadPort": {"port": 8000}}}),
         json!({"apiVersion": version, "kind": "ModelRoute", "metadata": metadata,
@@ -130,9 +144,12 @@ async fn kthena(bed: &Bed, reader: &Reader) {
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": program}, "spec": {"selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "program", "image": "x"}]}}}})
     });
+    let configuration = "{auth: {issuer: us, jwksUri: 'https://keys.example.com'}, scheduler: {plugins: {Score: {enabled: [{name: gpu-usage, weight: 1}]}}}}";
+    let configuration = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kthena-router-config"},
+        "data": {"routerConfiguration": configuration}});
     reader.run("mkdir -p kthena/templates").await.unwrap();
     reader.write("kthena/Chart.yaml", "{apiVersion: v2, name: kthena, version: 1.0.0}");
-    for (n, object) in deployments.iter().chain(&webhooks()).enumerate() {
+    for (n, object) in deployments.iter().chain(&webhooks()).chain([&configuration]).enumerate() {
         reader.write(&format!("kthena/templates/{n}.yaml"), &object.to_string());
     }
     let install = format!("helm -n {KTHENA} install {RELEASE} ./kthena --set networking.kthenaRouter.replicas=3");
@@ -169,11 +186,42 @@ async fn before(reader: &Reader) {
     let refused = reader.follow("helm template kthena ./helm -f theirs.yaml", &[]).await.unwrap_err();
     let sentence = "networking.kthenaRouter.replicas is a value of Kthena's chart; here it is gateway.replicas";
     assert!(refused.contains(sentence), "{refused}");
-    reader.follow("kubectl get modelroutes,modelservers -A -o yaml > objects.yaml", &[]).await.unwrap();
+    reader
+        .follow("kubectl get modelroutes,modelservers,externalmodelproviders -A -o yaml > objects.yaml", &[])
+        .await
+        .unwrap();
     let said = reader.follow("kthena-controlplane check objects.yaml", &[]).await.unwrap();
-    assert!(said.contains("2 objects") || said.contains("chat"), "it has looked at them: {said}");
+    for warning in
+        ["answered 503 until rateLimit is removed", "do not call external providers", "prefill pods are asked nothing"]
+    {
+        assert!(said.contains(warning), "{warning} is not in {said}");
+    }
+    scheduler(reader, &names).await;
     let refused = reader.follow("helm -n NAMESPACE upgrade RELEASE ./helm", &names).await.unwrap_err();
     assert!(refused.contains("is one of Kthena's own chart"), "{refused}");
+}
+
+async fn scheduler(reader: &Reader, names: &[(&str, &str)]) {
+    reader
+        .follow("kubectl -n NAMESPACE get configmap kthena-router-config -o yaml > scheduler.yaml", names)
+        .await
+        .unwrap();
+    let said = reader.follow("kthena-controlplane check scheduler.yaml", &[]).await.unwrap();
+    assert!(said.contains("look at no tokens of clients and serve everybody"), "{said}");
+    let take = "kubectl -n NAMESPACE get configmap kthena-router-config -o 'jsonpath={.data.routerConfiguration}' > scheduler.txt";
+    reader.follow(take, names).await.unwrap();
+    let template = "helm template kthena ./helm --set-file scheduler.configuration=scheduler.txt";
+    let refused = reader.run(template).await.unwrap_err();
+    assert!(refused.contains("scheduler.configuration asks for tokens of clients"), "{refused}");
+    // Where it is installed, by whoever else made the ConfigMap.
+    let refused = reader
+        .run("helm -n kthena-system install other ./helm --no-hooks --dry-run=server --set migration.besideKthena=true")
+        .await
+        .unwrap_err();
+    assert!(refused.contains("ConfigMap kthena-system/kthena-router-config asks for tokens"), "{refused}");
+    reader.run("sed -i 's/auth: {[^}]*}, //' scheduler.txt").await.unwrap();
+    let rendered = reader.run(template).await.unwrap();
+    assert!(rendered.contains("gpu-usage") && !rendered.contains("jwksUri"), "{rendered}");
 }
 
 async fn side_by_side(reader: &Reader) {
