@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::os::fd::AsFd;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use rustix::process::getuid;
@@ -15,9 +16,35 @@ use crate::namespaces::{self, Namespaces};
 /// `ip netns` keeps its names in /run.
 const SETUP: &str = r#"mount -t tmpfs none /run && mkdir /run/netns && exec "$0" "$@""#;
 
+/// Beds that there may be at a time. More starve each other on two cores; a test that has none runs beside them.
+const BEDS: usize = 2;
+static LAID: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// A bed that may be laid, until it is dropped.
+struct Turn;
+
+impl Turn {
+    /// Waits for it.
+    fn take() -> Self {
+        let laid = LAID.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut laid = LAID.1.wait_while(laid, |laid| *laid >= BEDS).unwrap_or_else(PoisonError::into_inner);
+        *laid += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *LAID.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        LAID.1.notify_one();
+    }
+}
+
 /// Runs a test once more in a network and a mount namespace of its own. `name` is the test's, as the harness knows it. Who is not
 /// root becomes it in a user namespace, in which there are no other users: then pods run as that one, whatever they ask for.
 pub fn within<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) -> Result<()> {
+    // Inside there is this test alone.
+    let _turn = Turn::take();
     let as_root =
         if getuid().is_root() { &["--net", "--mount"][..] } else { &["--net", "--mount", "--user", "--map-root-user"] };
     namespaces::within(name, Namespaces { unshare: as_root, setup: SETUP, parts: Parts::Nodes }, test)
