@@ -120,7 +120,7 @@ impl Default for Limits {
             pool_size: 256,
             // uvicorn closes at 5 s; a connection that it closes under a request costs a retry.
             pool_idle: Duration::from_secs(4),
-            offload_bytes: 256 << 10,
+            offload_bytes: 128 << 10,
         }
     }
 }

@@ -22,7 +22,7 @@ pub use multipart::{boundary_of, inspect_multipart};
 pub use path::{ApiKind, PathModel, api_kind, model_in_path};
 pub use prompt::{Part, PromptMessage, PromptSource, Role};
 pub(crate) use splice::escape_json;
-pub use splice::{Splice, Splices, apply, plan_splices, segments, spliced_len};
+pub use splice::{Splice, Splices, apply, apply_in_place, plan_splices, segments, spliced_len};
 pub use text::{Span, Text};
 
 /// Objects and arrays within one another, the body's own object included.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use api::snapshot::{Credentials, Endpoint};
 use dataplane_core::http::{Known, RequestEdits, RequestFraming, write_request_head};
-use dataplane_core::inspect::{Splices, apply, spliced_len};
+use dataplane_core::inspect::{Splices, apply_in_place, spliced_len};
 
 use super::forward::Wire;
 use super::read::Received;
@@ -22,8 +22,8 @@ pub(crate) struct Edits<'a> {
     pub(crate) target: Option<&'a [u8]>,
 }
 
-/// The request for an endpoint. Without splices the body stays where it is, and the head is written before it, into the
-/// room of the client's head.
+/// The request for an endpoint. The body stays where it is, but for what is spliced into it, and the head is written before it, into
+/// the room of the client's head.
 pub(crate) fn compose(received: Received, splices: &Splices, endpoint: &Endpoint, edits: &Edits<'_>) -> Wire {
     let Received { input, head, body, room } = received;
     let mut client = Vec::with_capacity(16);
@@ -49,14 +49,10 @@ pub(crate) fn compose(received: Received, splices: &Splices, endpoint: &Endpoint
     };
     let mut written = Vec::with_capacity(head.len as usize + 512);
     write_request_head(&mut written, &head, input.bytes(), &request);
-    if !splices.is_empty() {
-        written.reserve(length as usize);
-        apply(&input.bytes()[body], splices, &mut written);
-        return Wire { bytes: written, from: 0, room };
-    }
-    let (start, end) = (HEADROOM + body.start, HEADROOM + body.end);
     let mut bytes = input.0;
-    bytes.truncate(end);
+    bytes.truncate(HEADROOM + body.end);
+    let body = HEADROOM + body.start..bytes.len();
+    let start = apply_in_place(&mut bytes, body, written.len(), splices).start;
     match start.checked_sub(written.len()) {
         Some(from) => {
             bytes[from..start].copy_from_slice(&written);

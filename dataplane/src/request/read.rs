@@ -14,6 +14,11 @@ use crate::shared::Buffered;
 
 /// Bytes that are set aside for a body because its length was announced; more only as it arrives.
 const TRUSTED_LENGTH: usize = 64 << 10;
+/// Room after a body for what is spliced into it, so that it need not move for that.
+const SPLICED: usize = 256;
+/// Of a body of which so much has come, room for all of it is taken at once: it costs memory only as it is filled, and to move what has
+/// come each time that it doubles would hold the core.
+const EARNED: usize = 256 << 10;
 /// Room of each further read of a chunked body.
 const CHUNKED_READ: usize = 16 << 10;
 /// Bodies that came in one read are counted from here on: smaller ones are bounded by the number of connections, and
@@ -100,7 +105,7 @@ async fn of_length(
         // Room is taken as bytes arrive, doubling: an announced length costs its sender nothing.
         let wanted = (end - have).min(have.max(TRUSTED_LENGTH));
         hold(&mut room, have + wanted - head.len as usize)?;
-        connection.reader.reserve(wanted);
+        connection.reader.reserve(if have < EARNED { wanted } else { end - have } + SPLICED);
         wait(connection);
         if !connection.reader.more_of(end - have).await {
             return Err(ended(connection, "body", Limit::BodyIdle));

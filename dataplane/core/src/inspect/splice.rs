@@ -103,6 +103,34 @@ pub(crate) fn escape_json(value: &str, out: &mut impl Extend<u8>) {
     }
 }
 
+/// Edits a body where it lies, at the end of `bytes`, and returns where it is then. Of each edit what comes before it or what comes after
+/// it moves, whichever is less, so that a body of megabytes stays where it is: models, `stream` and its options are told before the
+/// messages or after them. From `floor` on, what lies before the body may be written over.
+pub fn apply_in_place(bytes: &mut Vec<u8>, body: Range<usize>, floor: usize, splices: &Splices) -> Range<usize> {
+    let Range { mut start, mut end } = body;
+    debug_assert_eq!(end, bytes.len());
+    // The last one first: those that are to come lie before it, and their places count from where the body begins.
+    for Splice { at, with } in splices.edits.iter().rev() {
+        let (before, after) = (at.start, start + at.end..end);
+        let grown = with.len() as isize - at.len() as isize;
+        match start.checked_add_signed(-grown) {
+            Some(left) if left >= floor && before <= after.len() => {
+                bytes.copy_within(start..start + before, left);
+                start = left;
+            }
+            _ => {
+                let to = after.start.saturating_add_signed(grown);
+                end = end.saturating_add_signed(grown);
+                bytes.resize(bytes.len().max(end), 0);
+                bytes.copy_within(after, to);
+                bytes.truncate(end);
+            }
+        }
+        bytes[start + before..][..with.len()].copy_from_slice(with);
+    }
+    start..end
+}
+
 /// The length of the edited body.
 pub fn spliced_len(body: &[u8], splices: &Splices) -> usize {
     splices.edits.iter().fold(body.len(), |length, splice| length - splice.at.len() + splice.with.len())

@@ -114,8 +114,41 @@ fn spliced(body: &str, rename: Option<&str>, usage: bool) -> (String, bool) {
     let mut out = Vec::new();
     apply(body.as_bytes(), &plan, &mut out);
     assert_eq!(out.len(), spliced_len(body.as_bytes(), &plan));
+    for floor in [0, 90, 100, 150] {
+        let mut bytes = [&[b'#'; 100], body.as_bytes()].concat();
+        let end = bytes.len();
+        let at = apply_in_place(&mut bytes, 100..end, floor, &plan);
+        assert_eq!(at.end, bytes.len());
+        assert_eq!(bytes[at.clone()], out, "{floor}");
+        assert!(
+            at.start >= floor.min(100) && bytes[..floor.min(100).min(at.start)].iter().all(|byte| *byte == b'#'),
+            "{at:?}"
+        );
+    }
     assert!(plan.usage_injected() || rename.is_some() || plan.is_empty());
     (String::from_utf8(out).unwrap(), plan.usage_injected())
+}
+
+#[test]
+fn of_a_large_body_only_what_is_on_the_shorter_side_of_an_edit_moves() {
+    let text = "x".repeat(1 << 20);
+    let first = format!(r#"{{"model":"m","stream":true,"messages":[{{"role":"user","content":"{text}"}}]}}"#);
+    let last = format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}],"model":"m","stream":true}}"#);
+    let spliced = |body: &str| {
+        let plan = plan_splices(&inspected(body), body.as_bytes(), Some("another"), true);
+        let mut bytes = [&[0; 100], body.as_bytes()].concat();
+        bytes.reserve_exact(256);
+        let (place, end) = (bytes.as_ptr(), bytes.len());
+        let at = apply_in_place(&mut bytes, 100..end, 10, &plan);
+        assert_eq!(bytes.as_ptr(), place);
+        let text = at.start + bytes[at.clone()].windows(2).position(|two| two == b"xx").unwrap();
+        (text as isize - 100, at.end as isize - end as isize)
+    };
+    let place = |body: &str| body.find("xx").unwrap() as isize;
+    // In either the text is where it was, and so is the end that is further away.
+    assert_eq!(spliced(&first), (place(&first), 0));
+    let grown = r#""another,"stream_options":{"include_usage":true}"#.len() as isize - r#""m"#.len() as isize;
+    assert_eq!(spliced(&last), (place(&last), grown));
 }
 
 #[test]
