@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut, SliceMut};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{RecvFlags, Shutdown, sockopt};
 
 use super::posted::{CancelCell, PostedRead};
@@ -184,6 +185,14 @@ impl ReadHalf {
     /// See [`Stream::is_alive`].
     pub fn is_alive(&self) -> bool {
         is_quiet(self.sock().as_fd())
+    }
+
+    /// Whether the peer has left or sends no more, though bytes of it wait to be read.
+    pub fn peer_has_left(&self) -> bool {
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut looked = [PollFd::new(self.sock(), gone)];
+        let at_once = Timespec::default();
+        rustix::event::poll(&mut looked, Some(&at_once)).is_ok() && looked[0].revents().intersects(gone)
     }
 }
 

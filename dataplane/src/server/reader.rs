@@ -6,10 +6,11 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use super::watch::Watch;
-use crate::rt::{PostedOutcome, PostedRead, ReadHalf};
+use crate::rt::{self, PostedOutcome, PostedRead, ReadHalf};
 
 /// Free bytes before a request's head, so that the head sent upstream can grow in place and head and body leave in one
 /// write without a copy of the body.
@@ -20,6 +21,8 @@ const FIRST_READ: usize = 4096;
 const WAIT_FOR: usize = 64 << 10;
 /// Bytes of following requests that are taken while an answer is relayed; then the client has to wait.
 const AHEAD: usize = 16 << 10;
+/// Between two looks whether such a client has left.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Bytes of a client in the order in which they came, behind [`HEADROOM`].
 #[derive(Debug, Default)]
@@ -89,7 +92,6 @@ enum Got {
 }
 
 /// The reading side with what it has read.
-#[derive(Debug)]
 pub(crate) struct Reader {
     side: Side,
     input: Input,
@@ -97,11 +99,19 @@ pub(crate) struct Reader {
     ahead: bool,
     ended: bool,
     watch: Rc<Watch>,
+    /// The pause before the next look, once the client is not read any more.
+    look: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("side", &self.side).field("ended", &self.ended).finish_non_exhaustive()
+    }
 }
 
 impl Reader {
     pub(crate) fn new(half: ReadHalf, watch: Rc<Watch>) -> Self {
-        Self { side: Side::Free(half), input: Input::default(), ahead: false, ended: false, watch }
+        Self { side: Side::Free(half), input: Input::default(), ahead: false, ended: false, watch, look: None }
     }
 
     /// What was read and not taken. Empty while a read is posted: then the read has it.
@@ -182,14 +192,21 @@ impl Reader {
     }
 
     /// Ready when the client has left. Bytes that it sends meanwhile are kept for its next request, up to a bound
-    /// beyond which it is not read any more, and then its leaving shows when an answer is written.
+    /// beyond which it is not read any more but looked at every now and then.
     pub(crate) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.ended {
                 return Poll::Ready(());
             }
-            if matches!(self.side, Side::Free(_)) && self.input.bytes().len() >= AHEAD {
-                return Poll::Pending;
+            if let Side::Free(half) = &self.side
+                && self.input.bytes().len() >= AHEAD
+            {
+                if half.peer_has_left() {
+                    return Poll::Ready(());
+                }
+                ready!(self.look.get_or_insert_with(|| Box::pin(rt::sleep(LOOK))).as_mut().poll(cx));
+                self.look = None;
+                continue;
             }
             match self.poll_more(cx) {
                 Poll::Ready(true) => {}

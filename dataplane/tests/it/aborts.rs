@@ -14,6 +14,7 @@ use crate::support::wire::{CHAT, EVENTS, answer, chat, chunk, post, stream};
 on_every_driver!(
     leaving_is_passed_on_within_50_ms,
     a_client_that_half_closes_has_left,
+    a_client_that_has_sent_more_than_is_read_ahead_has_left_when_it_leaves,
     a_client_that_leaves_within_its_body_reaches_no_engine,
     an_engine_that_runs_on_stays_counted,
     a_client_that_does_not_read_is_left,
@@ -74,6 +75,21 @@ fn a_client_that_half_closes_has_left(leg: Leg) {
     }
     proxy.settled();
     until("both are counted", || proxy.metric("kthena_router_requests_total", &["error_type=\"client_gone\""]) == 2.0);
+}
+
+fn a_client_that_has_sent_more_than_is_read_ahead_has_left_when_it_leaves(leg: Leg) {
+    let engine = Engine::start(silent);
+    let proxy = Proxy::start(leg, &serving(&[engine.address]));
+    let next = post(CHAT, format!(r#"{{"model":"m","x":"{}"}}"#, "x".repeat(64 << 10)));
+    for (n, request) in [(1, chat("m")), (2, stream("m"))] {
+        let mut client = proxy.client();
+        client.send(request).send(&next);
+        engine.wait_requests(n);
+        drop(client);
+        engine.wait_gone(n);
+    }
+    proxy.settled();
+    assert_eq!(engine.count(), 2, "nobody waits for the next ones");
 }
 
 fn a_client_that_leaves_within_its_body_reaches_no_engine(leg: Leg) {
