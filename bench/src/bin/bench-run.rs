@@ -44,7 +44,7 @@ struct Args {
     #[arg(long, default_value_t = 1_000_000)]
     marks: u64,
     /// Streams at a time in the paced rows.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 500)]
     streams: usize,
     /// Requests per second of the latency row.
     #[arg(long, default_value_t = 3000.0)]

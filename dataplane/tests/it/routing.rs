@@ -258,6 +258,9 @@ fn the_table_answers_for_models_and_health(leg: Leg) {
     assert_eq!((ready.status(), ready.json()), (200, json!({"message": "router is ready"})));
     let ready = proxy.admin("/readyz");
     assert_eq!(ready.json()["driver"].as_str().unwrap().starts_with("uring"), leg == Leg::Uring);
+    let table = &ready.json()["table"];
+    let age = table["age_seconds"].as_f64().unwrap();
+    assert!(table["version"] == proxy.shared().table.load().version().version && (0.0..60.0).contains(&age), "{table}");
     let head = client.send("HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n").head();
     assert_eq!(head.status(), 200);
     assert_eq!(client.ask(get("/healthz")).status(), 200, "HEAD was answered without a body");
