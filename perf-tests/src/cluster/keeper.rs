@@ -48,13 +48,14 @@ impl Keeper {
     /// Starts the programs from the calling thread, on whose life they depend, and waits until the API server is ready. The
     /// controllers begin then and are not waited for.
     pub(super) fn start(binaries: PathBuf, folder: PathBuf, files: Files, parts: Parts) -> Result<Self> {
-        let ports = free_ports()?;
+        let (ports, begun) = (free_ports()?, Instant::now());
         let kubeconfig = identity::write_admin(&folder, &files, ports.api_server)?;
         fs::write(folder.join(flags::AUDIT_POLICY_FILE), flags::AUDIT_POLICY)?;
         let etcd = Program::spawn(&binaries, &folder, "etcd", &flags::etcd(&folder, ports))?;
         let mut keeper =
             Self { controllers: Vec::new(), api_server: None, etcd, binaries, folder, files, ports, parts };
         keeper.start_api_server()?;
+        println!("an API server is ready after {:.1?}", begun.elapsed());
         if parts != Parts::ApiServer {
             let manager = flags::controller_manager(&kubeconfig, &keeper.files, parts);
             keeper.controllers = vec![

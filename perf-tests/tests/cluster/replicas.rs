@@ -284,8 +284,8 @@ fn programmed(status: &Value) -> Option<bool> {
     conditions.find(|condition| condition["type"] == "Programmed").map(|condition| condition["status"] == "True")
 }
 
-/// Promised are 20 s, of which the lease is 15; the rest is for a busy machine and for being asked.
-const TAKES_OVER: Duration = Duration::from_secs(30);
+/// As promised. The lease is 15 s of it.
+const TAKES_OVER: Duration = Duration::from_secs(20);
 
 /// Waits until one other leads, and says how long that took.
 async fn takes_over(replica: &Replica, since: Instant) {
