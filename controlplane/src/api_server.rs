@@ -3,6 +3,9 @@
 //! `token`: the token is read from its file for each request, so that a rotated one counts at once. kube reads it again when a
 //! minute has passed by the wall clock: set back by an hour, that clock would have an expired token shown for an hour.
 //! `advice`: a server under load says in a header when it wants to be asked again, and kube looks at bodies only.
+//!
+//! And `follow` keeps a `list` current, in one way whatever it is of: `pause` says how long it waits after a failure, `version` whether an
+//! answer is of the past.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,9 +23,18 @@ use kube::{Client, Config};
 use tower::{BoxError, Layer, Service};
 
 mod advice;
+mod follow;
+mod list;
+mod pause;
+#[cfg(test)]
+pub(crate) mod testing;
 mod token;
+mod version;
 
+pub(crate) use follow::Follower;
+pub(crate) use list::{List, News, Over};
 use token::TokenFile;
+pub(crate) use version::number;
 
 /// Where the cluster is, by this file, or by what is around us. Whether it answers is another question.
 pub(crate) async fn config(kubeconfig: Option<&Path>) -> Result<Config, String> {

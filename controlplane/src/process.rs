@@ -83,7 +83,7 @@ async fn serve(config: Config, ended: watch::Receiver<()>) -> Result<(), Failure
     if let Some(folder) = vocabularies {
         plane = plane.with_vocabularies(folder);
     }
-    if let Some(peering) = member.as_mut().map(|member| member.peering(plane.address())).transpose()?.flatten() {
+    if let Some(peering) = member.as_mut().map(|member| member.peering(&plane)).transpose()?.flatten() {
         plane = plane.with_peers(peering);
     }
     let mut view = plane.view();

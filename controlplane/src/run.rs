@@ -23,7 +23,7 @@ use crate::engine::{Shard, Told};
 use crate::kept::{Folder, Keeping, keep};
 use crate::kv::supervise::{Supervision, supervise};
 use crate::kv::vocabulary::Vocabularies;
-use crate::metrics::Builds;
+use crate::metrics::{Builds, Watches};
 use crate::peer::{Caches, Joined, Others, Peering, Shared};
 use crate::publish::serve::{Identify, Lane, ListenError, Listener, Options as Stream, Progress, Server};
 use crate::publish::{Settings, Verdicts};
@@ -115,6 +115,7 @@ pub struct Round {
 pub struct Plane {
     server: Server,
     registry: Registry,
+    watches: Arc<Watches>,
     rounds: watch::Receiver<Option<Arc<Round>>>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     engines: watch::Sender<Engines>,
@@ -135,13 +136,14 @@ impl Plane {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let Options { source, listen, fleet_seed } = options;
         let registry = Registry::new();
+        let watches = Arc::new(Watches::new(&registry));
         let (looking, folder) = match source {
             Source::Directory(root) => (Looking::at_directory(&root, Forms::new())?, None),
             Source::KeptDirectory { manifests, state } => {
                 let (folder, forms) = Folder::open(&state, &manifests).map_err(StartError::Source)?;
                 (Looking::at_directory(&manifests, forms)?, Some(folder))
             }
-            Source::Cluster(config, scope) => (Looking::at_cluster(*config, scope, &registry)?, None),
+            Source::Cluster(config, scope) => (Looking::at_cluster(*config, scope, watches.clone())?, None),
         };
         let (feed, inputs) = Feed::new(Settings { fleet_seed }, Builds::new(&registry), looking.reached.clone())
             .map_err(StartError::Thread)?;
@@ -159,6 +161,7 @@ impl Plane {
         Ok(Self {
             server,
             registry,
+            watches,
             rounds,
             snapshots,
             engines,
@@ -218,6 +221,11 @@ impl Plane {
     /// How far the newest of that has come with our own data planes.
     pub fn progress(&self) -> watch::Receiver<Arc<Progress>> {
         self.server.progress()
+    }
+
+    /// How lists of the cluster are counted.
+    pub(crate) fn watches(&self) -> Arc<Watches> {
+        self.watches.clone()
     }
 
     /// What the admin listeners show.

@@ -90,8 +90,9 @@ impl Member {
     }
 
     /// How this replica is with the others, which listen on the same port; none where it is to be alone, or serves in plain text.
-    pub(super) fn peering(&mut self, address: SocketAddr) -> Result<Option<Peering>, Failure> {
+    pub(super) fn peering(&mut self, plane: &Plane) -> Result<Option<Peering>, Failure> {
         let Some(token) = self.typed.stream.peer_token.clone() else { return Ok(None) };
+        let address = plane.address();
         let Some(certificates) = self.certificates.as_ref().filter(|_| !address.ip().is_loopback()) else {
             tracing::warn!(%address, "--peer-token means nothing on loopback: no other replica is told the load of this one's data planes");
             return Ok(None);
@@ -107,7 +108,7 @@ impl Member {
         let domain = format!("{service}.{}.svc", self.home);
         let (told, members) = watch::channel(Members { me: me.clone(), all: Vec::new() });
         let place = peer::Place { namespace: self.home.clone(), service, me, port: address.port() };
-        self.tasks.spawn(peer::follow(self.client.clone(), place, told));
+        self.tasks.spawn(peer::follow(self.client.clone(), place, plane.watches(), told));
         let way = Way::Tls { bundle: certificates.bundle(), domain, token };
         Ok(Some(Peering { members, way, identify }))
     }

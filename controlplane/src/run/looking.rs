@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use kube::Config;
-use prometheus::Registry;
 use tokio::sync::watch;
 
 use super::StartError;
@@ -41,8 +40,7 @@ impl Looking {
         Ok(Self { waiting, reached, readings, stop, thread: thread.map_err(StartError::Thread)? })
     }
 
-    pub(super) fn at_cluster(config: Config, scope: Scope, registry: &Registry) -> Result<Self, StartError> {
-        let counts = Arc::new(Watches::new(registry));
+    pub(super) fn at_cluster(config: Config, scope: Scope, counts: Arc<Watches>) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         // The client lives on the runtime that made it.
         let client = {

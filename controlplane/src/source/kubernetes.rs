@@ -1,6 +1,6 @@
 //! A cluster: every list that the publisher reads is kept current, and put together into a world.
 //!
-//! `watched` says which lists those are, `follow` keeps one of them current, `entry` reads and trims an object on arrival, `kept` what
+//! `watched` says which lists those are, `told` what is said of one of them as it is followed, `entry` reads and trims an object on arrival, `kept` what
 //! its status keeps of it, and `state` is all of it together, changed by one value at a time. Nothing is said before each list has been read once. What is
 //! said after that comes of several changes at once where they arrive close together, and never more than 20 times a second.
 
@@ -13,19 +13,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::api_server::Follower;
 use crate::metrics::Watches;
 use crate::source::{Reached, Reading};
 
 mod entry;
-mod follow;
 mod kept;
-mod pause;
 mod state;
-mod version;
+mod told;
 mod watched;
 
-use follow::Follower;
 use state::{State, Step};
+use told::Told;
 use watched::Watched;
 
 /// A change is put together with those that follow it this closely,
@@ -62,7 +61,8 @@ pub async fn watch(client: Client, scope: &Scope, counts: Arc<Watches>, posts: P
     let (tell, changes) = mpsc::channel(CHANGES);
     let mut followers = JoinSet::new();
     for (place, watched) in watched.iter().enumerate() {
-        let follower = Follower::new(client.clone(), place, watched.clone(), tell.clone(), counts.clone());
+        let told = Told { place, watched: watched.clone(), tell: tell.clone() };
+        let follower = Follower::new(client.clone(), told, counts.clone());
         followers.spawn(follower.run());
     }
     // A follower ends only by a panic: the channel closes when all have, and one that is gone must not go unseen.
@@ -81,7 +81,8 @@ pub(crate) async fn read(client: Client, scope: &Scope) -> Result<Reading, Waiti
     let counts = Arc::new(Watches::new(&Registry::new()));
     let mut lists = JoinSet::new();
     for (place, watched) in watched.iter().enumerate() {
-        let follower = Follower::new(client.clone(), place, watched.clone(), tell.clone(), counts.clone());
+        let told = Told { place, watched: watched.clone(), tell: tell.clone() };
+        let follower = Follower::new(client.clone(), told, counts.clone());
         lists.spawn(follower.once());
     }
     drop(tell);

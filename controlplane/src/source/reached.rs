@@ -8,6 +8,8 @@ use std::sync::Arc;
 use api::limits::MAX_LISTS;
 use api::seen::Seen;
 
+use crate::api_server::number;
+
 /// What was said of how far a list reaches. Versions are as in [`number`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
@@ -80,11 +82,6 @@ impl Reached {
 /// Whether what this was made of has all that was wanted, as far as both speak of the same lists.
 pub(crate) fn is_as_late(seen: &Seen, wanted: &Seen) -> bool {
     wanted.lists().all(|(list, wanted)| seen.of(list).is_none_or(|seen| number(seen) >= number(wanted)))
-}
-
-/// A `resourceVersion` as it is compared. What is no number is not: it counts as the start.
-pub(super) fn number(version: &str) -> u128 {
-    version.parse().unwrap_or_default()
 }
 
 #[cfg(test)]

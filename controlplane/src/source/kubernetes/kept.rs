@@ -4,9 +4,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api_server::number;
 use crate::object::Unknown;
 use crate::source::manifest::{self, Manifest, Read, SCHEDULER, SCHEDULER_LAST_GOOD};
-use crate::source::reached::number;
 
 /// The form that is kept, read as any object is. None where there is none, where it is not of this very object or not of an earlier
 /// generation of it, and where it is good no more, which the log says.

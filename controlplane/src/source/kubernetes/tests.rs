@@ -11,7 +11,6 @@ mod away;
 mod histories;
 mod plane;
 mod rest;
-mod server;
 mod site;
 
 /// The times of the readings, from the start, for pods that change at `changes`.

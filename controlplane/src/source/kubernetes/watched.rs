@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::Resource as _;
-use kube::core::params::{ListParams, WatchParams};
+use kube::core::params::ListParams;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 
 use super::Scope;
@@ -105,20 +105,14 @@ impl Watched {
         DynamicObject::url_path(&self.resource(), self.namespace.as_deref())
     }
 
-    /// For one page of the list.
-    pub(super) fn list_params(&self) -> ListParams {
+    /// For one page of the list, and of the watch the selectors.
+    pub(super) fn params(&self) -> ListParams {
         let params = ListParams::default().limit(PAGE);
         match self.what {
             What::Credentials => params.labels(&format!("{CREDENTIAL_LABEL}=true")),
             What::Scheduler => params.fields(&format!("metadata.name={}", SCHEDULER.0)),
             _ => params,
         }
-    }
-
-    /// The same objects.
-    pub(super) fn watch_params(&self) -> WatchParams {
-        let ListParams { label_selector, field_selector, .. } = self.list_params();
-        WatchParams { label_selector, field_selector, ..WatchParams::default() }
     }
 
     fn resource(&self) -> ApiResource {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::plane::{Plane, put, until};
-use super::server::{Server, Weather, Write};
+use crate::api_server::testing::{Server, Weather, Write};
 use crate::chance::testing::{Rng, fix};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep};
 
 use super::super::watched::Watched;
 use super::super::{Scope, read};
-use super::server::Weather;
 use super::site::Site;
+use crate::api_server::testing::Weather;
 use crate::chance::testing::{Rng, fix, seeds};
 
 const SECOND: Duration = Duration::from_secs(1);

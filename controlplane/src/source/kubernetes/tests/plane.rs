@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::{Posts, Scope, Waiting, watch as follow};
-use super::server::{Server, Write};
+use crate::api_server::testing::{Server, Write};
 use crate::lease::{self, Leadership};
 use crate::metrics::Watches;
 use crate::peer::Others;

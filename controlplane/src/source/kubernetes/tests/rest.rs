@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::plane::{Plane, put, until};
-use super::server::{Server, Write};
+use crate::api_server::testing::{Server, Write};
 use crate::chance::testing::{Rng, fix};
 use crate::object::Kind;
 

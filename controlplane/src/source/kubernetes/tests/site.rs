@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::server::{Objects, Server, Weather, Write};
+use crate::api_server::testing::{Objects, Server, Weather, Write};
 use crate::chance::testing::Rng;
 use crate::metrics::Watches;
 use crate::publish::{Memory, Settings, build};

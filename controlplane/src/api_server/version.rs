@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::source::reached::number;
-
 /// An older list is taken all the same once nothing else has been said for so long: the cluster's storage was restored from a copy,
 /// and counts from there.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Of the time between two such answers, so much: in a longer one nobody was asked, or nobody answered.
 const BETWEEN: Duration = Duration::from_secs(15);
+
+/// A `resourceVersion` as it is compared. What is no number is not: it counts as the start.
+pub(crate) fn number(version: &str) -> u128 {
+    version.parse().unwrap_or_default()
+}
 
 /// The newest `resourceVersion` that was seen of a list. They are decimal numbers that only grow, as far as storage is not
 /// restored; an answer with a lesser one is a look into the past, in which what is missing was not deleted but not made yet.

@@ -30,7 +30,7 @@ const BOOKMARKS: Duration = Duration::from_secs(10);
 
 /// What an API server is like at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Weather {
+pub(crate) enum Weather {
     Fair,
     /// Connections break at any time, and watches end with 410, for each of that many in a hundred requests.
     Gusty(u64),
@@ -40,21 +40,23 @@ pub(super) enum Weather {
     Deaf,
     /// Everything is refused by this code, with this in `Retry-After`.
     Refuses(u16, Option<u32>),
+    /// Watches end as soon as they have begun, with nothing said.
+    Brief,
     /// Another server answers, which has not heard of anything after this revision.
     Behind(u64),
 }
 
 /// A revision.
 #[derive(Debug, Clone)]
-pub(super) struct Write {
-    pub(super) plural: &'static str,
-    pub(super) name: String,
+pub(crate) struct Write {
+    pub(crate) plural: &'static str,
+    pub(crate) name: String,
     /// None where it was deleted.
-    pub(super) object: Option<Arc<Value>>,
+    pub(crate) object: Option<Arc<Value>>,
 }
 
 /// All objects of a list: names and what they are.
-pub(super) type Objects = BTreeMap<String, Arc<Value>>;
+pub(crate) type Objects = BTreeMap<String, Arc<Value>>;
 
 struct Inner {
     /// The nth is revision n + 1.
@@ -70,7 +72,7 @@ struct Inner {
 
 /// Shared by its connections and the test.
 #[derive(Clone)]
-pub(super) struct Server {
+pub(crate) struct Server {
     inner: Arc<Mutex<Inner>>,
     /// Counts what connections must hear of.
     turns: watch::Sender<u64>,
@@ -79,13 +81,13 @@ pub(super) struct Server {
 type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 impl Server {
-    pub(super) fn new(rng: Rng) -> Self {
+    pub(crate) fn new(rng: Rng) -> Self {
         let inner =
             Inner { log: Vec::new(), compacted: 0, expiring: 0, weather: Weather::Fair, rng, asked: Vec::new() };
         Self { inner: Arc::new(Mutex::new(inner)), turns: watch::channel(0).0 }
     }
 
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let server = self.clone();
         let answering = tower::service_fn(move |request: Request<Body>| {
             let server = server.clone();
@@ -95,7 +97,7 @@ impl Server {
     }
 
     /// The revision that this makes.
-    pub(super) fn write(&self, write: Write) -> u64 {
+    pub(crate) fn write(&self, write: Write) -> u64 {
         let mut inner = self.inner();
         inner.log.push(write);
         let revision = inner.log.len() as u64;
@@ -104,38 +106,38 @@ impl Server {
         revision
     }
 
-    pub(super) fn set(&self, weather: Weather) {
+    pub(crate) fn set(&self, weather: Weather) {
         self.inner().weather = weather;
         self.turn();
     }
 
     /// Watches from before are told that they are too old.
-    pub(super) fn compact(&self) {
+    pub(crate) fn compact(&self) {
         let mut inner = self.inner();
         inner.compacted = inner.log.len() as u64;
     }
 
     /// The next so many pages that are not the first are refused; how many of those before are left.
-    pub(super) fn expire_pages(&self, pages: u32) -> u32 {
+    pub(crate) fn expire_pages(&self, pages: u32) -> u32 {
         std::mem::replace(&mut self.inner().expiring, pages)
     }
 
-    pub(super) fn revision(&self) -> u64 {
+    pub(crate) fn revision(&self) -> u64 {
         self.inner().log.len() as u64
     }
 
     /// The times at which this list was asked for, from the start on.
-    pub(super) fn asked(&self, plural: &str) -> Vec<Instant> {
+    pub(crate) fn asked(&self, plural: &str) -> Vec<Instant> {
         self.inner().asked.iter().filter(|(_, path)| path == plural).map(|(at, _)| *at).collect()
     }
 
     /// What was written after a revision, in order.
-    pub(super) fn after(&self, revision: u64) -> Vec<Write> {
+    pub(crate) fn after(&self, revision: u64) -> Vec<Write> {
         self.inner().log[revision as usize..].to_vec()
     }
 
     /// The list as it was at a revision.
-    pub(super) fn objects(&self, plural: &str, revision: u64) -> Objects {
+    pub(crate) fn objects(&self, plural: &str, revision: u64) -> Objects {
         objects(&self.inner().log, plural, revision)
     }
 
@@ -205,7 +207,8 @@ impl Server {
         let weather = inner.weather;
         drop(inner);
         let bookmark = Instant::now() + BOOKMARKS;
-        let watching = Watching { server: self.clone(), plural, at, ends, bookmark, weather, over: false };
+        let over = weather == Weather::Brief;
+        let watching = Watching { server: self.clone(), plural, at, ends, bookmark, weather, over };
         let lines = stream::unfold(watching, |mut watching| async { Some((watching.next().await?, watching)) });
         Response::new(StreamBody::new(Box::pin(lines)).boxed_unsync())
     }

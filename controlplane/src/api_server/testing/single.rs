@@ -67,7 +67,7 @@ impl Server {
     }
 
     /// One with the version in which it was written last.
-    pub(in super::super) fn held(&self, plural: &str, name: &str) -> Option<Value> {
+    pub(crate) fn held(&self, plural: &str, name: &str) -> Option<Value> {
         let inner = self.inner();
         let revision = inner.log.iter().rposition(|write| write.plural == plural && write.name == name)? + 1;
         let held = objects(&inner.log, plural, revision as u64).remove(name)?;

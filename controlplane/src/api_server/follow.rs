@@ -8,21 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use kube::core::params::{ListParams, WatchParams};
 use kube::core::{Request, Status, WatchEvent};
 use kube::{Client, Error};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::entry::{entry, identity};
+use super::list::{List, News, Over};
 use super::pause::Pause;
-use super::state::{Change, Step};
 use super::version::Newest;
-use super::watched::Watched;
 use crate::metrics::Watches;
 use crate::refusal::retry_after;
-use crate::source::reached::{Reach, number};
 
 /// The server ends a watch after so long, and says before how far it has come,
 const WATCH: u32 = 60;
@@ -34,11 +31,9 @@ const STEADY: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// Keeps one list current.
-pub(super) struct Follower {
+pub(crate) struct Follower<L> {
     client: Client,
-    place: usize,
-    watched: Watched,
-    tell: Sender<Step>,
+    list: L,
     counts: Arc<Watches>,
     newest: Newest,
     pause: Pause,
@@ -59,9 +54,8 @@ enum Failure {
     Silent(Duration),
     #[error("the list is older ({0}) than what was read before")]
     Older(String),
-    /// Whoever wanted it is gone.
-    #[error("nobody listens")]
-    Over,
+    #[error(transparent)]
+    Over(#[from] Over),
 }
 
 impl From<Error> for Failure {
@@ -103,24 +97,18 @@ struct PageMeta {
     r#continue: Option<String>,
 }
 
-impl Follower {
-    pub(super) fn new(
-        client: Client,
-        place: usize,
-        watched: Watched,
-        tell: Sender<Step>,
-        counts: Arc<Watches>,
-    ) -> Self {
+impl<L: List> Follower<L> {
+    pub(crate) fn new(client: Client, list: L, counts: Arc<Watches>) -> Self {
         let (newest, pause, behind) = (Newest::default(), Pause::default(), Pause::default());
-        Self { client, place, watched, tell, counts, newest, pause, behind, fails: false }
+        Self { client, list, counts, newest, pause, behind, fails: false }
     }
 
     /// Until nobody listens.
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
-            let mut at = match self.list().await {
+            let mut at = match self.read().await {
                 Ok(version) => version,
-                Err(Failure::Over) => return,
+                Err(Failure::Over(Over)) => return,
                 Err(failure) => {
                     self.fail(&failure).await;
                     continue;
@@ -137,9 +125,9 @@ impl Follower {
                 match ended {
                     Ok(()) if steady => {}
                     Ok(()) => sleep(self.pause.next(None)).await,
-                    Err(Failure::Over) => return,
+                    Err(Failure::Over(Over)) => return,
                     Err(failure) if failure.is_gone() => {
-                        tracing::info!(list = %self.watched, "the watch has fallen behind: the list is read again");
+                        tracing::info!(list = %self.list, "the watch has fallen behind: the list is read again");
                         sleep(self.behind.next(failure.asked())).await;
                         break;
                     }
@@ -150,21 +138,21 @@ impl Follower {
     }
 
     /// Reads it, and does not follow it.
-    pub(super) async fn once(mut self) {
-        if let Err(failure) = self.list().await {
-            let (change, reach) = self.failed(&failure);
+    pub(crate) async fn once(mut self) {
+        if let Err(failure) = self.read().await {
+            let news = self.failed(&failure);
             // Only ever an error where nobody listens.
-            let _ = self.tell(Some(change), reach).await;
+            let _ = self.list.tell(news).await;
         }
     }
 
     /// Reads all of it; how far that reaches.
-    async fn list(&mut self) -> Result<String, Failure> {
+    async fn read(&mut self) -> Result<String, Failure> {
         let mut entries = Vec::new();
-        let mut params = self.watched.list_params();
+        let mut params = self.list.params();
         let version = loop {
-            let request = Request::new(self.watched.path());
-            let request = match self.watched.metadata_only() {
+            let request = Request::new(self.list.path());
+            let request = match self.list.metadata_only() {
                 true => request.list_metadata(&params),
                 false => request.list(&params),
             };
@@ -173,27 +161,28 @@ impl Follower {
             let answer = timeout(ANSWER, self.client.request_text(request)).await;
             let text = answer.map_err(|_| Failure::Silent(ANSWER))??;
             let Page { metadata, items } = serde_json::from_str(&text).map_err(Error::SerdeError)?;
-            entries.extend(items.into_iter().flatten().filter_map(|value| entry(&self.watched, value)));
+            entries.extend(items.into_iter().flatten().filter_map(|value| self.list.entry(value)));
             match metadata.r#continue.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
                 None => break metadata.resource_version,
             }
         };
         if !self.newest.admits(&version, Instant::now()) {
-            self.counts.older(self.watched.kind());
+            self.counts.older(self.list.kind());
             return Err(Failure::Older(version));
         }
-        self.counts.listed(self.watched.kind());
+        self.counts.listed(self.list.kind());
         self.fails(false);
-        self.tell(Some(Change::Listed(self.place, entries)), Reach::Whole(number(&version))).await?;
+        self.list.tell(News::Listed(entries, version.clone())).await?;
         Ok(version)
     }
 
     /// Follows it from there until the server ends that.
     async fn watch(&mut self, at: &mut String) -> Result<(), Failure> {
-        let params = self.watched.watch_params().timeout(WATCH);
-        let request = Request::new(self.watched.path());
-        let request = match self.watched.metadata_only() {
+        let ListParams { label_selector, field_selector, .. } = self.list.params();
+        let params = WatchParams { label_selector, field_selector, ..WatchParams::default() }.timeout(WATCH);
+        let request = Request::new(self.list.path());
+        let request = match self.list.metadata_only() {
             true => request.watch_metadata(&params, at),
             false => request.watch(&params, at),
         };
@@ -219,54 +208,49 @@ impl Follower {
             WatchEvent::Deleted(value) => (value, true),
             WatchEvent::Bookmark(bookmark) => {
                 let version = bookmark.metadata.resource_version;
-                self.tell(None, Reach::Up(number(&version))).await?;
+                self.list.tell(News::Nothing(version.clone())).await?;
                 return Ok(version);
             }
             WatchEvent::Error(status) => return Err(Failure::Said(status)),
         };
         let version = value["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-        let change = match gone {
-            true => identity(&self.watched, &value).map(|identity| Change::Gone(self.place, identity)),
-            false => entry(&self.watched, value).map(|entry| Change::Put(self.place, entry)),
+        let news = match gone {
+            true => News::Gone(value, version.clone()),
+            false => News::Put(self.list.entry(value), version.clone()),
         };
-        self.tell(change, Reach::Up(number(&version))).await?;
+        self.list.tell(news).await?;
         Ok(version)
     }
 
     /// What is held stays, and after a while it is tried again.
     async fn fail(&mut self, failure: &Failure) {
-        let (change, reach) = self.failed(failure);
-        if self.tell(Some(change), reach).await.is_err() {
+        let news = self.failed(failure);
+        if self.list.tell(news).await.is_err() {
             return;
         }
         let pause = self.pause.next(failure.asked());
-        tracing::warn!(list = %self.watched, again_in = ?pause, "{}", self.sentence(failure));
+        tracing::warn!(list = %self.list, again_in = ?pause, "{}", self.sentence(failure));
         sleep(pause).await;
     }
 
-    fn failed(&mut self, failure: &Failure) -> (Change, Reach) {
-        self.counts.failed(self.watched.kind());
+    fn failed(&mut self, failure: &Failure) -> News<L::Entry> {
+        self.counts.failed(self.list.kind());
         match failure.code() {
-            401 | 403 | 404 if self.watched.is_optional() => (Change::Denied(self.place), Reach::Denied),
+            401 | 403 | 404 if self.list.is_optional() => News::Denied,
             _ => {
                 self.fails(true);
-                (Change::Failed(self.place, self.sentence(failure)), Reach::Nowhere)
+                News::Failed(self.sentence(failure))
             }
         }
     }
 
     fn sentence(&self, failure: &Failure) -> String {
-        format!("{failure}{}", self.watched.remedy(failure.code()))
+        format!("{failure}{}", self.list.remedy(failure.code()))
     }
 
     fn fails(&mut self, fails: bool) {
         if std::mem::replace(&mut self.fails, fails) != fails {
-            self.counts.failing(self.watched.kind(), fails);
+            self.counts.failing(self.list.kind(), fails);
         }
-    }
-
-    async fn tell(&self, change: Option<Change>, reach: Reach) -> Result<(), Failure> {
-        let step = Step { place: self.place, change, reach };
-        self.tell.send(step).await.map_err(|_| Failure::Over)
     }
 }
