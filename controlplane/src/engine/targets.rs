@@ -38,6 +38,8 @@ pub(super) struct Ask {
     pub(super) models: BTreeSet<ModelName>,
     /// Where its load is looked for if it does not answer.
     pub(super) otherwise: Option<Place>,
+    /// Whether it is to be looked for there alone, this time.
+    pub(super) spare: bool,
 }
 
 /// Whom a place speaks for.

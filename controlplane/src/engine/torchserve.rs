@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use api::id::ModelName;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use hyper::StatusCode;
 use serde::Deserialize;
 
@@ -15,6 +16,8 @@ use crate::world::Facts;
 
 /// Models of one server that are asked for. Each is a request of its own.
 const MOST_MODELS: usize = 32;
+/// Of these at once, or many models, or a slow server, would take longer than there is time.
+const AT_ONCE: usize = 8;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -55,14 +58,19 @@ pub(super) async fn ask(address: SocketAddr, named: &BTreeSet<ModelName>) -> Res
     // Those that matter first; the list may go on.
     let mut names: Vec<ModelName> = named.iter().cloned().chain(listed.filter(|name| !named.contains(name))).collect();
     names.truncate(MOST_MODELS);
-    let mut described = BTreeMap::new();
-    for name in names {
-        let path = format!("/models/{}", in_path(name.as_str()));
-        let reply = get(address, &path).await?;
-        let versions = if reply.status == StatusCode::NOT_FOUND { Vec::new() } else { json(&path, &reply.ok()?)? };
-        described.insert(name, versions);
-    }
-    Ok(answer(&described, named))
+    let describing = names.into_iter().map(|name| async move {
+        let versions = describe(address, &name).await?;
+        Ok::<_, AskError>((name, versions))
+    });
+    let described: Vec<_> = stream::iter(describing).buffer_unordered(AT_ONCE).try_collect().await?;
+    Ok(answer(&described.into_iter().collect(), named))
+}
+
+/// Its versions; none of one that is not there.
+async fn describe(address: SocketAddr, name: &ModelName) -> Result<Vec<Description>, AskError> {
+    let path = format!("/models/{}", in_path(name.as_str()));
+    let reply = get(address, &path).await?;
+    if reply.status == StatusCode::NOT_FOUND { Ok(Vec::new()) } else { json(&path, &reply.ok()?) }
 }
 
 fn answer(described: &BTreeMap<ModelName, Vec<Description>>, named: &BTreeSet<ModelName>) -> Answer {

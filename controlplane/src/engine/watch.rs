@@ -24,6 +24,10 @@ use crate::publish::serve::Loads;
 use crate::run::Round;
 use crate::world::{Engines, Facts};
 
+mod spare;
+
+use spare::Spare;
+
 /// How often engines are asked where nobody says otherwise.
 pub const PERIOD: Duration = Duration::from_secs(1);
 /// Added to the period where only facts are asked for: they change less often than load does.
@@ -115,6 +119,7 @@ struct Watch {
     failures: u32,
     /// Whether the last answer lacked something.
     faulty: bool,
+    spare: Spare,
     due: Instant,
     pushes: Pushes,
     /// None where it never pushes.
@@ -129,6 +134,7 @@ impl Watch {
             facts: None,
             failures: 0,
             faulty: false,
+            spare: Spare::default(),
             due: Instant::now(),
             pushes: Pushes::default(),
             listening: None,
@@ -186,7 +192,8 @@ fn due(watched: &Watched, now: Instant) -> Vec<(Place, Ask)> {
     silent.sort_by_key(|(_, watch)| watch.due);
     silent.truncate(AT_ONCE);
     due.append(&mut silent);
-    due.into_iter().map(|(place, watch)| (place.clone(), watch.target.ask.clone())).collect()
+    let ask = |watch: &Watch| Ask { spare: watch.spare.is_on(now), ..watch.target.ask.clone() };
+    due.into_iter().map(|(place, watch)| (place.clone(), ask(watch))).collect()
 }
 
 /// Asks those whose time has come. What is pushed meanwhile does not wait for the slowest of them.
@@ -220,6 +227,7 @@ impl Watch {
     fn hear(&mut self, Answer { load, facts, fault }: Answer, place: &Place, loads: &Loads, now: Instant) {
         self.failures = 0;
         self.due = now;
+        self.spare.hear(fault.as_ref(), now);
         match fault {
             Some(fault) => self.complain(&fault, place),
             None if std::mem::take(&mut self.faulty) => {

@@ -184,3 +184,16 @@ async fn however_many_engines_hang_64_are_asked_at_once_and_one_that_answers_doe
     assert!(silent.asked > 2 * usize::from(SILENT), "{}", silent.asked);
     assert!((AT_ONCE / 2..=AT_ONCE).contains(&silent.most), "{} at once", silent.most);
 }
+
+/// It is asked for what it has each time, and for the rest ever less often.
+#[test]
+fn a_torchserve_whose_management_is_silent_is_asked_for_its_metrics_alone_for_a_while() {
+    let place = Place { engine: Engine::Torchserve, topic: Topic::Models, ..place(1) };
+    let (loads, now) = (Loads::new(1), Instant::now());
+    let mut watched = Watched::from([(place.clone(), Watch::new(Target::default()))]);
+    let spares = |watched: &Watched, at| due(watched, at).iter().map(|(_, ask)| ask.spare).collect::<Vec<_>>();
+    assert_eq!(spares(&watched, now + PERIOD), [false]);
+    let silent = Answer { fault: Some(AskError::Late), ..Answer::default() };
+    watched.get_mut(&place).unwrap().hear(silent, &place, &loads, now);
+    assert_eq!((spares(&watched, now), spares(&watched, now + PERIOD)), (vec![true], vec![false]));
+}
