@@ -26,7 +26,7 @@ mod watch;
 
 pub(crate) use scrape::{Reply, ScrapeError, get, post};
 pub use shard::Shard;
-pub use watch::{PERIOD, Told, watch};
+pub use watch::{Asked, PERIOD, Told, watch};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -19,7 +19,7 @@ use rustls::ServerConfig;
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::View;
-use crate::engine::{Shard, Told};
+use crate::engine::{Asked, Shard, Told};
 use crate::kept::{Folder, Keeping, keep};
 use crate::kv::supervise::{Supervision, supervise};
 use crate::kv::vocabulary::Vocabularies;
@@ -125,6 +125,7 @@ pub struct Plane {
     templates: watch::Sender<Option<PathBuf>>,
     panicked: watch::Receiver<Option<Arc<str>>>,
     asking: Duration,
+    asked: watch::Sender<Vec<Asked>>,
     looking: Looking,
     building: JoinHandle<()>,
     keeping: Option<Keeping>,
@@ -171,6 +172,7 @@ impl Plane {
             templates,
             panicked,
             asking: crate::engine::PERIOD,
+            asked: watch::channel(Vec::new()).0,
             looking,
             building,
             keeping,
@@ -243,6 +245,7 @@ impl Plane {
             board: self.hearing.board.clone(),
             lane: self.server.kv(),
             loads: self.server.loads(),
+            asked: self.asked.subscribe(),
         }
     }
 
@@ -266,7 +269,7 @@ impl Plane {
         let acquainted = acquainted(asked, engines.subscribe(), self.rounds.clone());
         // These end with the source.
         tokio::spawn(supervise(self.hearing, ears, self.rounds.clone(), hearing));
-        let told = Told { loads: self.server.loads(), engines, first };
+        let told = Told { loads: self.server.loads(), engines, first, asked: self.asked };
         tokio::spawn(crate::engine::watch(self.rounds, shard, told, self.asking));
         let mut snapshots = self.snapshots;
         // The thread that makes them holds the sender.

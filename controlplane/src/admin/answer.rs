@@ -32,9 +32,10 @@ pub(super) enum Page {
     Objects,
     DataPlanes,
     Kv,
+    Engines,
 }
 
-const PAGES: [(&str, Page); 7] = [
+const PAGES: [(&str, Page); 8] = [
     ("/healthz", Page::Health),
     ("/readyz", Page::Ready),
     ("/metrics", Page::Metrics),
@@ -42,6 +43,7 @@ const PAGES: [(&str, Page); 7] = [
     ("/debug/objects", Page::Objects),
     ("/debug/dataplanes", Page::DataPlanes),
     ("/debug/kv", Page::Kv),
+    ("/debug/engines", Page::Engines),
 ];
 /// Kthena's dumps are below it.
 const DUMPS: &str = "/debug/config_dump/";
@@ -117,6 +119,7 @@ pub(super) fn render(page: Page, look: &Look, registry: &Registry) -> Reply {
         },
         Page::DataPlanes => Reply::json(StatusCode::OK, &pages::data_planes(look)),
         Page::Kv => Reply::json(StatusCode::OK, &pages::kv(look)),
+        Page::Engines => Reply::json(StatusCode::OK, &pages::engines(look)),
         Page::ConfigDump | Page::Objects | Page::Dump(_) => match &look.round {
             Some(round) => built(&page, round, look),
             None => Reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": NOT_BUILT})),

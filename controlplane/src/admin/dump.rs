@@ -8,6 +8,7 @@ use api::snapshot::{Backend, Endpoint, Engine, Role};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::pages::engine_name;
 use crate::run::Round;
 use crate::world::{Held, ObjectName, Pod};
 
@@ -169,16 +170,10 @@ impl Member<'_> {
                 "ttft": said.ttft,
             })
         });
-        let engine = match self.engine {
-            Engine::Vllm => "vLLM",
-            Engine::Sglang => "SGLang",
-            Engine::Triton => "Triton",
-            Engine::Torchserve => "TorchServe",
-        };
         json!({
             "name": &*pod.name,
             "namespace": &*pod.namespace,
-            "engine": engine,
+            "engine": engine_name(self.engine),
             // None where the engine said nothing lately.
             "metrics": metrics,
             "models": self.models,

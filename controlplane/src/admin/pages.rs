@@ -1,10 +1,11 @@
 //! Values as JSON, for people and scripts.
 
 use api::decode::Object;
-use api::snapshot::{Snapshot, Version};
+use api::snapshot::{Engine, Snapshot, Version};
 use serde_json::{Value, json};
 
 use super::view::Look;
+use crate::engine::Asked;
 use crate::kv::supervise::Row;
 use crate::object::Kind;
 use crate::publish::serve::{DataPlane, Outstanding};
@@ -155,6 +156,30 @@ pub(super) fn kv(look: &Look) -> Value {
         })
     };
     json!({"endpoints": look.heard.iter().map(row).collect::<Vec<_>>()})
+}
+
+/// Which engines this replica asks, and what is wrong with their answers.
+pub(super) fn engines(look: &Look) -> Value {
+    let row = |Asked { address, engine, topic, endpoints, fault }: &Asked| {
+        json!({
+            "address": address.to_string(),
+            "engine": engine_name(*engine),
+            "asked_for": topic,
+            "endpoints": endpoints,
+            "fault": fault.as_deref(),
+        })
+    };
+    json!({"engines": look.asked.iter().map(row).collect::<Vec<_>>()})
+}
+
+/// As objects say it.
+pub(super) fn engine_name(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Vllm => "vLLM",
+        Engine::Sglang => "SGLang",
+        Engine::Triton => "Triton",
+        Engine::Torchserve => "TorchServe",
+    }
 }
 
 fn version(version: Version) -> Value {

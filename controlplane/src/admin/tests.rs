@@ -183,6 +183,23 @@ fn kthena_s_dumps_are_answered_in_its_shapes() {
 }
 
 #[test]
+fn what_is_wrong_with_an_engine_is_on_a_page() {
+    let asked = |fault: Option<&str>| crate::engine::Asked {
+        address: ([10, 0, 0, 1], 8081).into(),
+        engine: api::snapshot::Engine::Torchserve,
+        topic: "models",
+        endpoints: 1,
+        fault: fault.map(Into::into),
+    };
+    let told =
+        json(&page(Page::Engines, &Look { asked: vec![asked(Some("it wants a token")), asked(None)], ..look() }));
+    let first = serde_json::json!({
+        "address": "10.0.0.1:8081", "engine": "TorchServe", "asked_for": "models", "endpoints": 1, "fault": "it wants a token",
+    });
+    assert_eq!((&told["engines"][0], &told["engines"][1]["fault"]), (&first, &Value::Null));
+}
+
+#[test]
 fn data_planes_say_what_each_has_and_refuses() {
     let told = json(&page(Page::DataPlanes, &look()));
     let row = &told["data_planes"][0];
@@ -271,6 +288,7 @@ async fn a_running_plane_answers_on_both_listeners() {
         ("objects", "left_out"),
         ("dataplanes", "source_version"),
         ("kv", "endpoints"),
+        ("engines", "engines"),
     ] {
         let answer = get(debug, &format!("/debug/{path}?x=y")).await;
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(word), "{answer}");

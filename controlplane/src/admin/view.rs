@@ -10,6 +10,7 @@ use api::snapshot::Version;
 use prometheus::Registry;
 use tokio::sync::watch;
 
+use crate::engine::Asked;
 use crate::kv::supervise::{Board, Row, Sums};
 use crate::publish::serve::{Counts, DataPlane, Lane, Loads, Outstanding, Progress};
 use crate::run::Round;
@@ -39,6 +40,8 @@ pub struct View {
     pub lane: Arc<Lane>,
     /// What engines say of their load.
     pub loads: Arc<Loads>,
+    /// What came of asking them.
+    pub asked: watch::Receiver<Vec<Asked>>,
 }
 
 impl View {
@@ -59,6 +62,7 @@ impl View {
             sums: self.board.sums(),
             lane: Some(self.lane.clone()),
             loads: Some(self.loads.clone()),
+            asked: self.asked.borrow().clone(),
         }
     }
 }
@@ -94,6 +98,8 @@ pub struct Look {
     pub lane: Option<Arc<Lane>>,
     /// What engines say of their load.
     pub loads: Option<Arc<Loads>>,
+    /// What came of asking them.
+    pub asked: Vec<Asked>,
 }
 
 impl Look {
@@ -148,6 +154,7 @@ mod tests {
             board: Arc::default(),
             lane: Arc::new(Lane::new(1)),
             loads: Arc::new(Loads::new(1)),
+            asked: watch::channel(Vec::new()).1,
         };
         assert!(view.look().data_planes.is_empty());
     }

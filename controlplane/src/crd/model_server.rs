@@ -66,7 +66,9 @@ pub struct ModelServerSpec {
     /// Where the engine's metrics are, if not where the engine has them by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<MetricsEndpoint>,
-    /// TorchServe's management API; 8081 where absent.
+    /// TorchServe's management API; 8081 where absent. Only it tells which workers live and how much waits, and the control plane has no
+    /// token to show there: start TorchServe with disable_token_authorization=true, which is not its default. Else each pod counts as
+    /// ready, and of what waits no more is known than metrics say, which are empty unless metrics_mode=prometheus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub management_port: Option<u16>,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use api::id::ModelName;
 use api::snapshot::Engine;
+use hyper::StatusCode;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -36,6 +37,11 @@ pub(super) enum AskError {
     Json { path: String, error: serde_json::Error },
     #[error("{management}; and of its metrics: {metrics}")]
     Both { management: Box<AskError>, metrics: Box<AskError> },
+    #[error(
+        "it answers {0}: TorchServe's management API wants a token, and the control plane has none; start it with \
+         disable_token_authorization=true, or it counts as ready and nothing is known of what waits"
+    )]
+    Token(StatusCode),
     #[error("it has not answered in time")]
     Late,
     /// Of a management API.

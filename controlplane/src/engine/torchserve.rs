@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::question::{Answer, AskError, json, unready};
 use super::reading::Reading;
-use super::scrape::get;
+use super::scrape::{Reply, get};
 use crate::world::Facts;
 
 /// Models of one server that are asked for. Each is a request of its own.
@@ -53,7 +53,11 @@ struct Queue {
 /// What waits for all models, and which of those that servers name have no live worker.
 pub(super) async fn ask(address: SocketAddr, named: &BTreeSet<ModelName>) -> Result<Answer, AskError> {
     let path = format!("/models?limit={MOST_MODELS}");
-    let List { models } = json(&path, &get(address, &path).await?.ok()?)?;
+    let reply = get(address, &path).await?;
+    if wants_token(&reply) {
+        return Err(AskError::Token(reply.status));
+    }
+    let List { models } = json(&path, &reply.ok()?)?;
     let listed = models.into_iter().map(|entry| ModelName::from(entry.model_name));
     // Those that matter first; the list may go on.
     let mut names: Vec<ModelName> = named.iter().cloned().chain(listed.filter(|name| !named.contains(name))).collect();
@@ -64,6 +68,15 @@ pub(super) async fn ask(address: SocketAddr, named: &BTreeSet<ModelName>) -> Res
     });
     let described: Vec<_> = stream::iter(describing).buffer_unordered(AT_ONCE).try_collect().await?;
     Ok(answer(&described.into_iter().collect(), named))
+}
+
+/// By default it does, and says so by a 400.
+fn wants_token(Reply { status, text }: &Reply) -> bool {
+    match *status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => true,
+        StatusCode::BAD_REQUEST => text.contains("InvalidKeyException"),
+        _ => false,
+    }
 }
 
 /// Its versions; none of one that is not there.

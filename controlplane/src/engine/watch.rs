@@ -24,8 +24,10 @@ use crate::publish::serve::Loads;
 use crate::run::Round;
 use crate::world::{Engines, Facts};
 
+mod board;
 mod spare;
 
+pub use board::Asked;
 use spare::Spare;
 
 /// How often engines are asked where nobody says otherwise.
@@ -55,13 +57,15 @@ pub struct Told {
     pub engines: Sender<Engines>,
     /// That those of the first build have been asked.
     pub first: oneshot::Sender<()>,
+    /// What came of it, for people.
+    pub asked: Sender<Vec<Asked>>,
 }
 
 /// Watches the engines of the newest build, as far as they are this replica's, until there will be no other build.
 pub async fn watch(
     mut rounds: Receiver<Option<Arc<Round>>>,
     mut shard: Receiver<Shard>,
-    Told { loads, engines, first }: Told,
+    Told { loads, engines, first, asked }: Told,
     period: Duration,
 ) {
     let mut ticks = interval(period);
@@ -95,16 +99,21 @@ pub async fn watch(
             watched = follow(watched, targets, &out);
         }
         sweep(&mut watched, &mut pushes, &loads).await;
-        let said = facts(&watched, Instant::now());
-        engines.send_if_modified(|known| {
-            *known != said && {
-                *known = said;
-                true
-            }
-        });
+        renew(&engines, facts(&watched, Instant::now()));
+        renew(&asked, board::asked(&watched));
         // Who waited for that may have given up.
         let _ = first.take().map(|first| first.send(()));
     }
+}
+
+/// Says it where it is not what was said before.
+fn renew<T: PartialEq>(told: &Sender<T>, now: T) {
+    told.send_if_modified(|known| {
+        *known != now && {
+            *known = now;
+            true
+        }
+    });
 }
 
 type Watched = BTreeMap<Place, Watch>;
@@ -117,8 +126,8 @@ struct Watch {
     facts: Option<(Arc<Facts>, Instant)>,
     /// Failures in a row.
     failures: u32,
-    /// Whether the last answer lacked something.
-    faulty: bool,
+    /// Why the last answer is missing, or lacks something.
+    fault: Option<Arc<str>>,
     spare: Spare,
     due: Instant,
     pushes: Pushes,
@@ -133,7 +142,7 @@ impl Watch {
             load: None,
             facts: None,
             failures: 0,
-            faulty: false,
+            fault: None,
             spare: Spare::default(),
             due: Instant::now(),
             pushes: Pushes::default(),
@@ -230,7 +239,7 @@ impl Watch {
         self.spare.hear(fault.as_ref(), now);
         match fault {
             Some(fault) => self.complain(&fault, place),
-            None if std::mem::take(&mut self.faulty) => {
+            None if self.fault.take().is_some() => {
                 tracing::info!(address = %place.address, topic = ?place.topic, "an engine can be asked again");
             }
             None => {}
@@ -285,7 +294,8 @@ impl Watch {
     }
 
     fn complain(&mut self, error: &AskError, place: &Place) {
-        if std::mem::replace(&mut self.faulty, true) {
+        // What is wrong is what was wrong before.
+        if matches!(error, AskError::Spared) || self.fault.replace(error.to_string().into()).is_some() {
             return;
         }
         let Place { address, topic, path, .. } = place;

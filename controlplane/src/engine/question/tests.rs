@@ -8,6 +8,13 @@ use tokio::sync::Barrier;
 use super::*;
 
 const TIME: Duration = Duration::from_secs(10);
+/// What TorchServe says to who shows no token, as it was recorded.
+const NO_TOKEN: &str = r#"{
+  "code": 400,
+  "type": "InvalidKeyException",
+  "message": "Token Authorization failed. Token either incorrect, expired, or not provided correctly"
+}
+"#;
 /// What TorchServe says of a model.
 const MODEL: &str = r#"[{"workers": [{"status": "READY"}], "jobQueueStatus": {"pendingRequests": 3}}]"#;
 
@@ -59,16 +66,22 @@ async fn only_vllms_503_says_that_it_is_not_ready() {
 
 #[tokio::test]
 async fn torchserves_metrics_are_read_where_its_management_wants_a_token() {
-    let management = engine(&[("/models?limit=32", 400, "{}")]).await;
+    let management = engine(&[("/models?limit=32", 400, NO_TOKEN)]).await;
     let metrics = engine(&[("/metrics", 200, "ts_queue_latency_microseconds{model_name=\"m\",} 5.0\n")]).await;
     let asking =
         |otherwise| Ask { otherwise: Some(place(Engine::Torchserve, Topic::Metrics, otherwise)), ..Ask::default() };
     let place = place(Engine::Torchserve, Topic::Models, management);
     let answer = ask(&place, &asking(metrics), TIME).await.unwrap();
     assert!(answer.load.is_some() && answer.facts.is_none());
-    assert_eq!(answer.fault.unwrap().to_string(), "it answers 400 Bad Request");
+    let fault = answer.fault.unwrap().to_string();
+    assert!(
+        fault.starts_with("it answers 400 Bad Request: ") && fault.contains("disable_token_authorization"),
+        "{fault}"
+    );
     let neither = ask(&place, &asking(management), TIME).await.unwrap_err();
-    assert_eq!(neither.to_string(), "it answers 400 Bad Request; and of its metrics: it answers 404 Not Found");
+    assert_eq!(neither.to_string(), format!("{fault}; and of its metrics: it answers 404 Not Found"));
+    let odd = ask(&Place { address: metrics, ..place }, &Ask::default(), TIME).await.unwrap_err();
+    assert_eq!(odd.to_string(), "it answers 404 Not Found");
 }
 
 #[tokio::test]

@@ -162,7 +162,8 @@ async fn however_many_engines_hang_64_are_asked_at_once_and_one_that_answers_doe
     let round = Arc::new(round(&[("s".to_owned(), spec)], &ips));
     let ((rounds, built), (_shard, shard), engines) =
         (channel(Some(round)), channel(Shard::alone()), channel(Engines::default()).0);
-    let told = Told { loads: Arc::new(Loads::new(1)), engines, first: oneshot::channel().0 };
+    let told =
+        Told { loads: Arc::new(Loads::new(1)), engines, first: oneshot::channel().0, asked: channel(Vec::new()).0 };
     let watching = tokio::spawn(watch(built, shard, told, PERIOD));
     let mut next = async || timeout(Duration::from_secs(30), asked.recv()).await.expect("it is asked").unwrap();
     let first = next().await;
@@ -196,4 +197,19 @@ fn a_torchserve_whose_management_is_silent_is_asked_for_its_metrics_alone_for_a_
     let silent = Answer { fault: Some(AskError::Late), ..Answer::default() };
     watched.get_mut(&place).unwrap().hear(silent, &place, &loads, now);
     assert_eq!((spares(&watched, now), spares(&watched, now + PERIOD)), (vec![true], vec![false]));
+}
+
+#[test]
+fn what_is_wrong_with_an_engine_is_shown_until_it_is_well() {
+    let place = Place { engine: Engine::Torchserve, topic: Topic::Models, ..place(1) };
+    let (loads, now) = (Loads::new(1), Instant::now());
+    let mut watched = Watched::from([(place.clone(), Watch::new(Target::default()))]);
+    let mut shown = |fault| {
+        watched.get_mut(&place).unwrap().hear(Answer { fault, ..Answer::default() }, &place, &loads, now);
+        board::asked(&watched).remove(0).fault.map(|fault| fault.to_string())
+    };
+    let wants = shown(Some(AskError::Token(hyper::StatusCode::BAD_REQUEST))).unwrap();
+    assert!(wants.contains("disable_token_authorization=true"), "{wants}");
+    let late = Some(AskError::Late.to_string());
+    assert_eq!((shown(Some(AskError::Late)), shown(Some(AskError::Spared)), shown(None)), (late.clone(), late, None));
 }

@@ -55,7 +55,8 @@ async fn a_data_plane_hears_what_an_engine_says() {
     let rounds = watch::channel(Some(round)).0;
     let shard = watch::channel(Shard::alone()).1;
     let engines = watch::channel(Engines::default()).0;
-    let told = Told { loads: site.loads.clone(), engines, first: oneshot::channel().0 };
+    let told =
+        Told { loads: site.loads.clone(), engines, first: oneshot::channel().0, asked: watch::channel(Vec::new()).0 };
     let watching = tokio::spawn(crate::engine::watch(rounds.subscribe(), shard, told, crate::engine::PERIOD));
     let mut plane = site.join().await;
     plane.apply().await;

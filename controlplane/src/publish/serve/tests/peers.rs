@@ -59,7 +59,12 @@ impl Replica {
                 Shared { rounds: rounds.subscribe(), engines: known, others: tell_others, caches: Caches::of_nobody() },
             );
             (tasks, shards) = (talking, shard.clone());
-            let told = Told { loads: server.loads(), engines: own, first: oneshot::channel().0 };
+            let told = Told {
+                loads: server.loads(),
+                engines: own,
+                first: oneshot::channel().0,
+                asked: watch::channel(Vec::new()).0,
+            };
             tasks.spawn(crate::engine::watch(rounds.subscribe(), shard, told, crate::engine::PERIOD));
         });
         site.send(Snapshot::clone(&round.snapshot));
