@@ -1,5 +1,5 @@
 //! The dumps of Kthena's router, in its shapes: ModelRoutes and ModelServers as they were read, and the pods that are endpoints.
-//! Gateways, HTTPRoutes and InferencePools it has too; here nobody reads these.
+//! Gateways, HTTPRoutes and InferencePools it has too; here nobody reads these, so there are none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +18,9 @@ pub(super) enum Kind {
     Routes,
     Servers,
     Pods,
+    Gateways,
+    HttpRoutes,
+    InferencePools,
 }
 
 /// What is asked for.
@@ -28,7 +31,15 @@ pub(super) enum Dump {
 }
 
 /// Below `/debug/config_dump/`.
-pub(super) const PATHS: [&str; 4] = ["modelroutes", "modelservers", "pods", "namespaces/NAMESPACE/KIND/NAME"];
+pub(super) const PATHS: [&str; 7] = [
+    "modelroutes",
+    "modelservers",
+    "pods",
+    "gateways",
+    "httproutes",
+    "inferencepools",
+    "namespaces/NAMESPACE/KIND/NAME",
+];
 
 impl Dump {
     /// What a path below `/debug/config_dump/` asks for.
@@ -37,6 +48,9 @@ impl Dump {
             "modelroutes" => Some(Kind::Routes),
             "modelservers" => Some(Kind::Servers),
             "pods" => Some(Kind::Pods),
+            "gateways" => Some(Kind::Gateways),
+            "httproutes" => Some(Kind::HttpRoutes),
+            "inferencepools" => Some(Kind::InferencePools),
             _ => None,
         };
         match path.split('/').collect::<Vec<_>>()[..] {
@@ -56,6 +70,9 @@ impl Kind {
             Self::Routes => "ModelRoute",
             Self::Servers => "ModelServer",
             Self::Pods => "Pod",
+            Self::Gateways => "Gateway",
+            Self::HttpRoutes => "HTTPRoute",
+            Self::InferencePools => "InferencePool",
         }
     }
 }
@@ -78,6 +95,9 @@ pub(super) fn all(kind: Kind, round: &Round, loads: &Loads) -> Value {
             let members = members(round);
             json!({"pods": members.iter().map(|(pod, member)| member.dump(pod, loads)).collect::<Vec<_>>()})
         }
+        Kind::Gateways => json!({"gateways": []}),
+        Kind::HttpRoutes => json!({"httproutes": []}),
+        Kind::InferencePools => json!({"inferencepools": []}),
     }
 }
 
@@ -96,6 +116,7 @@ pub(super) fn one(kind: Kind, name: &ObjectName, round: &Round, loads: &Loads) -
             dump["podInfo"] = info(pod);
             Some(dump)
         }
+        Kind::Gateways | Kind::HttpRoutes | Kind::InferencePools => None,
     }
 }
 
@@ -182,12 +203,16 @@ impl Member<'_> {
     }
 }
 
-/// When it began is not held, and it runs, or else it would be no endpoint.
+/// It runs, or else it would be no endpoint.
 fn info(pod: &Pod) -> Value {
-    json!({
+    let mut info = json!({
         "podIP": pod.address().map(|ip| ip.to_string()),
         "nodeName": pod.node.as_deref(),
         "phase": "Running",
         "labels": pod.labels,
-    })
+    });
+    if let Some(started) = pod.started {
+        info["startTime"] = started.to_string().into();
+    }
+    info
 }

@@ -22,7 +22,7 @@ const MANIFESTS: &str = r#"
 {apiVersion: networking.serving.volcano.sh/v1alpha1, kind: ModelServer, metadata: {name: s, generation: 4},
  spec: {inferenceEngine: vLLM, workloadSelector: {matchLabels: {app: s}}, workloadPort: {port: 8000}}}
 ---
-{apiVersion: v1, kind: Pod, metadata: {name: p, labels: {app: s}}, status: {podIP: 10.0.0.1}}
+{apiVersion: v1, kind: Pod, metadata: {name: p, labels: {app: s}}, status: {podIP: 10.0.0.1, startTime: "2026-01-02T03:04:05Z"}}
 ---
 {apiVersion: v1, kind: Pod, metadata: {name: q, labels: {app: s}}, status: {phase: Pending}}
 ---
@@ -172,13 +172,20 @@ fn kthena_s_dumps_are_answered_in_its_shapes() {
     assert_eq!(metrics["gpuCacheUsage"], 0.5);
     assert_eq!(get("namespaces/default/modelroutes/good"), (200, routes["modelroutes"][0].clone()));
     assert_eq!(get("namespaces/default/modelservers/s"), (200, server.clone()));
-    assert_eq!(get("namespaces/default/pods/p").1["podInfo"]["podIP"], "10.0.0.1");
+    let info = get("namespaces/default/pods/p").1["podInfo"].take();
+    assert_eq!((&info["podIP"], &info["startTime"]), (&"10.0.0.1".into(), &"2026-01-02T03:04:05Z".into()));
     let missing = (404, serde_json::json!({"error": "ModelServer not found"}));
     assert_eq!(get("namespaces/default/modelservers/t"), missing);
     assert_eq!(get("namespaces//pods/p").0, 400);
+    // Nobody here reads these.
+    for (plural, kind) in [("gateways", "Gateway"), ("httproutes", "HTTPRoute"), ("inferencepools", "InferencePool")] {
+        assert_eq!(get(plural), (200, serde_json::json!({plural: []})));
+        let missing = (404, serde_json::json!({"error": format!("{kind} not found")}));
+        assert_eq!(get(&format!("namespaces/default/{plural}/g")), missing);
+    }
     let elsewhere = route(Which::Metrics, &Method::GET, "/debug/config_dump/pods").unwrap_err();
     assert_eq!(elsewhere.status, StatusCode::NOT_FOUND);
-    let unknown = json(&route(Which::Debug, &Method::GET, "/debug/config_dump/gateways").unwrap_err());
+    let unknown = json(&route(Which::Debug, &Method::GET, "/debug/config_dump/secrets").unwrap_err());
     assert!(unknown["paths"].as_array().unwrap().contains(&"/debug/config_dump/pods".into()), "{unknown}");
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn world(servers: &[(String, Value)], pods: &[IpAddr]) -> World {
         let name = ObjectName::new("default", ip.to_string());
         let labels = BTreeMap::from([("app".to_owned(), "x".to_owned())]);
         let uid = Arc::clone(&name.name);
-        let pod = Pod { name: name.clone(), uid, labels, node: None, ips: vec![*ip], life: Life::Ready };
+        let pod = Pod { name: name.clone(), uid, labels, node: None, ips: vec![*ip], life: Life::Ready, started: None };
         world.pods.insert(name, Arc::new(pod));
     }
     world

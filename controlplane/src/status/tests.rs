@@ -114,6 +114,7 @@ impl Site {
             node: None,
             ips: vec!["10.0.0.1".parse().unwrap()],
             life,
+            started: None,
         };
         self.world.pods.insert(name("p"), Arc::new(pod));
     }

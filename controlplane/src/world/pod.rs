@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::ObjectName;
 
 /// A pod as the publisher sees it.
@@ -21,6 +23,8 @@ pub struct Pod {
     pub ips: Vec<IpAddr>,
     /// Whether it may be sent requests.
     pub life: Life,
+    /// When its node took it, for people; none before it has an address, so that it is no news by itself.
+    pub started: Option<Timestamp>,
 }
 
 /// Where a pod stands between creation and end. Only `Ready` takes requests.

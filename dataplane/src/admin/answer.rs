@@ -68,13 +68,45 @@ pub fn answer(shared: &Shared, tables: &Tables, view: View, ask: &Ask<'_>) -> Re
         _ if view == View::Metrics => unknown(ask),
         ("GET", "/debug/table") => Reply::json(200, &table(shared, tables)),
         ("GET", "/debug/decision") => decision(shared, ask.query),
-        ("GET", "/debug/config_dump/modelroutes") => Reply::json(200, &json!({"modelroutes": routes(shared)})),
-        ("GET", "/debug/config_dump/modelservers") => Reply::json(200, &json!({"modelservers": backends(shared)})),
-        ("GET", "/debug/config_dump/pods") => Reply::json(200, &json!({"pods": endpoints(shared, tables)})),
+        ("GET", path) if path.starts_with(DUMPS) => {
+            dump(shared, tables, &path[DUMPS.len()..]).unwrap_or_else(|| unknown(ask))
+        }
         ("GET", "/debug/log-level") => Reply::json(200, &json!({"level": crate::logging::level()})),
         ("PUT" | "POST", "/debug/log-level") => log_level(ask.query),
         _ => unknown(ask),
     }
+}
+
+/// Kthena's dumps are below it.
+const DUMPS: &str = "/debug/config_dump/";
+
+/// All of a kind, or one: where Kthena's router has them, with what a table knows.
+fn dump(shared: &Shared, tables: &Tables, path: &str) -> Option<Reply> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let (plural, one) = match parts[..] {
+        [plural] => (plural, None),
+        ["namespaces", namespace, plural, name] => (plural, Some((namespace, name))),
+        _ => return None,
+    };
+    let none = || Value::Array(Vec::new());
+    let (kind, all) = match plural {
+        "modelroutes" => ("ModelRoute", routes(shared)),
+        "modelservers" => ("ModelServer", backends(shared)),
+        "pods" => ("Pod", endpoints(shared, tables)),
+        // Nobody reads these.
+        "gateways" => ("Gateway", none()),
+        "httproutes" => ("HTTPRoute", none()),
+        "inferencepools" => ("InferencePool", none()),
+        _ => return None,
+    };
+    let Some((namespace, name)) = one else { return Some(Reply::json(200, &json!({plural: all}))) };
+    if name.is_empty() {
+        return Some(Reply::json(400, &json!({"error": "namespace and name parameters are required"})));
+    }
+    let full = format!("{namespace}/{name}");
+    let found = all.as_array().into_iter().flatten().find(|one| one["name"] == *full);
+    let missing = || Reply::json(404, &json!({"error": format!("{kind} not found")}));
+    Some(found.map_or_else(missing, |found| Reply::json(200, found)))
 }
 
 fn unknown(ask: &Ask<'_>) -> Reply {

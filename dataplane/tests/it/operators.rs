@@ -23,6 +23,7 @@ on_every_driver!(
     the_time_that_a_client_takes_is_not_the_proxys,
     random_models_make_no_series,
     the_access_log_is_text_or_json,
+    dumps_are_where_the_reference_has_them,
     admin_listeners_are_bounded,
     the_log_level_can_be_changed,
 );
@@ -272,6 +273,31 @@ fn the_access_log_is_text_or_json(leg: Leg) {
             }
         }
     }
+}
+
+fn dumps_are_where_the_reference_has_them(leg: Leg) {
+    let engine = Engine::named("e");
+    let proxy = Proxy::start(leg, &serving(&[engine.address]));
+    let dump = |path: &str| {
+        let reply = proxy.debug(&format!("/debug/config_dump/{path}"));
+        (reply.status(), reply.json())
+    };
+    let empty = ["gateways", "httproutes", "inferencepools"];
+    for plural in ["modelroutes", "modelservers", "pods"].into_iter().chain(empty) {
+        let (status, all) = dump(plural);
+        let all = all[plural].as_array().unwrap();
+        assert_eq!((status, all.is_empty()), (200, empty.contains(&plural)), "{plural}");
+        for one in all {
+            let (namespace, name) = one["name"].as_str().unwrap().split_once('/').unwrap();
+            assert_eq!(dump(&format!("namespaces/{namespace}/{plural}/{name}")), (200, one.clone()));
+        }
+    }
+    let missing = |plural: &str| dump(&format!("namespaces/t/{plural}/nobody"));
+    assert_eq!(missing("modelservers"), (404, json!({"error": "ModelServer not found"})));
+    assert_eq!(missing("httproutes"), (404, json!({"error": "HTTPRoute not found"})));
+    // `//` reaches nobody: the codec refuses it.
+    assert_eq!(dump("namespaces/t/pods/"), (400, json!({"error": "namespace and name parameters are required"})));
+    assert_eq!(missing("secrets").0, 404);
 }
 
 fn admin_listeners_are_bounded(leg: Leg) {

@@ -86,7 +86,7 @@ impl Truth {
         });
         let labels = labels.iter().map(|i| (LABELS[*i].to_owned(), "x".to_owned())).collect();
         let ips = vec![Ipv4Addr::new(10, 0, 0, i + 1).into()];
-        self.world.pods.insert(name.clone(), Arc::new(Pod { name, uid, labels, node: None, ips, life }));
+        self.world.pods.insert(name.clone(), Arc::new(Pod { name, uid, labels, node: None, ips, life, started: None }));
     }
 
     fn put_server(&mut self, i: u8, labels: BTreeSet<usize>) {

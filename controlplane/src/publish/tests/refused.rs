@@ -71,6 +71,7 @@ fn endpoints_beyond_the_contracts_bound_are_left_out_and_counted() {
             node: None,
             ips: vec![std::net::Ipv4Addr::from(0x0a00_0000 + i as u32).into()],
             life: Life::Ready,
+            started: None,
         };
         world.pods.insert(pod.name.clone(), pod.into());
     }

@@ -39,6 +39,7 @@ struct Status {
     #[serde(rename = "podIPs")]
     pod_ips: Vec<PodIp>,
     conditions: Option<Vec<Condition>>,
+    start_time: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +65,7 @@ pub(super) fn trim(identity: Identity, value: Value) -> Result<Pod, Vec<String>>
         Some(ip) => format!("{name}@{ip}"),
         None => name.to_string(),
     });
+    let started = status.start_time.as_deref().filter(|_| !ips.is_empty());
     Ok(Pod {
         name,
         uid: uid.into(),
@@ -71,6 +73,8 @@ pub(super) fn trim(identity: Identity, value: Value) -> Result<Pod, Vec<String>>
         node: spec.node_name.filter(|node| !node.is_empty()).map(Into::into),
         ips,
         life: life(deleted.is_some(), &status),
+        // Nobody goes by it, so one that cannot be read is none.
+        started: started.and_then(|started| started.parse().ok()),
     })
 }
 

@@ -52,7 +52,7 @@ fn of_custom<T: Serialize>(identity: &Identity, of: &Custom<T>) -> Value {
 }
 
 fn of_pod(identity: &Identity, pod: &Pod) -> Value {
-    let Pod { name: _, uid, labels, node, ips, life } = pod;
+    let Pod { name: _, uid, labels, node, ips, life, started } = pod;
     let mut object = core(identity);
     object["metadata"]["uid"] = json!(**uid);
     object["metadata"]["labels"] = json!(labels);
@@ -61,6 +61,9 @@ fn of_pod(identity: &Identity, pod: &Pod) -> Value {
     }
     let ips: Vec<Value> = ips.iter().map(|ip| json!({"ip": ip.to_string()})).collect();
     object["status"] = json!({"podIPs": ips});
+    if let Some(started) = started {
+        object["status"]["startTime"] = started.to_string().into();
+    }
     let ready = |ready: &str| json!([{"type": "Ready", "status": ready}]);
     match life {
         Life::Ready => object["status"]["conditions"] = ready("True"),
@@ -129,7 +132,10 @@ mod tests {
             pod["spec"] = json!({"nodeName": "n"});
             check(pod);
         };
-        let ready = |ready: &str| json!({"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": ready}]});
+        let ready = |ready: &str| {
+            json!({"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": ready}],
+                "startTime": "2026-01-02T03:04:05Z"})
+        };
         pod(json!({}), ready("True"));
         pod(json!({"uid": "u"}), ready("False"));
         pod(json!({}), json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}));

@@ -149,7 +149,11 @@ fn what_nobody_reads_is_no_news() {
     value["status"]["conditions"][0]["status"] = json!("False");
     assert!(cluster.put(PODS, value.clone()));
     assert!(cluster.remove(PODS, value.clone()));
-    assert!(!cluster.remove(PODS, value), "it is gone already");
+    assert!(!cluster.remove(PODS, value.clone()), "it is gone already");
+    value["status"] = json!({"phase": "Pending"});
+    assert!(cluster.put(PODS, value.clone()));
+    value["status"]["startTime"] = json!("2026-01-02T03:04:05Z");
+    assert!(!cluster.put(PODS, value), "its address is news, and comes after that");
 
     assert!(cluster.put(ROUTES, route("r", 1, "s")));
     assert!(!cluster.put(ROUTES, route("r", 1, "s")));
