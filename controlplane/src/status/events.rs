@@ -208,47 +208,4 @@ mod tests {
         assert!(crate::naming::is_subdomain(&name), "{name}");
         assert_eq!((event.note.unwrap().len(), event.reporting_instance.unwrap().len()), (NOTE, INSTANCE));
     }
-
-    /// An API server that has the event already and loses its asker the lease while it answers what it has; the methods that it was asked by.
-    async fn methods_asked(loses_the_lease: bool) -> (&'static str, Vec<String>) {
-        use std::sync::{Arc, Mutex};
-
-        use http::{Method, Response};
-        use kube::client::{Body, ClientBuilder};
-        use tokio::sync::watch;
-        use tokio::time::Instant;
-
-        use crate::lease::Leadership;
-
-        let until = Instant::now() + Duration::from_secs(60);
-        let (lease, leadership) = watch::channel(Leadership::Leads { term: 1, until });
-        let there =
-            event(&regarding("r", "1"), &Told::new("Accepted", false, "Invalid", "m"), "i", Timestamp::UNIX_EPOCH);
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (methods, held) = (asked.clone(), there.clone());
-        let answer = tower::service_fn(move |request: http::Request<Body>| {
-            methods.lock().unwrap().push(request.method().to_string());
-            if loses_the_lease && request.method() == Method::GET {
-                lease.send_replace(Leadership::Follows { leader: None });
-            }
-            let (code, body) = match *request.method() {
-                Method::POST => {
-                    (409, json!({"kind": "Status", "status": "Failure", "reason": "AlreadyExists", "code": 409}))
-                }
-                _ => (200, json!(held)),
-            };
-            let answer = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
-            std::future::ready(Ok::<_, std::convert::Infallible>(answer.unwrap()))
-        });
-        let api = Api::namespaced(ClientBuilder::new(answer, "ns").build(), "ns");
-        let written = write(&api, &there, &Term { number: 1, leadership }).await.unwrap();
-        let asked = asked.lock().unwrap().clone();
-        (written, asked)
-    }
-
-    #[tokio::test]
-    async fn c07_who_lost_the_lease_while_it_waited_for_an_answer_writes_no_event() {
-        assert_eq!(methods_asked(false).await, ("repeated", ["POST", "GET", "PATCH"].map(String::from).into()));
-        assert_eq!(methods_asked(true).await, ("dropped", ["POST", "GET"].map(String::from).into()));
-    }
 }

@@ -211,3 +211,58 @@ async fn shown() -> bool {
     late.site.observed("r", 2).await;
     true
 }
+
+/// The same guard, of a warning that is there already, which is read and counted once more.
+#[tokio::test]
+async fn c07_a_leader_that_waited_for_an_event_until_another_leads_does_not_count_it_once_more() {
+    for _ in 0..TRIES {
+        if event_shown().await {
+            return;
+        }
+    }
+    panic!("in none of {TRIES} tries another led within the time of a write");
+}
+
+impl Late {
+    /// The same mistake, in another form of the route.
+    async fn mistake(&mut self, by: &Replica, path: &str) {
+        self.site.routes.apply(&route("r", "nowhere", path), "people", true).await.unwrap();
+        self.site.publish(&[by]).await;
+    }
+}
+
+/// False as in `shown`.
+async fn event_shown() -> bool {
+    let mut late = Late::start("event").await;
+    let a = late.site.replica_by("a", 2, late.kubeconfig.clone());
+    stands(&a, "leads", |told| matches!(told, Leadership::Leads { .. })).await;
+    let b = late.site.replica("b", 2);
+    let warned = |event: &Event| event.reason.as_deref() == Some("BackendNotFound");
+    let events = |result: &str| a.metric(&format!("kthena_controlplane_events_total{{result=\"{result}\"}}"));
+    late.mistake(&a, "/v2/.*").await;
+    // That of the server is the other one.
+    if !soon(|| events("created") >= 2.0).await {
+        return false;
+    }
+
+    // It reads the event while it leads. Neither that is answered nor what it asks about the lease.
+    let look = late.proxy.inject(When::of(Verb::Get, "events"), Fault::Hold, Often::First(1));
+    late.mistake(&a, "/v3/.*").await;
+    if !soon(|| look.hits() == 1).await {
+        return false;
+    }
+    late.proxy.inject(When::of(Verb::Get, "leases"), Fault::Delay(Duration::from_secs(30)), Often::Always);
+    stands(&b, "leads", |told| matches!(told, Leadership::Leads { .. })).await;
+    let (writes, before) = (When::writes(), ["dropped", "failed", "repeated"].map(events));
+    let sent = late.proxy.count(&writes);
+    late.proxy.let_go();
+    until("end of the attempt", async || ["dropped", "failed", "repeated"].map(events) != before).await;
+    if events("failed") > before[1] {
+        return false;
+    }
+    assert_eq!(late.proxy.count(&writes), sent, "another led, and it wrote: {:?}", late_writes(&late.site, "a", "b"));
+    assert_eq!(events("dropped"), before[0] + 1.0);
+    let told: Vec<_> = late.site.events().await.into_iter().filter(warned).collect();
+    assert!(told.len() == 1 && told[0].series.is_none(), "{told:?}");
+    true
+}
