@@ -181,35 +181,42 @@ impl kill::Victims for Engines<'_> {
 }
 
 async fn kill_engines(site: &Site) -> Shown {
-    let mut engines = Engines::start(site, 3, &[])?;
-    let proxy = site.proxy(&site::snapshot(&[&engines.addresses], &locality(), 400_000), "auto")?;
     let seconds = Duration::from_secs;
     let plan = kill::Plan { rate: 500.0, time: seconds(30), every: seconds(2), down: seconds(1) };
-    let seen = kill::run(&question(proxy.listen, 8), plan, 3, &mut engines).await?;
-    let checks = vec![
-        Check::new("kills", seen.kills as f64, Bound::AtLeast(13.0)),
-        Check::new("requests", (seen.unary.sent + seen.streams.sent) as f64, Bound::AtLeast(14_900.0)),
-        Check::new("errors where no answer had begun", seen.failed() as f64, Bound::AtMost(0.0)),
-    ];
-    Ok((checks, json!({"plan": plan, "seen": seen})))
+    let (mut checks, mut numbers) = (Vec::new(), json!({"plan": plan}));
+    for driver in DRIVERS {
+        let mut engines = Engines::start(site, 3, &[])?;
+        let proxy = site.proxy(&site::snapshot(&[&engines.addresses], &locality(), 400_000), driver)?;
+        let seen = kill::run(&question(proxy.listen, 8), plan, 3, &mut engines).await?;
+        let sent = (seen.unary.sent + seen.streams.sent) as f64;
+        let say = |what: &str| format!("{driver}: {what}");
+        checks.push(Check::new(say("kills"), seen.kills as f64, Bound::AtLeast(13.0)));
+        checks.push(Check::new(say("requests"), sent, Bound::AtLeast(14_900.0)));
+        checks.push(Check::new(say("errors where no answer had begun"), seen.failed() as f64, Bound::AtMost(0.0)));
+        numbers[driver] = json!(seen);
+    }
+    Ok((checks, numbers))
 }
 
 async fn drain_proxy(site: &Site) -> Shown {
-    let engines = Engines::start(site, 3, &[])?;
-    let mut proxy = site.proxy(&site::snapshot(&[&engines.addresses], &locality(), 400_000), "auto")?;
     let plan = drain::Plan { streams: 200, stream_tokens: 500, rate: 1000.0, before: Duration::from_secs(2) };
-    let mut told = Ok(());
-    let terminate = || told = proxy.child.terminate();
-    let seen = drain::run(&question(proxy.listen, 1), proxy.metrics, plan, terminate).await;
-    told?;
-    let status = proxy.child.wait(PATIENCE)?;
-    let checks = vec![
-        Check::new("streams that outlived SIGTERM", seen.outlived as f64, Bound::AtLeast(200.0)),
-        Check::new("requests beside them", seen.requests.sent as f64, Bound::AtLeast(2_000.0)),
-        Check::new("dropped", seen.dropped() as f64, Bound::AtMost(0.0)),
-        Check::new("exit code", status.code().map_or(f64::NAN, f64::from), Bound::AtMost(0.0)),
-    ];
-    Ok((checks, json!({"plan": plan, "seen": seen})))
+    let (mut checks, mut numbers) = (Vec::new(), json!({"plan": plan}));
+    for driver in DRIVERS {
+        let engines = Engines::start(site, 3, &[])?;
+        let mut proxy = site.proxy(&site::snapshot(&[&engines.addresses], &locality(), 400_000), driver)?;
+        let mut told = Ok(());
+        let terminate = || told = proxy.child.terminate();
+        let seen = drain::run(&question(proxy.listen, 1), proxy.metrics, plan, terminate).await;
+        told?;
+        let code = proxy.child.wait(PATIENCE)?.code().map_or(f64::NAN, f64::from);
+        let say = |what: &str| format!("{driver}: {what}");
+        checks.push(Check::new(say("streams that outlived SIGTERM"), seen.outlived as f64, Bound::AtLeast(200.0)));
+        checks.push(Check::new(say("requests beside them"), seen.requests.sent as f64, Bound::AtLeast(2_000.0)));
+        checks.push(Check::new(say("dropped"), seen.dropped() as f64, Bound::AtMost(0.0)));
+        checks.push(Check::new(say("exit code"), code, Bound::AtMost(0.0)));
+        numbers[driver] = json!(seen);
+    }
+    Ok((checks, numbers))
 }
 
 fn subject(proxy: &site::Proxy) -> Subject {

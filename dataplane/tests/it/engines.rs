@@ -7,13 +7,15 @@ use crate::support::legs::{Leg, on_every_driver};
 use crate::support::proxy::Proxy;
 use crate::support::snapshot::{serving, serving_with};
 use crate::support::until;
-use crate::support::wire::{EVENTS, LAST, answer, chat, chunk, post, post_with, stream};
+use crate::support::wire::{EVENTS, LAST, answer, chat, chunk, dechunk, post, post_with, stream};
 
 on_every_driver!(
     head_is_never_sent,
     what_triton_would_close_on_is_refused,
     connections_that_close_silently_cost_no_request,
     torchserves_reset_after_an_error_is_normal,
+    torchserves_chunks_that_are_cut_are_cut_for_the_client_too,
+    tritons_first_error_of_a_stream_is_an_error,
     a_reason_phrase_may_be_empty,
     bytes_behind_an_answer_poison_no_pool,
     bytes_on_an_idle_connection_poison_no_pool,
@@ -102,6 +104,47 @@ fn torchserves_reset_after_an_error_is_normal(leg: Leg) {
         assert_eq!((good.status(), good.head.first_line()), (200, "HTTP/1.1 200 "));
     }
     assert_eq!(proxy.metric("kthena_router_upstream_stale_total", &[]), 0.0, "no such connection was kept");
+    proxy.settled();
+}
+
+fn torchserves_chunks_that_are_cut_are_cut_for_the_client_too(leg: Leg) {
+    // As it was recorded: no content type, a header of its own, and a reset after the last good chunk.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let engine = Engine::start(move |conn: &mut Conn, _| {
+        conn.write(format!(
+            "HTTP/1.1 200 \r\nts_stream_next: true\r\ntransfer-encoding: chunked\r\n\r\n{}",
+            chunk("one")
+        ));
+        // The reset could destroy what is on its way.
+        wait.lock().unwrap().recv().unwrap();
+        Then::Reset
+    });
+    let proxy = Proxy::start(leg, &serving_with(&[engine.address], json!({"engine": "TORCHSERVE"})));
+    let mut client = proxy.client();
+    client.send(post("/predictions/m", "x"));
+    let head = client.head();
+    assert_eq!((head.status(), head.field("ts_stream_next")), (200, Some("true")));
+    let mut raw = client.through("one").into_bytes();
+    go.send(()).unwrap();
+    raw.extend(client.rest().0);
+    let (data, _, whole) = dechunk(&raw);
+    assert!(data == b"one" && !whole, "no event of ours, and no clean end: {}", String::from_utf8_lossy(&raw));
+    proxy.settled();
+}
+
+fn tritons_first_error_of_a_stream_is_an_error(leg: Leg) {
+    const ERROR: &str = "data: {\"error\":\"no\"}\n\n";
+    let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let engine = Engine::fixed(format!("{head}{}{LAST}", chunk(ERROR)));
+    let proxy = Proxy::start(leg, &serving_with(&[engine.address], json!({"engine": "TRITON"})));
+    let mut client = proxy.client();
+    for _ in 0..6 {
+        let reply = client.ask(post("/v2/models/m/generate_stream", "{}"));
+        assert_eq!((reply.status(), reply.text()), (400, ERROR.to_owned()));
+    }
+    assert_eq!(proxy.metric("kthena_router_ejected_endpoints", &[]), 0.0, "it is the request that is wrong");
+    assert_eq!(proxy.metric("kthena_router_retries_total", &[]), 0.0);
     proxy.settled();
 }
 
