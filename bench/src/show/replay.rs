@@ -29,8 +29,9 @@ pub struct Replay {
 
 /// Of an engine: 400,000 tokens.
 pub const CACHE_BLOCKS: usize = 25_000;
-/// Of an engine, at the trace's own speed.
-pub const PREFILL_TOKENS_PER_S: u64 = 8_000;
+/// Of an engine, at the trace's own speed: what one pooled cache would leave to compute keeps four of them busy for 0.7 of the time, as in
+/// the simulation (dataplane/core/tests/sim). At 8,000 it would be 1.5 of it.
+pub const PREFILL_TOKENS_PER_S: u64 = 17_000;
 /// Of an engine, at the trace's own speed.
 pub const TOKEN_US: u64 = 15_000;
 /// The trace's times are whole seconds, or thirds of them.
@@ -40,15 +41,16 @@ const AFTER: Duration = Duration::from_secs(30);
 
 impl Replay {
     /// What an engine-sim is told.
-    pub fn engine(&self) -> [String; 6] {
+    pub fn engine(&self) -> Vec<String> {
         let speed = u64::from(self.speed);
         let numbers = [
             ("--cache-blocks", CACHE_BLOCKS as u64),
             ("--prefill-tokens-per-s", PREFILL_TOKENS_PER_S * speed),
             ("--gap-us", TOKEN_US / speed),
+            // The longest prompts of the trace are longer than most models take.
+            ("--max-model-len", 1 << 18),
         ];
-        let [a, b, c] = numbers.map(|(flag, number)| [flag.to_owned(), number.to_string()]);
-        [a, b, c].concat().try_into().expect("three flags with a number each")
+        numbers.iter().flat_map(|(flag, number)| [(*flag).to_owned(), number.to_string()]).collect()
     }
 
     /// The requests of the trace, spread over their seconds.
