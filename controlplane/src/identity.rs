@@ -1,11 +1,13 @@
 //! Who a data plane is: its pod's projected service account token says so.
 //!
 //! The token is verified here (`token`, `keys`, `claims`: pure), by what the API server says of itself and what is kept of that (`known`,
-//! and `keep`, the loop that asks). So data planes can prove who they are while the API server is away, and a fleet that comes back costs it
-//! nothing. What a token is no proof of is that its pod still exists: it holds until it expires, which projected ones do after an hour unless
+//! `asked`, and `keep`, the loop that asks). So data planes can prove who they are while the API server is away, also past the end of a
+//! token that nobody can renew meanwhile (`contact`), and a fleet that comes back costs it nothing. What a token is no proof of is that its pod still exists: it holds until it expires, which projected ones do after an hour unless
 //! the pod asks for another time. That its service account still exists is looked at as often as the keys are.
 
+mod asked;
 mod claims;
+mod contact;
 mod keep;
 mod keys;
 mod known;
@@ -15,10 +17,12 @@ mod verify;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+pub use asked::{Asked, Clock, Look};
+pub use contact::{Moment, PAST_ITS_END, RENEWAL};
 pub use keep::keep;
 pub use keys::{Keys, KeysError};
 pub use known::{Accounts, Known};
-pub use verify::{Asked, Proofs};
+pub use verify::Proofs;
 
 /// What data planes' tokens are for, and nobody else's.
 pub const AUDIENCE: &str = "kthena-controlplane";
@@ -34,6 +38,8 @@ pub struct Options {
     pub service_accounts: BTreeSet<String>,
     /// Between two looks at what the API server says.
     pub refresh: Duration,
+    /// The time of day, by which tokens end.
+    pub clock: Clock,
 }
 
 impl Options {
@@ -44,6 +50,7 @@ impl Options {
             namespace: namespace.to_owned(),
             service_accounts: service_accounts.into_iter().map(str::to_owned).collect(),
             refresh: Duration::from_secs(60),
+            clock: Clock::default(),
         }
     }
 }

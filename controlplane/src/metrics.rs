@@ -204,7 +204,7 @@ fn versions(data_planes: &[DataPlane]) -> Vec<MetricFamily> {
 }
 
 fn of_counts(counts: &Counts) -> Vec<MetricFamily> {
-    let rows: [(&str, &str, &AtomicU64); 10] = [
+    let rows: [(&str, &str, &AtomicU64); 11] = [
         ("kthena_controlplane_published_total", "Snapshots that differed from the one before.", &counts.published),
         ("kthena_controlplane_encoded_total", "Changes encoded, each once for all who need it.", &counts.encoded),
         ("kthena_controlplane_encoded_bytes_total", "Bytes of encoded changes.", &counts.encoded_bytes),
@@ -213,6 +213,11 @@ fn of_counts(counts: &Counts) -> Vec<MetricFamily> {
         ("kthena_controlplane_refused_total", "Sent changes that were refused.", &counts.refused),
         ("kthena_controlplane_streams_total", "Streams opened.", &counts.streams),
         ("kthena_controlplane_streams_unproved_total", "Streams refused for want of proof.", &counts.unproved),
+        (
+            "kthena_controlplane_streams_excused_total",
+            "Streams past their token's end, for nobody can renew it.",
+            &counts.excused,
+        ),
         ("kthena_controlplane_streams_cut_off_total", "Streams ended for want of an answer.", &counts.cut_off),
         ("kthena_controlplane_streams_behind_total", "Streams to data planes that had seen more.", &counts.behind),
     ];

@@ -9,7 +9,7 @@ use bench::show::client::End;
 use controlplane::certificates::server_config;
 use controlplane::certificates::testing::Rotation;
 use controlplane::identity::testing::{Signer, claims, known, options};
-use controlplane::identity::{Asked, Proofs};
+use controlplane::identity::{Asked, Clock, Look, Proofs};
 use controlplane::publish::serve::{Listener, Options};
 use dataplane::config::{ControlPlane, Tls, Transport};
 use jiff::Timestamp;
@@ -42,8 +42,7 @@ impl Cluster {
     }
 
     fn list(&self, signers: &[&Signer]) {
-        self.asked
-            .send_modify(|asked| *asked = Asked { known: Some(Arc::new(known(signers))), times: asked.times + 1 });
+        self.asked.send_modify(|asked| asked.learn(Look::Told(known(signers)), Clock::default().now()));
     }
 
     fn mount_bundle(&self) {

@@ -225,6 +225,7 @@ fn a_scrape_has_the_builds_the_snapshot_and_the_stream() {
     let builds = Builds::new(&registry);
     builds.built(Duration::from_millis(3));
     look.counts.cut_off.store(5, std::sync::atomic::Ordering::Relaxed);
+    look.counts.excused.store(7, std::sync::atomic::Ordering::Relaxed);
     look.counts.behind.store(3, std::sync::atomic::Ordering::Relaxed);
     let text = render(Page::Metrics, &look, &registry).body;
     for line in [
@@ -240,6 +241,7 @@ fn a_scrape_has_the_builds_the_snapshot_and_the_stream() {
         "kthena_controlplane_load_queue_depth 0",
         "kthena_controlplane_subscribers_refused 1",
         "kthena_controlplane_streams_cut_off_total 5",
+        "kthena_controlplane_streams_excused_total 7",
         "kthena_controlplane_streams_behind_total 3",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

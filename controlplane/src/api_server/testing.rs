@@ -66,6 +66,8 @@ struct Inner {
     expiring: u32,
     weather: Weather,
     rng: Rng,
+    /// What is at paths that are of no list.
+    pages: BTreeMap<&'static str, Value>,
     /// When each list was asked for anything, by its path's last part.
     asked: Vec<(Instant, String)>,
 }
@@ -82,8 +84,15 @@ type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 impl Server {
     pub(crate) fn new(rng: Rng) -> Self {
-        let inner =
-            Inner { log: Vec::new(), compacted: 0, expiring: 0, weather: Weather::Fair, rng, asked: Vec::new() };
+        let inner = Inner {
+            log: Vec::new(),
+            compacted: 0,
+            expiring: 0,
+            weather: Weather::Fair,
+            rng,
+            asked: Vec::new(),
+            pages: BTreeMap::new(),
+        };
         Self { inner: Arc::new(Mutex::new(inner)), turns: watch::channel(0).0 }
     }
 
@@ -109,6 +118,11 @@ impl Server {
     pub(crate) fn set(&self, weather: Weather) {
         self.inner().weather = weather;
         self.turn();
+    }
+
+    /// Says this at a path.
+    pub(crate) fn show(&self, path: &'static str, page: Value) {
+        self.inner().pages.insert(path, page);
     }
 
     /// Watches from before are told that they are too old.
@@ -150,7 +164,8 @@ impl Server {
     }
 
     async fn answer(&self, request: Request<Body>) -> io::Result<Answer> {
-        let place = Place::of(request.uri().path());
+        let page = self.inner().pages.get(request.uri().path()).cloned();
+        let place = page.as_ref().map_or_else(|| Place::of(request.uri().path()), |_| Place::page());
         let method = request.method().clone();
         let query: BTreeMap<String, String> =
             request.uri().query().unwrap_or_default().split('&').filter_map(pair).collect();
@@ -168,6 +183,7 @@ impl Server {
                 Weather::Away => return Err(io::ErrorKind::ConnectionRefused.into()),
                 Weather::Refuses(code, after) => return Ok(refusal(code, after)),
                 Weather::Gusty(_) if gust => return Err(io::ErrorKind::ConnectionReset.into()),
+                _ if page.is_some() => return Ok(whole(200, &page.unwrap_or_default())),
                 _ if !place.is_list(&method) => return Ok(self.one(&method, &place, &body)),
                 _ if query.contains_key("watch") => return Ok(self.watch(place.plural, &query)),
                 _ => return Ok(self.list(&place.plural, &query)),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::known::Known;
-use super::{Options, Refusal};
-use crate::publish::serve::Identity;
+use super::asked::Answer;
+use super::{Moment, Options, Refusal};
+use crate::publish::serve::{Holds, Identity, Proof};
 
 /// Clocks differ.
 const SKEW: SignedDuration = SignedDuration::from_secs(30);
@@ -58,7 +58,8 @@ impl Claims {
     }
 
     /// Who shows it, if it is for us, now, and of one of ours.
-    pub(super) fn identity(self, known: &Known, options: &Options, now: Timestamp) -> Result<Identity, Refusal> {
+    pub(super) fn identity(self, answer: &Answer, options: &Options, now: Moment) -> Result<Identity, Refusal> {
+        let known = &answer.known;
         if self.iss != known.issuer {
             return Err(Refusal::Issuer);
         }
@@ -69,7 +70,7 @@ impl Claims {
         if !meant {
             return Err(Refusal::Audience);
         }
-        let valid_for = self.valid_for(now)?;
+        let proof = self.proof(answer, now)?;
         let Kubernetes { namespace, serviceaccount, pod, node } = self.kubernetes.ok_or(Refusal::Account)?;
         let account = &serviceaccount.name;
         let is_ours = namespace == options.namespace && options.service_accounts.contains(account);
@@ -82,20 +83,25 @@ impl Claims {
         let (Some(Object { name: pod, uid: Some(uid) }), Some(Object { name: node, .. })) = (pod, node) else {
             return Err(Refusal::Unbound);
         };
-        Ok(Identity { node, namespace, pod, uid, valid_for: Some(valid_for), proof_ends_s: self.exp })
+        Ok(Identity { node, namespace, pod, uid, proof: Some(proof) })
     }
 
-    fn valid_for(&self, now: Timestamp) -> Result<Duration, Refusal> {
+    fn proof(&self, answer: &Answer, now: Moment) -> Result<Proof, Refusal> {
         let time = |seconds| Timestamp::from_second(seconds).map_err(|_| Refusal::NoToken);
-        let expires = time(self.exp.ok_or(Refusal::Expired)?)?;
-        if now.duration_since(expires) >= SKEW {
+        let ends = time(self.exp.ok_or(Refusal::Expired)?)?;
+        let is_excused = || answer.contact.excused_until(ends).is_some_and(|until| now.at < until);
+        let holds = if now.clock.duration_since(ends) < SKEW {
+            Holds::For(Duration::try_from(ends.duration_since(now.clock)).unwrap_or_default())
+        } else if is_excused() {
+            Holds::PastItsEnd
+        } else {
             return Err(Refusal::Expired);
-        }
+        };
         if let Some(begins) = self.nbf.map(time).transpose()?
-            && begins.duration_since(now) > SKEW
+            && begins.duration_since(now.clock) > SKEW
         {
             return Err(Refusal::TooEarly);
         }
-        Ok(Duration::try_from(expires.duration_since(now)).unwrap_or_default())
+        Ok(Proof { ends, holds })
     }
 }

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use http::Request;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::Client;
 use kube::api::Api;
+use kube::{Client, Error};
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
+use super::asked::{Asked, Look};
 use super::keys::KeysError;
 use super::known::{Accounts, Known};
-use super::verify::{Asked, Proofs};
+use super::verify::Proofs;
 use super::{Keys, Options};
 use crate::refusal::sentence;
 
@@ -23,8 +24,10 @@ use crate::refusal::sentence;
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// Between two looks, whoever asks for them: keys that nobody has ever heard of must not cost the API server much.
 const LEAST: Duration = Duration::from_secs(5);
-/// After the first failure; it doubles up to the time between two looks.
+/// After the first failure; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Not longer: what counts past its end does so until it is known that the API server is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Verifies tokens by what the API server says, for as long as the future is run; it does not end. Reading the keys takes the role
 /// `system:service-account-issuer-discovery`, which every service account has unless that was taken away, and the accounts take `get` by name.
@@ -38,16 +41,30 @@ pub fn keep(client: Client, options: Options) -> (Arc<Proofs>, impl Future<Outpu
 /// What went wrong in one look; the last answer holds on.
 #[derive(Debug, thiserror::Error)]
 enum LookError {
-    #[error("{0} of the API server cannot be read: {1}")]
-    Path(&'static str, String),
+    #[error("{} of the API server cannot be read: {}", .0, sentence(.1))]
+    Path(&'static str, Error),
     #[error("{ISSUER} of the API server: {0}")]
     Issuer(#[from] serde_json::Error),
     #[error("{KEYS} of the API server: {0}")]
     Keys(#[from] KeysError),
-    #[error("ServiceAccount {0}: {1}")]
-    Account(String, String),
+    #[error("ServiceAccount {}: {}", .0, sentence(.1))]
+    Account(String, Error),
     #[error("the API server did not answer within {ANSWER_TIME:?}")]
     Late,
+}
+
+impl LookError {
+    /// Whoever refuses is there. A server that fails cannot make tokens either, and a gateway that says so has nobody behind it.
+    fn look(&self) -> Look {
+        match self {
+            Self::Path(_, Error::Api(status)) | Self::Account(_, Error::Api(status)) if status.code < 500 => {
+                Look::Useless
+            }
+            Self::Path(_, Error::Api(_) | Error::Service(_) | Error::HyperError(_)) => Look::Nobody,
+            Self::Account(_, Error::Api(_) | Error::Service(_) | Error::HyperError(_)) | Self::Late => Look::Nobody,
+            Self::Path(..) | Self::Account(..) | Self::Issuer(_) | Self::Keys(_) => Look::Useless,
+        }
+    }
 }
 
 const ISSUER: &str = "/.well-known/openid-configuration";
@@ -68,7 +85,7 @@ async fn run(keeper: Keeper) {
         let rest = match looked.unwrap_or(Err(LookError::Late)) {
             Ok(known) => {
                 (pause, told) = (FIRST_PAUSE, String::new());
-                keeper.learn(Some(known));
+                keeper.learn(Look::Told(known));
                 refresh
             }
             Err(error) => {
@@ -77,8 +94,8 @@ async fn run(keeper: Keeper) {
                     tracing::warn!(%error, "what data planes' tokens are verified by cannot be brought up to date");
                     told = sentence;
                 }
-                keeper.learn(None);
-                let next = (pause * 2).min(refresh);
+                keeper.learn(error.look());
+                let next = (pause * 2).min(LONGEST_PAUSE).min(refresh);
                 std::mem::replace(&mut pause, next)
             }
         };
@@ -90,16 +107,13 @@ async fn run(keeper: Keeper) {
 }
 
 impl Keeper {
-    fn learn(&self, news: Option<Known>) {
-        self.asked.send_modify(|asked| {
-            asked.times += 1;
-            if let Some(news) = news
-                && asked.known.as_deref() != Some(&news)
-            {
-                tracing::info!(issuer = news.issuer, "verifying data planes' tokens by what the API server says now");
-                asked.known = Some(Arc::new(news));
-            }
-        });
+    fn learn(&self, look: Look) {
+        if let Look::Told(told) = &look
+            && self.asked.borrow().answer().is_none_or(|answer| *answer.known != *told)
+        {
+            tracing::info!(issuer = told.issuer, "verifying data planes' tokens by what the API server says now");
+        }
+        self.asked.send_modify(|asked| asked.learn(look, self.options.clock.now()));
     }
 }
 
@@ -114,7 +128,7 @@ async fn look(client: &Client, options: &Options) -> Result<Known, LookError> {
     let api: Api<ServiceAccount> = Api::namespaced(client.clone(), &options.namespace);
     let mut accounts = BTreeMap::new();
     for name in &options.service_accounts {
-        let found = api.get_opt(name).await.map_err(|error| LookError::Account(name.clone(), sentence(&error)))?;
+        let found = api.get_opt(name).await.map_err(|error| LookError::Account(name.clone(), error))?;
         if let Some(uid) = found.and_then(|account| account.metadata.uid) {
             accounts.insert(name.clone(), uid);
         }
@@ -124,5 +138,5 @@ async fn look(client: &Client, options: &Options) -> Result<Known, LookError> {
 
 async fn read(client: &Client, path: &'static str) -> Result<String, LookError> {
     let request = Request::get(path).body(Vec::new()).expect("a path without anything special");
-    client.request_text(request).await.map_err(|error| LookError::Path(path, sentence(&error)))
+    client.request_text(request).await.map_err(|error| LookError::Path(path, error))
 }

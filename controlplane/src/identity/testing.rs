@@ -13,7 +13,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
-use super::{Accounts, Keys, Known, Options};
+use super::{Accounts, Asked, Clock, Keys, Known, Look, Options};
 
 /// Of all tokens here.
 pub const ISSUER: &str = "https://kubernetes.default.svc";
@@ -120,4 +120,11 @@ pub fn known(signers: &[&Signer]) -> Known {
     let keys = Keys::read(jwks.to_string().as_bytes()).expect("keys that can be used");
     let accounts = Accounts(BTreeMap::from([("dataplane".to_owned(), "sa-1".to_owned())]));
     Known { issuer: ISSUER.to_owned(), keys, accounts }
+}
+
+/// An API server that has told this at its first look, just now.
+pub fn asked(known: Known) -> Asked {
+    let mut asked = Asked::default();
+    asked.learn(Look::Told(known), Clock::default().now());
+    asked
 }

@@ -11,13 +11,24 @@ use tokio::sync::{Notify, watch};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
-use super::testing::{Signer, claims, encode, known, options};
+use super::asked::Answer;
+use super::contact::Contact;
+use super::testing::{Signer, asked, claims, encode, known, options};
 use super::verify::verify;
 use super::*;
-use crate::publish::serve::{Identify, Identity};
+use crate::publish::serve::{Holds, Identify, Identity, Proof};
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn moment() -> Moment {
+    Moment { at: tokio::time::Instant::now(), clock: now() }
+}
+
+/// What is known while the API server is there.
+fn answer(known: Known) -> Answer {
+    Answer { known: Arc::new(known), contact: Contact::There { heard: moment() } }
 }
 
 /// The claims of a good token, edited.
@@ -39,16 +50,16 @@ fn at(seconds: i64) -> Value {
 #[test]
 fn a_data_planes_token_says_who_it_is_whatever_key_it_is_signed_by() {
     let signers = [Signer::es256("a"), Signer::rs256("b"), Signer::es256("c")];
-    let known = known(&signers.each_ref());
+    let known = answer(known(&signers.each_ref()));
+    let ends = now() + Duration::from_secs(600);
     for signer in &signers {
-        let identity = verify(&signer.token(&claims(now())), &known, &options(), now()).unwrap();
+        let identity = verify(&signer.token(&claims(now())), &known, &options(), moment()).unwrap();
         let expected = Identity {
             node: "node-a".into(),
             namespace: "kthena-system".into(),
             pod: "dataplane-x7".into(),
             uid: "pod-1".into(),
-            valid_for: Some(Duration::from_secs(600)),
-            proof_ends_s: Some(now().as_second() + 600),
+            proof: Some(Proof { ends, holds: Holds::For(Duration::from_secs(600)) }),
         };
         assert_eq!(identity, expected, "{}", signer.kid);
     }
@@ -65,7 +76,7 @@ fn claims_that_do_not_matter_may_be_anything() {
         edited("/nbf", at(30)),
         edited("/exp", at(-29)),
     ] {
-        verify(&signer.token(&claims), &known(&[&signer]), &options(), now()).unwrap();
+        verify(&signer.token(&claims), &answer(known(&[&signer])), &options(), moment()).unwrap();
     }
 }
 
@@ -98,7 +109,7 @@ fn claims_that_matter_are_refused_each_for_its_reason() {
     ];
     let signer = Signer::es256("a");
     for (what, claims, refusal) in rows {
-        let verdict = verify(&signer.token(&claims), &known(&[&signer]), &options(), now());
+        let verdict = verify(&signer.token(&claims), &answer(known(&[&signer])), &options(), moment());
         assert_eq!(verdict, Err(refusal), "{what}");
     }
 }
@@ -106,14 +117,55 @@ fn claims_that_matter_are_refused_each_for_its_reason() {
 #[test]
 fn a_service_account_that_is_gone_takes_its_tokens_along() {
     let signer = Signer::es256("a");
-    let known = Known { accounts: Accounts::default(), ..known(&[&signer]) };
-    assert_eq!(verify(&signer.token(&claims(now())), &known, &options(), now()), Err(Refusal::AccountGone));
+    let known = answer(Known { accounts: Accounts::default(), ..known(&[&signer]) });
+    assert_eq!(verify(&signer.token(&claims(now())), &known, &options(), moment()), Err(Refusal::AccountGone));
+}
+
+/// The same, of an API server that has been away since then.
+fn away(signer: &Signer, renewed: Moment) -> Answer {
+    Answer { contact: Contact::Away { renewed }, ..answer(known(&[signer])) }
+}
+
+#[test]
+fn while_the_api_server_is_away_the_end_of_a_token_is_excused_and_nothing_else() {
+    let (signer, start) = (Signer::es256("a"), moment());
+    let away = away(&signer, start);
+    let passed = Duration::from_secs(7_200);
+    let later = Moment { at: start.at + passed, clock: start.clock + passed };
+    let shown = |claims: &Value| verify(&signer.token(claims), &away, &options(), later).map(|shown| shown.proof);
+    let proof = Proof { ends: now() + Duration::from_secs(600), holds: Holds::PastItsEnd };
+    assert_eq!(shown(&claims(now())), Ok(Some(proof)));
+    let rows = [
+        ("it had ended", edited("/exp", at(-1)), Refusal::Expired),
+        ("without an end", edited("/exp", Value::Null), Refusal::Expired),
+        ("for others", edited("/aud", json!(["other"])), Refusal::Audience),
+        ("not valid yet", edited("/nbf", at(7_231)), Refusal::TooEarly),
+        ("no pod", edited("/kubernetes.io/pod", Value::Null), Refusal::Unbound),
+    ];
+    for (what, claims, refusal) in rows {
+        assert_eq!(shown(&claims), Err(refusal), "{what}");
+    }
+    let signature = verify(&Signer::es256("a").token(&claims(now())), &away, &options(), later);
+    assert_eq!(signature, Err(Refusal::Signature));
+}
+
+#[test]
+fn c20_how_long_a_token_is_excused_goes_by_a_clock_that_nobody_sets() {
+    let (signer, start) = (Signer::es256("a"), moment());
+    let token = signer.token(&claims(now()));
+    let day = Duration::from_secs(24 * 3_600);
+    let shown = |passed: Duration, clock: Duration| {
+        let later = Moment { at: start.at + passed, clock: start.clock + clock };
+        verify(&token, &away(&signer, start), &options(), later).map(|shown| shown.proof.unwrap().holds)
+    };
+    assert_eq!(shown(Duration::from_secs(60), day * 3), Ok(Holds::PastItsEnd), "set forward by three days");
+    assert_eq!(shown(day * 2, Duration::from_secs(3_600)), Err(Refusal::Expired), "set back by two");
 }
 
 #[test]
 fn signatures_that_are_not_the_keys_are_refused_each_for_its_reason() {
     let (ours, rsa, foreign) = (Signer::es256("a"), Signer::rs256("b"), Signer::es256("a"));
-    let (known, claims) = (known(&[&ours, &rsa]), claims(now()));
+    let (known, claims) = (answer(known(&[&ours, &rsa])), claims(now()));
     let good = ours.token(&claims);
     let (head, signature) = good.rsplit_once('.').unwrap();
     let body = head.split_once('.').unwrap().1;
@@ -151,9 +203,9 @@ fn signatures_that_are_not_the_keys_are_refused_each_for_its_reason() {
         ("too long", format!("{good}{}", "A".repeat(8 << 10)), Refusal::NoToken),
     ];
     for (what, token, refusal) in rows {
-        assert_eq!(verify(&token, &known, &options(), now()), Err(refusal), "{what}");
+        assert_eq!(verify(&token, &known, &options(), moment()), Err(refusal), "{what}");
     }
-    verify(&good, &known, &options(), now()).unwrap();
+    verify(&good, &known, &options(), moment()).unwrap();
 }
 
 proptest! {
@@ -163,7 +215,7 @@ proptest! {
         let good = signer.token(&claims(now()));
         let index = index % good.len();
         let changed = format!("{}{with}{}", &good[..index], &good[index + 1..]);
-        let verdict = verify(&changed, &known(&[&signer]), &options(), now());
+        let verdict = verify(&changed, &answer(known(&[&signer])), &options(), moment());
         prop_assert_eq!(verdict.is_ok(), changed == good);
     }
 }
@@ -194,14 +246,10 @@ async fn ask(proofs: &Proofs, authorizations: &[&str]) -> Result<Identity, Statu
     proofs.identify(&metadata, &Subscribe { node: "a lie".into(), ..Subscribe::default() }).await
 }
 
-fn asked(known: Known, times: u64) -> Asked {
-    Asked { known: Some(Arc::new(known)), times }
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_token_comes_as_one_bearer_authorization() {
     let signer = Signer::es256("a");
-    let (_asked, news) = watch::channel(asked(known(&[&signer]), 1));
+    let (_asked, news) = watch::channel(asked(known(&[&signer])));
     let proofs = Proofs::new(options(), news, Arc::default());
     let token = signer.token(&claims(Timestamp::now()));
     for scheme in ["Bearer", "bearer", "BEARER"] {
@@ -232,10 +280,7 @@ async fn an_unknown_key_has_the_api_server_asked_again() {
     let shown = [token.as_str()];
     let keeper = async |answer: Option<Known>| {
         again.notified().await;
-        told.send_modify(|asked| {
-            asked.times += 1;
-            asked.known = answer.map(Arc::new).or(asked.known.take());
-        });
+        told.send_modify(|asked| asked.learn(answer.map_or(Look::Nobody, Look::Told), moment()));
     };
     // Nothing is known, and it stays so.
     let (status, ()) = tokio::join!(ask(&proofs, &shown), keeper(None));
@@ -257,6 +302,6 @@ async fn an_unknown_key_has_the_api_server_asked_again() {
 fn no_sentence_tells_what_is_in_a_token() {
     let signer = Signer::es256("a");
     let secret = edited("/kubernetes.io/namespace", json!("secret-team"));
-    let refusal = verify(&signer.token(&secret), &known(&[&signer]), &options(), now()).unwrap_err();
+    let refusal = verify(&signer.token(&secret), &answer(known(&[&signer])), &options(), moment()).unwrap_err();
     assert!(!refusal.to_string().contains("secret-team"), "{refusal}");
 }

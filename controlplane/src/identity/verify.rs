@@ -5,29 +5,19 @@ use std::time::Duration;
 
 use api::proto::Subscribe;
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use super::asked::{Answer, Asked};
 use super::claims::Claims;
-use super::known::Known;
 use super::token::Token;
-use super::{Options, Refusal};
+use super::{Moment, Options, Refusal};
 use crate::publish::serve::{Identify, Identity};
 
 /// For the API server to be asked again because of a key that is not known. Data planes wait for 5 s to be welcomed.
 const ASKING_TIME: Duration = Duration::from_secs(2);
-
-/// What was asked so far.
-#[derive(Debug, Clone, Default)]
-pub struct Asked {
-    /// What is known; none until the API server has answered once.
-    pub known: Option<Arc<Known>>,
-    /// How many times it was asked, with or without success.
-    pub times: u64,
-}
 
 /// Verifies the tokens that data planes show.
 #[derive(Debug)]
@@ -53,7 +43,7 @@ impl Proofs {
         }
         self.again.notify_one();
         let mut news = self.asked.clone();
-        let answer = timeout(ASKING_TIME, news.wait_for(|now| now.times > asked.times)).await;
+        let answer = timeout(ASKING_TIME, news.wait_for(|now| now.times() > asked.times())).await;
         let now = match answer {
             Ok(Ok(now)) => now.clone(),
             // Asked too often, or nobody asks any more: what was known before has to do.
@@ -63,8 +53,8 @@ impl Proofs {
     }
 
     fn verdict(&self, token: &str, asked: &Asked) -> Result<Identity, Unproved> {
-        let known = asked.known.as_ref().ok_or(Unproved::NothingKnown)?;
-        verify(token, known, &self.options, Timestamp::now()).map_err(Unproved::Refused)
+        let answer = asked.answer().ok_or(Unproved::NothingKnown)?;
+        verify(token, answer, &self.options, self.options.clock.now()).map_err(Unproved::Refused)
     }
 }
 
@@ -97,6 +87,10 @@ impl Identify for Proofs {
     fn identify<'a>(&'a self, metadata: &'a MetadataMap, _: &'a Subscribe) -> BoxFuture<'a, Result<Identity, Status>> {
         Box::pin(self.prove(metadata))
     }
+
+    fn asked(&self) -> Option<watch::Receiver<Asked>> {
+        Some(self.asked.clone())
+    }
 }
 
 /// The one token of a call.
@@ -111,8 +105,8 @@ fn bearer(metadata: &MetadataMap) -> Result<&str, Refusal> {
 }
 
 /// Whose token it is. Pure.
-pub(super) fn verify(text: &str, known: &Known, options: &Options, now: Timestamp) -> Result<Identity, Refusal> {
+pub(super) fn verify(text: &str, answer: &Answer, options: &Options, now: Moment) -> Result<Identity, Refusal> {
     let token = Token::read(text)?;
-    known.keys.verify(&token)?;
-    Claims::read(&token.claims)?.identity(known, options, now)
+    answer.known.keys.verify(&token)?;
+    Claims::read(&token.claims)?.identity(answer, options, now)
 }

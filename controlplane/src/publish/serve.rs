@@ -8,13 +8,14 @@
 //! their load goes into one sum (`load`), of which each gets the others' part, what they predict that engines hold goes to
 //! all others (`predictions`), and what engines have cached into a log (`kv`), all within a budget of bytes (`budget`). What
 //! all have acknowledged is told as a value (`progress`). Who connects (`transport`) is a stranger (`door`) until it is
-//! known who that is (`identify`). Other replicas (`peers`) are let in by the same door.
+//! known who that is (`identify`), and stays for as long as that is proved (`hold`). Other replicas (`peers`) are let in by the same door.
 
 mod abreast;
 mod archive;
 mod budget;
 mod door;
 mod floor;
+mod hold;
 mod identify;
 mod kv;
 mod load;
@@ -43,7 +44,7 @@ use api::snapshot::Snapshot;
 use tokio::sync::watch;
 
 pub(crate) use identify::Local;
-pub use identify::{Identify, Identity};
+pub use identify::{Holds, Identify, Identity, Proof};
 pub use kv::{Counts as KvCounts, Lane, Shelf, Standing};
 pub(crate) use kv::{Handles, Teller};
 pub(crate) use load::Owner;
@@ -135,6 +136,8 @@ pub struct Counts {
     pub streams: AtomicU64,
     /// Streams refused because it was not proved who opened them.
     pub unproved: AtomicU64,
+    /// Streams, of replicas too, that began or went on past the end of their proof, for nobody could renew it.
+    pub excused: AtomicU64,
     /// Streams cut off because they did not answer.
     pub cut_off: AtomicU64,
     /// Streams whose data plane had seen more than is known here, and still had after it was waited for.
@@ -273,5 +276,7 @@ fn random() -> u64 {
     RandomState::new().hash_one(0)
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

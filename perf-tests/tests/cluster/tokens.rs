@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use api::proto::Subscribe;
 use controlplane::identity::{AUDIENCE, Options, Proofs, keep};
-use controlplane::publish::serve::{Identify, Identity};
+use controlplane::publish::serve::{Holds, Identify, Identity};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use kube::api::{Api, DeleteParams, PostParams};
@@ -106,10 +106,10 @@ async fn a_pods_token_says_which_pod_it_is_and_on_which_node() -> Result<()> {
     let (proofs, keeping) = site.verifier();
     let pod = site.pod("dataplane-x7", "dataplane").await?;
     let token = site.token("dataplane", AUDIENCE, Some(&pod)).await?;
-    let Identity { node, namespace, pod: name, uid, valid_for, proof_ends_s: _ } = show(&proofs, &token).await?;
+    let Identity { node, namespace, pod: name, uid, proof } = show(&proofs, &token).await?;
     assert_eq!((node, namespace), (site.node.clone(), site.namespace.clone()));
     assert_eq!((name, Some(uid)), ("dataplane-x7".to_owned(), pod.uid()));
-    let valid_for = valid_for.expect("it ends");
+    let Holds::For(valid_for) = proof.expect("there is one").holds else { panic!("{proof:?}") };
     assert!((Duration::from_secs(500)..=Duration::from_secs(600)).contains(&valid_for), "{valid_for:?}");
     // It is enough to have asked once.
     keeping.abort();

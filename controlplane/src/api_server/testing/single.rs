@@ -17,7 +17,7 @@ pub(super) struct Place {
 
 /// Lists of which objects are written here.
 fn written() -> impl Iterator<Item = &'static str> {
-    ["leases", "configmaps"].into_iter().chain(Kind::ALL.map(Kind::plural))
+    ["leases", "configmaps", "serviceaccounts"].into_iter().chain(Kind::ALL.map(Kind::plural))
 }
 
 impl Place {
@@ -27,6 +27,11 @@ impl Place {
         let rest = if rest.len() > 2 && rest[0] == "namespaces" { &rest[2..] } else { rest };
         let name = rest.get(1).map(|name| (*name).to_owned());
         Self { plural: rest[0].to_owned(), name, status: rest.get(2) == Some(&"status") }
+    }
+
+    /// What is of no list.
+    pub(super) fn page() -> Self {
+        Self { plural: "pages".to_owned(), name: None, status: false }
     }
 
     /// How it is called among the requests that have come.

@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use api::proto::Subscribe;
 use futures_util::future::{BoxFuture, ready};
+use jiff::Timestamp;
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
+
+use crate::identity::Asked;
 
 /// Who a subscriber is, as far as it was proved.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,10 +23,26 @@ pub struct Identity {
     pub pod: String,
     /// The pod's UID; empty outside Kubernetes.
     pub uid: String,
-    /// For how long the proof holds from now on. None: without end.
-    pub valid_for: Option<Duration>,
-    /// When the proof itself ends, in seconds since 1970, by which one is told from the one before it. None: never.
-    pub proof_ends_s: Option<i64>,
+    /// What proves it; none where nothing has to.
+    pub proof: Option<Proof>,
+}
+
+/// What proves who somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// When it ends, by which one is told from the one before it.
+    pub ends: Timestamp,
+    /// How long it holds from now on.
+    pub holds: Holds,
+}
+
+/// How long a proof holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Until it ends.
+    For(Duration),
+    /// It has ended, and counts for as long as it cannot be renewed, which [`Identify::asked`] tells.
+    PastItsEnd,
 }
 
 /// Finds out who subscribes.
@@ -34,6 +54,11 @@ pub trait Identify: fmt::Debug + Send + Sync + 'static {
         metadata: &'a MetadataMap,
         subscribe: &'a Subscribe,
     ) -> BoxFuture<'a, Result<Identity, Status>>;
+
+    /// What the API server was asked, by which a proof counts past its end. None where proofs have no end.
+    fn asked(&self) -> Option<watch::Receiver<Asked>> {
+        None
+    }
 }
 
 /// On loopback whoever can connect runs on this machine, and is believed.

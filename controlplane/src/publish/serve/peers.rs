@@ -9,6 +9,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::Counts;
+use super::hold::{EXPIRED, Hold};
 use super::transport::Link;
 use crate::peer::Ear;
 
@@ -22,6 +24,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 pub(super) struct Door {
     pub(super) ear: Arc<Ear>,
     pub(super) closing: watch::Receiver<bool>,
+    pub(super) counts: Arc<Counts>,
 }
 
 #[tonic::async_trait]
@@ -29,12 +32,16 @@ impl Peers for Door {
     async fn tell(&self, request: Request<Streaming<PeerReport>>) -> Result<Response<PeerEnd>, Status> {
         let (metadata, extensions, said) = request.into_parts();
         let link = extensions.get::<Link>().cloned().ok_or_else(|| Status::internal("no connection"))?;
-        let identity = self.ear.identify().identify(&metadata, &Subscribe::default()).await?;
+        let identify = self.ear.identify();
+        let identity = identify.identify(&metadata, &Subscribe::default()).await?;
         link.known();
+        let excused = &self.counts.excused;
+        let mut hold = Hold::of(&identity, &**identify, Duration::ZERO, excused);
         let mut closing = self.closing.clone();
         tokio::select! {
             heard = self.ear.listen(&identity.uid, said) => heard.map(|()| Response::new(PeerEnd {})),
-            () = sleep(identity.valid_for.unwrap_or(LONGEST)) => Err(Status::unauthenticated("the token has expired: come again with a newer one")),
+            () = hold.over(excused) => Err(Status::unauthenticated(EXPIRED)),
+            () = sleep(LONGEST) => Err(Status::unavailable("come again: this has lasted long enough")),
             _ = closing.wait_for(|closing| *closing) => Err(Status::unavailable("the control plane ends")),
         }
     }

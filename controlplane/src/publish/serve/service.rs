@@ -62,12 +62,9 @@ pub(super) async fn serve(
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(STREAMS_PER_CONNECTION);
-    let peers = ear.map(|ear| {
-        let door = peers::Door { ear, closing: hub.closing.subscribe() };
-        PeersServer::new(door).max_decoding_message_size(peers::MESSAGE_BYTES)
-    });
+    let services = Services::new(hub, ear);
     tokio::select! {
-        served = server.serve_with_incoming_shutdown(Services { hub, peers }, incoming, stop) => served.map_err(io::Error::other),
+        served = server.serve_with_incoming_shutdown(services, incoming, stop) => served.map_err(io::Error::other),
         never = door => never,
     }
 }
@@ -144,9 +141,19 @@ struct DataPlanes {
 
 /// What is served here: data planes, and replicas where there are others.
 #[derive(Debug, Clone)]
-struct Services {
+pub(super) struct Services {
     hub: Arc<Hub>,
     peers: Option<PeersServer<peers::Door>>,
+}
+
+impl Services {
+    pub(super) fn new(hub: Arc<Hub>, ear: Option<Arc<Ear>>) -> Self {
+        let peers = ear.map(|ear| {
+            let door = peers::Door { ear, closing: hub.closing.subscribe(), counts: hub.counts.clone() };
+            PeersServer::new(door).max_decoding_message_size(peers::MESSAGE_BYTES)
+        });
+        Self { hub, peers }
+    }
 }
 
 impl NamedService for Services {

@@ -22,6 +22,7 @@ use tonic::{Status, Streaming};
 use super::abreast::CatchingUp;
 use super::archive::{Published, Update};
 use super::budget::Budget;
+use super::hold::{EXPIRED, Hold};
 use super::kv::Teller;
 use super::load::Owner;
 use super::predictions::{Feed, Listener};
@@ -46,7 +47,7 @@ pub(super) struct Call {
 /// Runs a stream to its end.
 pub(super) async fn run(hub: Arc<Hub>, mut call: Call) {
     let status = match begin(&hub, &mut call).await {
-        Ok(mut stream) => stream.run(&mut call).await.err().unwrap_or_else(|| Status::ok("")),
+        Ok((mut stream, hold)) => stream.run(&mut call, hold).await.err().unwrap_or_else(|| Status::ok("")),
         Err(status) => status,
     };
     tracing::debug!(%status, "a stream ended");
@@ -59,6 +60,11 @@ pub(super) async fn run(hub: Arc<Hub>, mut call: Call) {
     if timeout(FAREWELL, told).await.is_err() {
         call.link.cut.cut();
     }
+}
+
+/// By the clock that tests may hold.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 fn own(message: Told) -> Frame {
@@ -84,11 +90,13 @@ struct Watched {
     closing: watch::Receiver<bool>,
     /// Nothing of the config lane is sent before this has ended.
     catching_up: CatchingUp,
+    hold: Hold,
 }
 
 impl Watched {
-    fn new(hub: &Hub, wanted: Seen) -> Self {
+    fn new(hub: &Hub, wanted: Seen, hold: Hold) -> Self {
         Self {
+            hold,
             catching_up: CatchingUp::new(hub.options.patience, wanted, hub.seen.subscribe(), hub.reached.clone()),
             current: hub.current.subscribe(),
             loads: hub.loads.watch(),
@@ -135,13 +143,14 @@ enum Event {
     Predicted,
     Late,
     Ends,
+    Expired,
     Closing,
     Gone,
 }
 
 impl Stream {
     fn new(hub: Arc<Hub>, subscribe: &Subscribe, seat: Seat, ends: Instant) -> Self {
-        let now = Instant::now();
+        let now = now();
         // Processes name themselves by a random number of 64 bits; a stream without a name has its own small one.
         let owner = Owner::Proxy(if subscribe.instance == 0 { seat.stream() } else { subscribe.instance });
         Self {
@@ -165,8 +174,8 @@ impl Stream {
         }
     }
 
-    async fn run(&mut self, call: &mut Call) -> Result<(), Status> {
-        let mut watched = Watched::new(&self.hub, self.subscriber.seen().clone());
+    async fn run(&mut self, call: &mut Call, hold: Hold) -> Result<(), Status> {
+        let mut watched = Watched::new(&self.hub, self.subscriber.seen().clone(), hold);
         loop {
             if !watched.catching_up.lasts() {
                 self.decide(&mut watched.current);
@@ -190,6 +199,7 @@ impl Stream {
                     self.hub.counts.cut_off.fetch_add(1, Relaxed);
                     return Err(Status::deadline_exceeded("a change was not answered in time"));
                 }
+                Event::Expired => return Err(Status::unauthenticated(EXPIRED)),
                 Event::Closing => return Err(Status::unavailable("this control plane is shutting down")),
             }
         }
@@ -201,20 +211,20 @@ impl Stream {
             return;
         }
         if !self.load_begun && self.load_due.is_none() && self.may_load() {
-            self.load_due = Some(Instant::now());
+            self.load_due = Some(now());
         }
         let newest = current.borrow_and_update().clone();
         if let Some(newest) = newest
             && let Some(update) = self.subscriber.next(&newest, &self.hub.archive)
         {
             self.hub.counts.sent.fetch_add(1, Relaxed);
-            self.answer_by = Some(Instant::now() + self.hub.options.answer_time);
+            self.answer_by = Some(now() + self.hub.options.answer_time);
             self.sending = Some(Sending { update, next: 0 });
         }
     }
 
     async fn wait(&self, call: &mut Call, watched: &mut Watched) -> Result<Event, Status> {
-        let Watched { current, loads, kv, predicted, closing, catching_up } = watched;
+        let Watched { current, loads, kv, predicted, closing, catching_up, hold } = watched;
         let catches_up = catching_up.lasts();
         let at = |time: Option<Instant>| sleep_until(time.unwrap_or(self.ends).into());
         let event = tokio::select! {
@@ -230,6 +240,7 @@ impl Stream {
             () = self.predicted(predicted), if self.feeding && self.sending.is_none() => Event::Predicted,
             () = at(self.answer_by), if self.answer_by.is_some() => Event::Late,
             () = at(None) => Event::Ends,
+            () = hold.over(&self.hub.counts.excused) => Event::Expired,
             _ = closing.wait_for(|closing| *closing) => Event::Closing,
             () = call.outbound.closed() => Event::Gone,
         };
@@ -237,7 +248,7 @@ impl Stream {
     }
 
     async fn send(&mut self, call: &Call, frame: Frame) -> Result<(), Status> {
-        self.budget.spend(frame.len(), Instant::now());
+        self.budget.spend(frame.len(), now());
         // Room was waited for, or is waited for until the answer is late.
         let sent = timeout(self.hub.options.answer_time, call.outbound.send(Ok(frame))).await;
         match sent {
@@ -326,14 +337,14 @@ impl Stream {
     }
 
     fn plan_load(&mut self) {
-        let now = Instant::now();
+        let now = now();
         let paced = self.load_sent + self.hub.load_interval();
         self.load_due = Some(paced.max(now + self.budget.wait(now)));
     }
 
     /// Where the data plane does not read, the sum waits: the next one says it all.
     fn send_load(&mut self, call: &Call) -> Result<(), Status> {
-        let now = Instant::now();
+        let now = now();
         self.load_due = None;
         let Ok(room) = call.outbound.try_reserve() else {
             self.load_due = Some(now + self.hub.load_interval());

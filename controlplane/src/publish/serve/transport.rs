@@ -124,6 +124,12 @@ impl Link {
         Ok(Self { cut, known: watch::Sender::new(false) })
     }
 
+    /// Of a connection that nothing is served on.
+    #[cfg(test)]
+    pub(super) fn beside(stream: std::net::TcpStream) -> Self {
+        Self { cut: Cut(Arc::new(stream)), known: watch::Sender::new(false) }
+    }
+
     /// It is known now whose connection this is.
     pub(super) fn known(&self) {
         self.known.send_replace(true);

@@ -8,10 +8,12 @@ use super::*;
 use crate::source::reached::Reach;
 
 mod away;
+mod fleet;
 mod histories;
 mod plane;
 mod rest;
 mod site;
+mod tokens;
 
 /// The times of the readings, from the start, for pods that change at `changes`.
 async fn readings(changes: &[u64]) -> Vec<(u64, usize)> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::limits::{MAX_LISTS, MAX_NAME_BYTES, MAX_RESOURCE_VERSION_BYTES, MAX_VERSION_BYTES};
 use api::proto::from_data_plane::Message as Said;
@@ -12,17 +12,18 @@ use api::proto::{FromDataPlane, Subscribe, Welcome};
 use tokio::time::timeout;
 use tonic::Status;
 
-use super::super::identify::Identity;
+use super::super::hold::Hold;
+use super::super::identify::{Holds, Identity, Proof};
 use super::super::progress::DataPlane;
 use super::super::{Hub, random};
-use super::{Call, Stream, own};
+use super::{Call, Stream, now, own};
 
 /// For the first message.
 const SUBSCRIBE: Duration = Duration::from_secs(10);
 /// After a proof has run out: data planes open the next stream, with a newer proof, somewhat before they are told that this one ends.
 const GRACE: Duration = Duration::from_secs(60);
 
-pub(super) async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Status> {
+pub(super) async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<(Stream, Hold), Status> {
     let mut closing = hub.closing.subscribe();
     let first = tokio::select! {
         first = timeout(SUBSCRIBE, call.inbound.message()) => first,
@@ -46,6 +47,7 @@ pub(super) async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Sta
     if hub.registry.streams() >= hub.options.streams {
         return Err(Status::resource_exhausted("too many data planes are connected"));
     }
+    let hold = Hold::of(&identity, &*hub.identify, GRACE, &hub.counts.excused);
     let zone = hub.zones.borrow().get(&identity.node).cloned().unwrap_or_else(|| subscribe.zone.clone());
     let data_plane = DataPlane {
         node: identity.node,
@@ -53,7 +55,7 @@ pub(super) async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Sta
         pod: identity.pod,
         uid: identity.uid,
         zone: zone.clone(),
-        proof_ends_s: identity.proof_ends_s,
+        proof_ends_s: identity.proof.map(|proof| proof.ends.as_second()),
         version: shown(&subscribe.version).to_owned(),
         instance: subscribe.instance,
         applied: None,
@@ -63,17 +65,24 @@ pub(super) async fn begin(hub: &Arc<Hub>, call: &mut Call) -> Result<Stream, Sta
     let seat = hub.registry.join(data_plane);
     hub.counts.streams.fetch_add(1, Relaxed);
     let life = hub.options.stream_life.mul_f64(0.8 + 0.4 * (random() as f64 / u64::MAX as f64));
-    let life = identity.valid_for.map_or(life, |valid_for| life.min(valid_for + GRACE));
     let welcome = Welcome {
         epoch: hub.epoch,
         load_interval_ms: hub.load_interval().as_millis() as u32,
         zone,
-        life_s: (life.as_secs() as u32).max(1),
+        life_s: (told_life(life, identity.proof).as_secs() as u32).max(1),
     };
-    let mut stream = Stream::new(hub.clone(), &subscribe, seat, Instant::now() + life);
+    let mut stream = Stream::new(hub.clone(), &subscribe, seat, now() + life);
     stream.tell_registry(None);
     stream.send(call, own(Told::Welcome(welcome))).await?;
-    Ok(stream)
+    Ok((stream, hold))
+}
+
+/// The next stream is to come by the next proof, where there is one by then.
+fn told_life(life: Duration, proof: Option<Proof>) -> Duration {
+    match proof.map(|proof| proof.holds) {
+        Some(Holds::For(time)) => life.min(time + GRACE),
+        Some(Holds::PastItsEnd) | None => life,
+    }
 }
 
 /// It becomes a label, and is for people: what a data plane says is not shown as it comes.

@@ -1,13 +1,13 @@
 //! What a stream sends of engines' caches: what engines report (the KV lane), and what the others' decisions left there.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::proto::Predictions;
 use api::proto::to_data_plane::Message as Told;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
-use super::{Call, Stream, own};
+use super::{Call, Stream, now, own};
 
 /// Between two messages of the KV lane.
 const KV_PAUSE: Duration = Duration::from_millis(5);
@@ -18,19 +18,19 @@ impl Stream {
         let Some(held) = self.subscriber.held().filter(|held| held.version.epoch == self.hub.epoch) else { return };
         let Some(kv) = &mut self.kv else { return };
         if let Some(snapshot) = self.hub.archive.snapshot(held.content_hash) {
-            kv.runs(held.content_hash, &snapshot, Instant::now());
+            kv.runs(held.content_hash, &snapshot, now());
             self.plan_kv();
         }
     }
 
     pub(super) fn plan_kv(&mut self) {
-        let now = Instant::now();
+        let now = now();
         self.kv_due = Some(now + self.budget.wait_last(now).max(KV_PAUSE));
     }
 
     /// Gives way to all else: where there is no room it comes later, and says what is newest then.
     pub(super) fn send_kv(&mut self, call: &Call) {
-        let now = Instant::now();
+        let now = now();
         self.kv_due = None;
         let Some(kv) = &mut self.kv else { return };
         let Ok(room) = call.outbound.try_reserve() else {
@@ -56,7 +56,7 @@ impl Stream {
 
     /// Where the data plane does not read they wait; once they are behind the log, it is told all again.
     pub(super) fn send_predictions(&mut self, call: &Call) {
-        let now = Instant::now();
+        let now = now();
         let Ok(room) = call.outbound.try_reserve() else {
             return self.feed.postpone(now + self.hub.load_interval());
         };

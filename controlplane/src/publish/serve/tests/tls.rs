@@ -20,7 +20,7 @@ use super::*;
 use crate::certificates::server_config;
 use crate::certificates::testing::{Made, made};
 use crate::engine::Shard;
-use crate::identity::testing::{Signer, claims, known, options};
+use crate::identity::testing::{Signer, asked, claims, known, options};
 use crate::identity::{self, Accounts, Asked, Known, Proofs};
 use crate::peer::{Member, Members, Peering, Shared, Way};
 
@@ -44,7 +44,7 @@ impl Secure {
 
     async fn with(server: Options) -> Self {
         let signer = Signer::es256("a");
-        let (asked, news) = watch::channel(Asked { known: Some(Arc::new(known(&[&signer]))), times: 1 });
+        let (asked, news) = watch::channel(asked(known(&[&signer])));
         let proofs = Arc::new(Proofs::new(options(), news, Arc::default()));
         let Made { bundle, key } = certificate();
         let (certificates, newest) = watch::channel(Some(Arc::new(key)));
@@ -154,7 +154,7 @@ async fn with_peers() -> (Secure, watch::Receiver<Shard>, JoinSet<()>) {
     let proofs = |accounts: &[(&str, &str)]| {
         let accounts = accounts.iter().map(|(name, uid)| ((*name).to_owned(), (*uid).to_owned()));
         let known = Known { accounts: Accounts(accounts.collect()), ..known(&[&signer]) };
-        watch::channel(Asked { known: Some(Arc::new(known)), times: 1 })
+        watch::channel(asked(known))
     };
     let (asked, news) = proofs(&[("dataplane", "sa-1")]);
     let data_planes = Arc::new(Proofs::new(options(), news, Arc::default()));

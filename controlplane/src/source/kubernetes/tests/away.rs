@@ -7,15 +7,19 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::fleet::{Fleet, holds};
 use super::plane::{Plane, put, until};
 use crate::api_server::testing::{Server, Weather, Write};
 use crate::chance::testing::{Rng, fix};
+use crate::identity::RENEWAL;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The longest pause of whoever follows a list.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The longest pause between two looks at the lease.
 const LOOK: Duration = Duration::from_millis(2400);
+/// What a kubelet asks for.
+const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
 
 /// Whether the route's status says of this generation that it is programmed.
 fn programmed(server: &Server, generation: i64) -> bool {
@@ -58,7 +62,12 @@ async fn away_for(away: Duration) {
     let server = Server::new(Rng::new(7));
     furnish(&server);
     let plane = Plane::start(&server);
+    let mut fleet = Fleet::start(&server).await;
+    fleet.follow(plane.rounds());
+    let token = fleet.token(TOKEN_LIFE);
+    let data_plane = fleet.join(&token).await.unwrap();
     until("a status", SECOND * 10, || programmed(&server, 1)).await;
+    holds(&data_plane, &named(&[0, 1, 2, 3, 4])).await;
     let told = plane.told().len();
 
     server.set(Weather::Away);
@@ -75,16 +84,28 @@ async fn away_for(away: Duration) {
     assert_eq!(plane.asked("one of modelroutes", since), 0, "nor does it write");
     let looks = plane.asked("one of leases", begin) as u64;
     assert!(looks <= away.as_secs() * 10 / 16 + 2, "{looks} looks at the lease in {away:?}");
+    let past_its_end = away > TOKEN_LIFE;
+    assert_eq!((data_plane.lives(), fleet.excused()), (true, u64::from(past_its_end)), "its stream has gone on");
+    let restarted = fleet.join(&token).await.unwrap();
+    holds(&restarted, &named(&[0, 1, 2, 3, 4])).await;
 
     server.set(Weather::Fair);
     let back = Instant::now();
     let force = until("the new state", LONGEST_PAUSE + SECOND, || plane.newest() == named(&[0, 2, 3, 4, 9])).await;
     until("leadership", LOOK + SECOND, || plane.leads()).await;
     until("the new status", LONGEST_PAUSE, || programmed(&server, 2)).await;
+    for data_plane in [&data_plane, &restarted] {
+        holds(data_plane, &named(&[0, 2, 3, 4, 9])).await;
+    }
     println!("away for {away:?}: in force {force:?} after it was back, status written after {:?}", back.elapsed());
     // What both states share was there all the time.
     let shared = named(&[0, 2, 3, 4]);
     assert!(plane.told()[told - 1..].iter().all(|(_, endpoints)| endpoints.is_superset(&shared)), "{:?}", plane.told());
+    // By then there is a newer one, and the old one is worth nothing.
+    sleep(RENEWAL + LONGEST_PAUSE).await;
+    assert_eq!((data_plane.lives(), fleet.join(&token).await.is_err()), (!past_its_end, past_its_end));
+    let renewed = fleet.join(&fleet.token(TOKEN_LIFE)).await.unwrap();
+    holds(&renewed, &named(&[0, 2, 3, 4, 9])).await;
 }
 
 #[tokio::test(start_paused = true)]

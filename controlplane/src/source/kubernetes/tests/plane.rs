@@ -29,6 +29,7 @@ pub(super) struct Plane {
     server: Server,
     told: Told,
     leadership: watch::Receiver<Leadership>,
+    rounds: watch::Receiver<Option<Arc<Round>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -40,7 +41,7 @@ impl Plane {
         let (leadership, standing) = lease::run(client.clone(), options, &registry, std::future::pending());
         // There is no other replica that has data planes.
         let (alone, others) = watch::channel(Arc::<Others>::default());
-        let inputs = status::Inputs { rounds, progress, others, leadership: leadership.clone() };
+        let inputs = status::Inputs { rounds: rounds.clone(), progress, others, leadership: leadership.clone() };
         let options = status::Options { namespaces: Vec::new(), instance: "a".to_owned() };
         let writing = status::run(client.clone(), options, inputs, &registry, std::future::pending());
         let (counts, log) = (Arc::new(Watches::new(&registry)), told.clone());
@@ -68,7 +69,7 @@ impl Plane {
             })
             .await;
         });
-        Self { server: server.clone(), told, leadership, _tasks: tasks }
+        Self { server: server.clone(), told, leadership, rounds, _tasks: tasks }
     }
 
     pub(super) fn told(&self) -> Vec<(Instant, BTreeSet<String>)> {
@@ -77,6 +78,11 @@ impl Plane {
 
     pub(super) fn newest(&self) -> BTreeSet<String> {
         self.told().pop().map(|(_, endpoints)| endpoints).unwrap_or_default()
+    }
+
+    /// What was built, for whom it is published to.
+    pub(super) fn rounds(&self) -> watch::Receiver<Option<Arc<Round>>> {
+        self.rounds.clone()
     }
 
     pub(super) fn leads(&self) -> bool {
