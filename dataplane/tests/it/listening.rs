@@ -111,11 +111,9 @@ fn a_core_that_has_more_connections_hands_new_ones_on(leg: Leg) {
     clients[1].clear();
     until("one core has none any more", || held(1) == 0.0);
     let before = handed();
-    // The kernel gives either core its part of what is new.
+    // The kernel gives either core its part of what is new. None stays: once the other core had seven by chance, nothing would be handed on.
     for _ in 0..24 {
-        let mut client = proxy.client();
-        assert_eq!(client.ask(chat("m")).status(), 200);
-        clients[1].push(client);
+        assert_eq!(proxy.ask(chat("m")).status(), 200);
     }
     assert!(handed() > before, "none of 24 was handed on where 12 beside 0 were open");
 }

@@ -11,7 +11,7 @@ use crate::support::legs::{Leg, on_every_driver};
 use crate::support::proxy::Proxy;
 use crate::support::snapshot::{backend, route, serving, serving_with, snapshot};
 use crate::support::until;
-use crate::support::wire::{CHAT, EVENTS, LAST, answer, chat, chunk, get, post_with, stream};
+use crate::support::wire::{CHAT, EVENTS, LAST, answer, chat, chunk, get, post, post_with, stream};
 
 on_every_driver!(
     a_request_has_one_id_everywhere,
@@ -171,6 +171,39 @@ fn the_time_that_a_client_takes_is_not_the_proxys(leg: Leg) {
     assert_eq!(added, 1.0);
 }
 
+const DESTINATION: &str = "model_route backend_type backend_name upstream_model";
+/// Families of Kthena's that apply, with their labels beside those of the destination, and their buckets: dashboards ask by both.
+const REFERENCE: [(&str, &str, &str); 7] = [
+    ("requests_total", "model path status_code error_type +", ""),
+    ("request_duration_seconds", "model path status_code +", ".005 .01 .025 .05 .1 .25 .5 1 2.5 5 10 30 60"),
+    ("tokens_total", "model path token_type +", ""),
+    ("scheduler_plugin_duration_seconds", "model plugin type", ".001 .005 .01 .05 .1 .5"),
+    ("active_downstream_requests", "model", ""),
+    ("active_upstream_requests", "model_server +", ""),
+    ("prefix_cache_match_ratio", "model", "0 .1 .25 .5 .75 .9 .95 .99 1"),
+];
+
+/// That each series of the family has these labels, and where it is a histogram these buckets.
+fn has_labels_and_buckets(text: &str, family: &str, labels: &str, buckets: &str) {
+    let of = |suffix: &str| {
+        let start = format!("kthena_router_{family}{suffix}{{");
+        text.lines().filter_map(|line| line.strip_prefix(&start)?.split_once('}')).map(|(labels, _)| labels).collect()
+    };
+    let series: Vec<&str> = of(if buckets.is_empty() { "" } else { "_bucket" });
+    assert!(!series.is_empty(), "no {family} in\n{text}");
+    let has = |series: &str, label: &str| series.split(',').any(|pair| pair.split('=').next() == Some(label));
+    let labels = labels.replace('+', DESTINATION);
+    for (series, label) in series.iter().flat_map(|series| labels.split(' ').map(move |label| (series, label))) {
+        assert!(has(series, label), "{family} has no {label}: {series}");
+    }
+    let bounds: Vec<f64> =
+        series.iter().filter_map(|series| series.split("le=\"").nth(1)?.split('"').next()?.parse().ok()).collect();
+    for bucket in buckets.split_whitespace() {
+        let bound: f64 = bucket.parse().unwrap();
+        assert!(bounds.contains(&bound), "{family} has no bucket of {bound}: {bounds:?}");
+    }
+}
+
 fn metrics_have_the_references_names(leg: Leg) {
     let events = format!("{EVENTS}{0}{0}{1}{LAST}", chunk("data: {\"choices\":[]}\n\n"), chunk("data: [DONE]\n\n"));
     let engine = Engine::start(move |conn, seen| {
@@ -179,9 +212,11 @@ fn metrics_have_the_references_names(leg: Leg) {
     });
     let proxy = Proxy::start(leg, &serving(&[engine.address]));
     assert_eq!((proxy.ask(chat("m")).status(), proxy.ask(stream("m")).status()), (200, 200));
+    let long = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{}"}}]}}"#, "x".repeat(300));
+    assert_eq!(proxy.ask(post(CHAT, long)).status(), 200);
     let labels = "model=\"m\",path=\"/v1/chat/completions\",status_code=\"200\",error_type=\"successful_request\",\
                   model_route=\"t/m\",backend_type=\"model_server\",backend_name=\"t/b\",upstream_model=\"none\"";
-    until("both are counted", || proxy.metric("kthena_router_requests_total", &[labels]) == 2.0);
+    until("all are counted", || proxy.metric("kthena_router_requests_total", &[labels]) == 3.0);
     let text = proxy.admin("/metrics").text();
     for (name, labels) in [
         ("request_duration_seconds_bucket", "model=\"m\",path=\"/v1/chat/completions\",status_code=\"200\""),
@@ -201,6 +236,9 @@ fn metrics_have_the_references_names(leg: Leg) {
     ] {
         let line = format!("kthena_router_{name}{{{labels}");
         assert!(text.lines().any(|l| l.starts_with(&line)), "no {line} in\n{text}");
+    }
+    for (name, labels, buckets) in REFERENCE {
+        has_labels_and_buckets(&text, name, labels, buckets);
     }
     for name in ["active_requests", "retries_total", "upstream_connects_total", "config_age_seconds", "panics_total"] {
         assert!(text.contains(&format!("\nkthena_router_{name} ")), "no {name} in\n{text}");
