@@ -2,8 +2,9 @@
 //!
 //! The token is verified here (`token`, `keys`, `claims`: pure), by what the API server says of itself and what is kept of that (`known`,
 //! `asked`, and `keep`, the loop that asks). So data planes can prove who they are while the API server is away, also past the end of a
-//! token that nobody can renew meanwhile (`contact`), and a fleet that comes back costs it nothing. What a token is no proof of is that its pod still exists: it holds until it expires, which projected ones do after an hour unless
-//! the pod asks for another time. That its service account still exists is looked at as often as the keys are.
+//! token that nobody can renew meanwhile (`contact`), and a fleet that comes back costs it nothing. What a token is no proof of is that its
+//! pod still exists: it holds to its end, which of projected ones comes after an hour unless the pod asks for another time, or past it.
+//! That its service account still exists is looked at as often as the keys are.
 
 mod asked;
 mod claims;

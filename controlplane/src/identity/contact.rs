@@ -3,14 +3,18 @@
 //! A token ends after an hour, and it is the API server that makes the next one: while that is away a kubelet has none to put in its place.
 //! So a token that was good when it could last be renewed goes on to count, for a day, until it can be renewed again. Whatever ended
 //! before that counts for nothing, and nor does anything that ends while the API server is there.
+//!
+//! An API server that is never there for that long counts as away since it was last: a token that ends between two such answers counts, too.
+//! When a token ends is told by the time of day as it was at the last answer: by a clock that was behind then, the day is that much longer.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// From when the API server is there again until tokens have been renewed: kubelets look at what is mounted every 60 to 90 s.
-pub const RENEWAL: Duration = Duration::from_secs(120);
+/// From when the API server is there again until tokens have been renewed: kubelets look at what is mounted every 60 to 90 s, and one that
+/// has failed to renew a token rests for up to two minutes before it tries again.
+pub const RENEWAL: Duration = Duration::from_secs(300);
 /// For how long a token counts past its end.
 pub const PAST_ITS_END: Duration = Duration::from_secs(24 * 3_600);
 
