@@ -406,6 +406,19 @@ async fn a_scheduler_configuration_that_another_made_is_not_replaced() {
     send(&bed.client, Method::DELETE, &path(&theirs), &json!({})).await.unwrap();
     upgrade(&["--set", ours]).unwrap();
     upgrade(&["--set", ours]).expect("its own is no reason");
+    // An earlier chart took a configuration that asks for tokens: the way out of it is this one's value.
+    let mut asks = bed.get(&path(&theirs)).await.unwrap();
+    asks["data"]["routerConfiguration"] = "{auth: {jwksUri: 'https://keys.example.com'}, scheduler: {}}".into();
+    asks["metadata"]["managedFields"] = Value::Null;
+    let as_helm = format!("{}?fieldManager=helm&force=true", path(&theirs));
+    send(&bed.client, Method::PATCH, &as_helm, &asks).await.unwrap();
+    upgrade(&["--set", ours]).expect("nor is what its own asks for, once it is not said any more");
+    send(&bed.client, Method::DELETE, &path(&theirs), &json!({})).await.unwrap();
+    // Another namespace's is another control plane's, also where its objects are served.
+    let elsewhere = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kthena-router-config", "namespace": "default"},
+        "data": asks["data"].clone()});
+    send(&bed.client, Method::POST, "/api/v1/namespaces/default/configmaps", &elsewhere).await.unwrap();
+    upgrade(&["--set", ours, "--set", "controlplane.namespaces={default}"]).expect("nobody here reads it");
 }
 
 /// As helm/README.md says: whoever scales owns the number, and helm then takes nothing away.
