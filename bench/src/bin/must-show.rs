@@ -12,9 +12,9 @@ use bench::show::client::Question;
 use bench::show::held::{self, Subject};
 use bench::show::manifests::{Manifests, Size};
 use bench::show::prefix::{self, Hits};
-use bench::show::replay::{self, Replay};
+use bench::show::replay::{Part, Replay};
 use bench::show::site::{self, Child, MODEL, locality};
-use bench::show::{Bound, Check, Outcome, Site, abort, client, drain, edits, fleet, heard, kill, scale, tables};
+use bench::show::{Bound, Check, Outcome, Site, abort, drain, edits, fleet, heard, kill, scale, tables};
 use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ impl Run {
             Self::Slow => ("slow", slow(site)?),
             Self::Abort => ("abort", runtime()?.block_on(leave(site))?),
             Self::Prefix => ("prefix", prefixes(site)?),
-            Self::Replay => ("replay", replayed(site)?),
+            Self::Replay => ("replay", runtime()?.block_on(replayed(site))?),
             Self::Edits => ("edits", runtime()?.block_on(edit(site))?),
             Self::Fleet => ("fleet", runtime()?.block_on(subscribe(site))?),
             Self::Scale => ("scale", runtime()?.block_on(grow(site))?),
@@ -297,20 +297,6 @@ async fn leave(site: &Site) -> Shown {
     Ok((checks, numbers))
 }
 
-/// What engines have looked up and found, by their own count.
-fn hits_of(engines: &[std::net::SocketAddr]) -> anyhow::Result<Hits> {
-    let mut hits = Hits::default();
-    for &address in engines {
-        let (_, body) = runtime()?.block_on(client::get(address, "/sim/stats"))?;
-        let stats: Value = serde_json::from_slice(&body)?;
-        let number = |key: &str| stats[key].as_u64().unwrap_or(0);
-        hits.requests += number("requests");
-        hits.query_tokens += number("query_tokens");
-        hits.hit_tokens += number("hit_tokens");
-    }
-    Ok(hits)
-}
-
 /// The caches are empty at first, and every engine that serves a hot prefix computes it once: in a minute that alone is 2 %
 /// of all tokens.
 const PREFIX_TIME: Duration = Duration::from_secs(180);
@@ -323,7 +309,7 @@ fn conversations(site: &Site, profile: &Value) -> anyhow::Result<(load::Report, 
     let tokens = prefix::CACHE_BLOCKS as u64 * u64::from(engine::text::BLOCK_TOKENS);
     let proxy = site.proxy(&site::snapshot(&[&engines.addresses], profile, tokens), "auto")?;
     let report = load::run(&prefix::plan(proxy.listen, MODEL, 40.0, PREFIX_TIME))?;
-    let hits = hits_of(&engines.addresses)?;
+    let hits = runtime()?.block_on(Hits::of(&engines.addresses))?;
     let usage = process::usage(proxy.child.pid())?;
     eprintln!("prefix: {} answers, {} errors, proxy {} KiB", report.requests, report.errors.total(), usage.rss_kib);
     Ok((report, hits))
@@ -352,54 +338,18 @@ fn prefixes(site: &Site) -> Shown {
 const TRACE: &str = "../shared/traces/mooncake-synthetic.jsonl";
 const REPLAY: Replay = Replay { speed: 4, engines: 4, requests: usize::MAX, seed: 1 };
 
-fn replayed(site: &Site) -> Shown {
-    let entries = REPLAY.entries(Path::new(TRACE))?;
-    let last = entries.last().context("a trace has requests")?;
-    let whole = REPLAY.deal(&entries, &site.folder("traces"), 1)?.remove(0);
-    let nobody = REPLAY.plan(([127, 0, 0, 1], 9).into(), MODEL, whole, last);
-    let pooled = prefix::pooled(&nobody, usize::from(REPLAY.engines) * replay::CACHE_BLOCKS, entries.len() as u64)?;
-    let (mut checks, mut numbers) = (Vec::new(), json!({"plan": REPLAY, "pooled": pooled}));
-    for count in [1, 4] {
-        let addresses = site::at_one_port(REPLAY.engines)?;
-        let flags = REPLAY.engine();
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let engines = addresses.iter().map(|address| site.engine(*address, MODEL, &flags));
-        let _engines = engines.collect::<anyhow::Result<Vec<_>>>()?;
-        let (_control, proxies) = programs_of_replay(site, &addresses, count)?;
-        let parts = REPLAY.deal(&entries, &site.folder("traces"), count)?;
-        let plans = proxies.iter().zip(parts).map(|(proxy, part)| REPLAY.plan(proxy.listen, MODEL, part, last));
-        let running: Vec<_> = plans.map(|plan| std::thread::spawn(move || load::run(&plan))).collect();
-        let reports = running.into_iter().map(|run| run.join().expect("a run of load does not panic"));
-        let reports = reports.collect::<anyhow::Result<Vec<_>>>()?;
-        let of_each = addresses.iter().map(|address| hits_of(&[*address])).collect::<anyhow::Result<Vec<_>>>()?;
-        let hits = hits_of(&addresses)?;
-        let share = hits.share() / pooled.share();
+async fn replayed(site: &Site) -> Shown {
+    let seen = REPLAY.run(Path::new(TRACE), site).await?;
+    let mut checks = Vec::new();
+    for Part { data_planes, hits, reports, .. } in &seen.parts {
         let errors: u64 = reports.iter().map(|report| report.errors.total()).sum();
-        let say = |what: &str| format!("{what}, {count} data planes");
+        let (say, all) = (|what: &str| format!("{what}, {data_planes} data planes"), seen.pooled.requests as f64);
+        let share = hits.share() / seen.pooled.share();
         checks.push(Check::new(say("hits, share of one pooled cache's"), share, Bound::AtLeast(0.97)));
-        checks.push(Check::new(say("requests"), hits.requests as f64, Bound::AtLeast(entries.len() as f64)));
+        checks.push(Check::new(say("requests"), hits.requests as f64, Bound::AtLeast(all)));
         checks.push(Check::new(say("errors"), errors as f64, Bound::AtMost(0.0)));
-        numbers[count.to_string()] =
-            json!({"hits": hits, "of_each": of_each, "share_of_pooled": share, "reports": reports});
     }
-    Ok((checks, numbers))
-}
-
-/// One data plane by a snapshot, or several by a control plane.
-fn programs_of_replay(
-    site: &Site,
-    engines: &[std::net::SocketAddr],
-    count: usize,
-) -> anyhow::Result<(Option<site::Control>, Vec<site::Proxy>)> {
-    if count == 1 {
-        let tokens = replay::CACHE_BLOCKS as u64 * u64::from(engine::text::BLOCK_TOKENS);
-        return Ok((None, vec![site.proxy(&site::snapshot(&[engines], &locality(), tokens), "auto")?]));
-    }
-    let folder = site.folder("replay");
-    Manifests::engines(&folder, engines)?;
-    let control = site.control(&folder)?;
-    let proxies = (0..count).map(|_| site.programmed(&control)).collect::<anyhow::Result<_>>()?;
-    Ok((Some(control), proxies))
+    Ok((checks, json!({"plan": REPLAY, "seen": seen})))
 }
 
 fn reported() -> Shown {

@@ -1,11 +1,13 @@
 //! Conversations over engines with small caches: how much of what one pooled cache would have held was found.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::client;
 use crate::engine::model::{Model, ModelConfig, Totals};
 use crate::engine::{Pace as TokenPace, text};
 use crate::load::plan::Conversations;
@@ -29,6 +31,20 @@ pub struct Hits {
 }
 
 impl Hits {
+    /// What engines have looked up and found, by their own count.
+    pub async fn of(engines: &[SocketAddr]) -> anyhow::Result<Self> {
+        let mut hits = Self::default();
+        for &address in engines {
+            let (_, body) = client::get(address, "/sim/stats").await?;
+            let stats: Value = serde_json::from_slice(&body)?;
+            let number = |key: &str| stats[key].as_u64().unwrap_or(0);
+            hits.requests += number("requests");
+            hits.query_tokens += number("query_tokens");
+            hits.hit_tokens += number("hit_tokens");
+        }
+        Ok(hits)
+    }
+
     /// Found of looked up.
     pub fn share(&self) -> f64 {
         self.hit_tokens as f64 / self.query_tokens as f64
@@ -36,7 +52,7 @@ impl Hits {
 }
 
 /// The conversations: 32 system prompts of 1k tokens, 160 at a time, 8 turns of 384 tokens each.
-pub fn plan(target: std::net::SocketAddr, model: &str, rate: f64, duration: Duration) -> Plan {
+pub fn plan(target: SocketAddr, model: &str, rate: f64, duration: Duration) -> Plan {
     Plan {
         connections: 512,
         pace: Pace::Open { rate, arrival: Arrival::Poisson },

@@ -10,9 +10,14 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 
+use super::Site;
+use super::manifests::Manifests;
+use super::prefix::{self, Hits};
+use super::site::{self, Control, MODEL, Proxy};
+use crate::engine::text;
 use crate::load::rng::Rng;
 use crate::load::trace::{self, Entry};
-use crate::load::{Pace, Plan, Shape};
+use crate::load::{self, Pace, Plan, Report, Shape};
 
 /// What is replayed, and how.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -39,7 +44,67 @@ const SPREAD_MS: usize = 1_000;
 /// For the last answers.
 const AFTER: Duration = Duration::from_secs(30);
 
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub struct Seen {
+    /// What one cache of all engines finds for the same requests, one after the other.
+    pub pooled: Hits,
+    /// By one data plane, and by several.
+    pub parts: Vec<Part>,
+}
+
+/// By so many data planes.
+#[derive(Debug, Serialize)]
+pub struct Part {
+    /// How many.
+    pub data_planes: usize,
+    /// What all engines found, and each.
+    pub hits: Hits,
+    /// See there.
+    pub of_each: Vec<Hits>,
+    /// Of the load of each data plane.
+    pub reports: Vec<Report>,
+}
+
+/// Data planes of a run.
+const DATA_PLANES: [usize; 2] = [1, 4];
+
 impl Replay {
+    /// Runs it.
+    pub async fn run(&self, trace: &Path, site: &Site) -> anyhow::Result<Seen> {
+        let entries = self.entries(trace)?;
+        let last = entries.last().context("a trace has requests")?;
+        let whole = self.deal(&entries, &site.folder("traces"), 1)?.remove(0);
+        let nobody = self.plan(SocketAddr::from(([127, 0, 0, 1], 9)), MODEL, whole, last);
+        let blocks = usize::from(self.engines) * CACHE_BLOCKS;
+        let pooled = prefix::pooled(&nobody, blocks, entries.len() as u64)?;
+        let mut parts = Vec::new();
+        for data_planes in DATA_PLANES {
+            parts.push(self.part(&entries, data_planes, site).await?);
+        }
+        Ok(Seen { pooled, parts })
+    }
+
+    async fn part(&self, entries: &[Entry], data_planes: usize, site: &Site) -> anyhow::Result<Part> {
+        let last = entries.last().context("a trace has requests")?;
+        let addresses = site::at_one_port(self.engines)?;
+        let flags = self.engine();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let engines = addresses.iter().map(|address| site.engine(*address, MODEL, &flags));
+        let _engines = engines.collect::<anyhow::Result<Vec<_>>>()?;
+        let (_control, proxies) = programs(site, &addresses, data_planes)?;
+        let traces = self.deal(entries, &site.folder("traces"), data_planes)?;
+        let plans = proxies.iter().zip(traces).map(|(proxy, part)| self.plan(proxy.listen, MODEL, part, last));
+        let running: Vec<_> = plans.map(|plan| std::thread::spawn(move || load::run(&plan))).collect();
+        let reports = running.into_iter().map(|run| run.join().expect("a run of load does not panic"));
+        let reports = reports.collect::<anyhow::Result<Vec<_>>>()?;
+        let mut of_each = Vec::new();
+        for address in &addresses {
+            of_each.push(Hits::of(&[*address]).await?);
+        }
+        Ok(Part { data_planes, hits: Hits::of(&addresses).await?, of_each, reports })
+    }
+
     /// What an engine-sim is told.
     pub fn engine(&self) -> Vec<String> {
         let speed = u64::from(self.speed);
@@ -91,6 +156,19 @@ impl Replay {
             ..Plan::small(target, model, 1024)
         }
     }
+}
+
+/// One data plane by a snapshot, or several by a control plane.
+fn programs(site: &Site, engines: &[SocketAddr], count: usize) -> anyhow::Result<(Option<Control>, Vec<Proxy>)> {
+    if count == 1 {
+        let tokens = CACHE_BLOCKS as u64 * u64::from(text::BLOCK_TOKENS);
+        return Ok((None, vec![site.proxy(&site::snapshot(&[engines], &site::locality(), tokens), "auto")?]));
+    }
+    let folder = site.folder("replay");
+    Manifests::engines(&folder, engines)?;
+    let control = site.control(&folder)?;
+    let proxies = (0..count).map(|_| site.programmed(&control)).collect::<anyhow::Result<_>>()?;
+    Ok((Some(control), proxies))
 }
 
 #[cfg(test)]
