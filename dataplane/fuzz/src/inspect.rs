@@ -2,8 +2,8 @@
 
 use api::prefix;
 use dataplane_core::inspect::{
-    ErrorKind, IncludeUsage, Inspected, Part, PromptSource, Role, StreamOptions, Text, apply, inspect_json,
-    inspect_multipart, plan_splices, segments, spliced_len,
+    ErrorKind, IncludeUsage, Inspected, Part, PromptSource, Role, StreamOptions, Text, apply, apply_in_place,
+    inspect_json, inspect_multipart, plan_splices, segments, spliced_len,
 };
 use serde_json::Value;
 
@@ -122,6 +122,12 @@ fn edited(body: &[u8], found: &Inspected, asked: (&Value, Option<&str>, bool)) {
     apply(body, &plan, &mut out);
     assert_eq!(out.len(), spliced_len(body, &plan));
     assert_eq!(segments(body, &plan).collect::<Vec<_>>().concat(), out);
+    for floor in [0, 64, 128] {
+        let mut bytes = [&[0; 128], body].concat();
+        let end = bytes.len();
+        let at = apply_in_place(&mut bytes, 128..end, floor, &plan);
+        assert_eq!(bytes[at], out);
+    }
     let mut expected = value.clone();
     if let Some(name) = rename.filter(|_| found.model.is_some()) {
         expected["model"] = name.into();

@@ -105,7 +105,7 @@ pub(crate) fn escape_json(value: &str, out: &mut impl Extend<u8>) {
 
 /// Edits a body where it lies, at the end of `bytes`, and returns where it is then. Of each edit what comes before it or what comes after
 /// it moves, whichever is less, so that a body of megabytes stays where it is: models, `stream` and its options are told before the
-/// messages or after them. From `floor` on, what lies before the body may be written over.
+/// messages or after them. Between two halves of megabytes one of the halves moves. From `floor` on, what lies before the body may be written over.
 pub fn apply_in_place(bytes: &mut Vec<u8>, body: Range<usize>, floor: usize, splices: &Splices) -> Range<usize> {
     let Range { mut start, mut end } = body;
     debug_assert_eq!(end, bytes.len());
@@ -145,7 +145,7 @@ pub fn segments<'a>(body: &'a [u8], splices: &'a Splices) -> impl Iterator<Item 
     pairs.flat_map(move |(index, splice)| [&body[before(index)..splice.at.start], &splice.with]).chain([rest])
 }
 
-/// Appends the edited body to `out`.
+/// Appends the edited body to `out`: what [`apply_in_place`] is held to.
 pub fn apply(body: &[u8], splices: &Splices, out: &mut Vec<u8>) {
     out.reserve(spliced_len(body, splices));
     for segment in segments(body, splices) {
