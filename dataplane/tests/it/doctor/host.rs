@@ -60,14 +60,22 @@ fn not_allowed(what: &str) {
     eprintln!("SKIPPED, not passed: this machine does not allow {what}");
 }
 
-#[test]
-fn what_is_too_small_of_a_network_is_told_and_mended_by_the_line_that_is_printed() {
+/// A shell with a network of its own and `sysctl`; without one it is said why.
+fn networked() -> Option<Shell> {
     let Some(mut shell) = Shell::with_a_network() else {
-        return not_allowed("unshare of a network whose sysctls can be written");
+        not_allowed("unshare of a network whose sysctls can be written");
+        return None;
     };
     if shell.line("command -v sysctl").1 != 0 {
-        return skip("sysctl, of procps,");
+        skip("sysctl, of procps,");
+        return None;
     }
+    Some(shell)
+}
+
+#[test]
+fn what_is_too_small_of_a_network_is_told_and_mended_by_the_line_that_is_printed() {
+    let Some(mut shell) = networked() else { return };
     let files = ["/proc/sys/net/core/somaxconn", "/proc/sys/net/ipv4/ip_local_port_range"];
     shell.must(&format!("echo 128 > {}; echo 50000 50999 > {}", files[0], files[1]));
     let report = shell.doctor(FEW);
@@ -86,12 +94,7 @@ fn what_is_too_small_of_a_network_is_told_and_mended_by_the_line_that_is_printed
 
 #[test]
 fn a_port_below_1024_is_fatal_for_who_may_not_take_it_until_what_it_says_is_done() {
-    let Some(mut shell) = Shell::with_a_network() else {
-        return not_allowed("unshare of a network whose sysctls can be written");
-    };
-    if shell.line("command -v sysctl").1 != 0 {
-        return skip("sysctl, of procps,");
-    }
+    let Some(mut shell) = networked() else { return };
     // As a container of the chart runs, but for whom.
     let bare = "setpriv --bounding-set=-all --inh-caps=-all --no-new-privs";
     let doctor = format!("{bare} \"$PROGRAM\" doctor --json --io-driver=epoll --lenient {FEW} --port=80");
