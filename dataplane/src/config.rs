@@ -92,7 +92,7 @@ pub struct Limits {
     pub connections: usize,
     /// From the first byte of a head to its last.
     pub header_time: Duration,
-    /// Between two reads of a body.
+    /// For the next 64 KiB of a body, or its rest; ten times as long for the whole.
     pub body_idle: Duration,
     /// How long a client may take to read what was written at once, at most 64 KiB.
     pub write_idle: Duration,

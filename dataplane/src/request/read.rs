@@ -8,7 +8,7 @@ use super::Ended;
 use crate::metrics::Limit;
 use crate::refusal::Refusal;
 use crate::server::connection::Connection;
-use crate::server::reader::Input;
+use crate::server::reader::{Input, WAIT_FOR};
 use crate::server::watch::Waiting;
 use crate::shared::Buffered;
 
@@ -21,6 +21,8 @@ const SPLICED: usize = 256;
 const EARNED: usize = 256 << 10;
 /// Room of each further read of a chunked body.
 const CHUNKED_READ: usize = 16 << 10;
+/// The whole of a body may take so many times what its parts may.
+const WHOLE: u64 = 10;
 /// Bodies that came in one read are counted from here on: smaller ones are bounded by the number of connections, and
 /// counting them would only make cores contend.
 const LARGE: usize = 16 << 10;
@@ -99,18 +101,19 @@ async fn of_length(
     let end = head.len as usize + length;
     let mut have = connection.reader.input().bytes().len();
     if have < end {
-        expect(connection, &head).await?;
-    }
-    while have < end {
-        // Room is taken as bytes arrive, doubling: an announced length costs its sender nothing.
-        let wanted = (end - have).min(have.max(TRUSTED_LENGTH));
-        hold(&mut room, have + wanted - head.len as usize)?;
-        connection.reader.reserve(if have < EARNED { wanted } else { end - have } + SPLICED);
-        wait(connection);
-        if !connection.reader.more_of(end - have).await {
-            return Err(ended(connection, "body", Limit::BodyIdle));
+        let mut pace = Pace::begin(connection, &head).await?;
+        while have < end {
+            // Room is taken as bytes arrive, doubling: an announced length costs its sender nothing.
+            let wanted = (end - have).min(have.max(TRUSTED_LENGTH));
+            hold(&mut room, have + wanted - head.len as usize)?;
+            connection.reader.reserve(if have < EARNED { wanted } else { end - have } + SPLICED);
+            if !connection.reader.more_of(end - have).await {
+                return Err(ended(connection, "body", Limit::BodyIdle));
+            }
+            let came = connection.reader.input().bytes().len() - have;
+            pace.came(connection, came);
+            have += came;
         }
-        have = connection.reader.input().bytes().len();
     }
     if length >= LARGE {
         hold(&mut room, length)?;
@@ -143,7 +146,7 @@ async fn chunked(connection: &mut Connection, head: Box<RequestHead>, mut room: 
     let mut input = Input::with_room(raw.bytes().len());
     input.0.extend_from_slice(&raw.bytes()[..start]);
     let mut from = start;
-    let mut asked = false;
+    let mut pace: Option<Pace> = None;
     loop {
         let scan = reader.scan(&raw.bytes()[from..], |data| input.0.extend_from_slice(data));
         let scan = scan.map_err(|bad| Refusal::bad_chunk(&bad))?;
@@ -151,7 +154,7 @@ async fn chunked(connection: &mut Connection, head: Box<RequestHead>, mut room: 
         if length > most {
             return Err(Refusal::body_too_large(most).into());
         }
-        if length > room.bytes() && (asked || length >= LARGE) {
+        if length > room.bytes() && (pace.is_some() || length >= LARGE) {
             // Doubled, so that a body in small chunks does not ask for room with each of them.
             hold(&mut room, (2 * length).min(most))?;
         }
@@ -159,13 +162,15 @@ async fn chunked(connection: &mut Connection, head: Box<RequestHead>, mut room: 
             connection.reader.put_back(raw.split_off(from + scan.consumed));
             return Ok(Received { body: start..start + length, input, head, room });
         }
-        if !std::mem::replace(&mut asked, true) {
-            expect(connection, &head).await?;
-            raw = Input::with_room(CHUNKED_READ);
+        match &mut pace {
+            Some(pace) => pace.came(connection, raw.bytes().len()),
+            None => {
+                pace = Some(Pace::begin(connection, &head).await?);
+                raw = Input::with_room(CHUNKED_READ);
+            }
         }
         raw.clear();
         connection.reader.put_back(raw);
-        wait(connection);
         if !connection.reader.more().await {
             return Err(ended(connection, "body", Limit::BodyIdle));
         }
@@ -174,17 +179,40 @@ async fn chunked(connection: &mut Connection, head: Box<RequestHead>, mut room: 
     }
 }
 
-/// Answers `Expect: 100-continue` before the body is read.
-async fn expect(connection: &mut Connection, head: &RequestHead) -> Result<(), Ended> {
-    if head.expect_continue && !connection.write(CONTINUE.to_vec()).await {
-        return Err(Ended::Gone);
-    }
-    Ok(())
+/// How fast the rest of a body comes: [`WAIT_FOR`] bytes, or what is missing, each `body_idle`, and all of it within [`WHOLE`] times that. A byte
+/// now and then buys no time: a few clients could hold the room that all bodies share.
+struct Pace {
+    end_ms: u64,
+    /// Since the limit was moved.
+    came: usize,
 }
 
-fn wait(connection: &Connection) {
-    let worker = &connection.worker;
-    connection.watch.wait(Waiting::Body, worker.now_ms(), worker.limits_ms.body_idle);
+impl Pace {
+    /// Answers `Expect: 100-continue` first.
+    async fn begin(connection: &mut Connection, head: &RequestHead) -> Result<Self, Ended> {
+        if head.expect_continue && !connection.write(CONTINUE.to_vec()).await {
+            return Err(Ended::Gone);
+        }
+        let worker = &connection.worker;
+        let pace = Self { end_ms: worker.now_ms() + WHOLE * worker.limits_ms.body_idle, came: 0 };
+        pace.wait(connection);
+        Ok(pace)
+    }
+
+    /// So many bytes more have come, of chunks their framing too.
+    fn came(&mut self, connection: &Connection, bytes: usize) {
+        self.came += bytes;
+        if self.came >= WAIT_FOR {
+            self.came = 0;
+            self.wait(connection);
+        }
+    }
+
+    fn wait(&self, connection: &Connection) {
+        let now_ms = connection.worker.now_ms();
+        let due_ms = self.end_ms.min(now_ms + connection.worker.limits_ms.body_idle);
+        connection.watch.wait_until(Waiting::Body, now_ms, due_ms);
+    }
 }
 
 /// Why no more bytes came.

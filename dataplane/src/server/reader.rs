@@ -17,8 +17,8 @@ use crate::rt::{self, PostedOutcome, PostedRead, ReadHalf};
 pub(crate) const HEADROOM: usize = 1024;
 /// Room for a first read: most heads, and small bodies with them.
 const FIRST_READ: usize = 4096;
-/// Bytes of a body that are waited for at once. The limit on its pauses is thereby one on its pace too.
-const WAIT_FOR: usize = 64 << 10;
+/// Bytes of a body that are waited for at once, where its length is known.
+pub(crate) const WAIT_FOR: usize = 64 << 10;
 /// Bytes of following requests that are taken while an answer is relayed; then the client has to wait.
 const AHEAD: usize = 16 << 10;
 /// Between two looks whether such a client has left.

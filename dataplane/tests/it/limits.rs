@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -17,6 +17,8 @@ use crate::support::wire::{CHAT, LAST, chat, chunk, get, post, post_with};
 on_every_driver!(
     sizes_are_bounded,
     times_are_bounded,
+    a_body_has_a_pace_however_it_is_framed,
+    a_body_has_a_time_for_all_of_it,
     connections_are_bounded,
     bodies_held_at_once_are_bounded,
     requests_in_flight_are_bounded,
@@ -78,6 +80,43 @@ fn times_are_bounded(leg: Leg) {
         until(limit, || proxy.hits(limit) == 1.0);
     }
     proxy.settled();
+}
+
+/// A byte now and then, each far within the limit, buys no time.
+fn a_body_has_a_pace_however_it_is_framed(leg: Leg) {
+    let (engine, idle) = (Engine::named("e"), Duration::from_secs(1));
+    let proxy = Proxy::with(leg, &serving(&[engine.address]), |config, _| config.limits.body_idle = idle);
+    let lengths = [("Content-Length: 100000", " ".to_owned()), ("Transfer-Encoding: chunked", chunk(" "))];
+    for (hits, (framing, byte)) in (1..).zip(lengths) {
+        let mut client = proxy.client();
+        client.send(format!("POST {CHAT} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n"));
+        drips_until_refused(&mut client, byte.as_bytes(), idle / 10, idle * 10);
+        assert_eq!(proxy.hits("body_idle"), f64::from(hits), "{framing}");
+    }
+    assert_eq!(engine.count(), 0);
+    proxy.settled();
+}
+
+/// Nor does a pace that is just enough, for ever.
+fn a_body_has_a_time_for_all_of_it(leg: Leg) {
+    let (engine, idle) = (Engine::named("e"), Duration::from_millis(300));
+    let proxy = Proxy::with(leg, &serving(&[engine.address]), |config, _| config.limits.body_idle = idle);
+    let mut client = proxy.client();
+    client.send(format!("POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n"));
+    drips_until_refused(&mut client, &[b' '; 64 << 10], idle / 4, idle * 30);
+    assert_eq!(proxy.hits("body_idle"), 1.0);
+    proxy.settled();
+}
+
+/// Sends the piece each `pause` until the proxy answers, which is 408.
+fn drips_until_refused(client: &mut Client, piece: &[u8], pause: Duration, patience: Duration) {
+    let end = Instant::now() + patience;
+    while !client.answers_within(pause) {
+        assert!(Instant::now() < end, "it goes on after {patience:?}");
+        client.send(piece);
+    }
+    let reply = client.reply();
+    assert_eq!((reply.status(), reply.head.field("connection")), (408, Some("close")), "{}", reply.text());
 }
 
 fn connections_are_bounded(leg: Leg) {

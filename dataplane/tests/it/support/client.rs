@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use super::PATIENCE;
 use super::wire::{Head, dechunk, find};
@@ -124,6 +125,14 @@ impl Client {
             }
         };
         (std::mem::take(&mut self.have), end)
+    }
+
+    /// Whether something has come of the answer, or comes so soon.
+    pub(crate) fn answers_within(&mut self, pause: Duration) -> bool {
+        self.stream.set_read_timeout(Some(pause)).unwrap();
+        let came = !self.have.is_empty() || matches!(self.read(), Ok(read) if read > 0);
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        came
     }
 
     fn wait_for<T>(&mut self, mut found: impl FnMut(&[u8]) -> Option<T>, what: &str) -> T {
