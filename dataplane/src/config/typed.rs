@@ -254,11 +254,8 @@ fn resolve_admin(args: &Args, typed: &Typed, bind: IpAddr) -> AdminPlaces {
 /// All of them share their ports with whoever has them already, so of two listeners at one place each would get some of the other's
 /// connections, and nobody would be told.
 fn check_ports(check: &mut Check, listen: SocketAddr, admin: &AdminPlaces) {
-    let overlap = |a: SocketAddr, b: SocketAddr| {
-        let everywhere = a.ip().is_unspecified() || b.ip().is_unspecified();
-        // Port 0 is another one each time.
-        a.port() == b.port() && a.port() != 0 && (everywhere || a.ip() == b.ip())
-    };
+    // Port 0 is another one each time.
+    let overlap = |a: SocketAddr, b: SocketAddr| a.port() == b.port() && a.port() != 0 && meet(a.ip(), b.ip());
     let mut places = vec![("port", listen)];
     let admin = [("metrics_port", admin.metrics), ("debug_port", admin.debug)];
     for (key, place) in admin.into_iter().filter_map(|(key, place)| Some((key, place?))) {
@@ -267,6 +264,13 @@ fn check_ports(check: &mut Check, listen: SocketAddr, admin: &AdminPlaces) {
         }
         places.push((key, place));
     }
+}
+
+/// Whether connections come to both. `::` takes those of IPv4 too.
+fn meet(a: IpAddr, b: IpAddr) -> bool {
+    let (a, b) = (a.to_canonical(), b.to_canonical());
+    let all = |one: IpAddr, other: IpAddr| one.is_unspecified() && (one.is_ipv6() || other.is_ipv4());
+    a == b || all(a, b) || all(b, a)
 }
 
 fn resolve_limits(check: &mut Check, t: &TypedLimits) -> Limits {
@@ -450,6 +454,8 @@ mod tests {
         check("{bind: 127.0.0.1, metrics_port: 15000}", &["debug_port: 15000"]);
         check("{bind: 127.0.0.2, metrics_port: 15000}", &[]);
         check("{bind: '::', debug_port: 8080}", &["debug_port: 8080 is `port`"]);
+        check("{bind: '::ffff:127.0.0.1', debug_port: 8080}", &["debug_port: 8080 is `port`"]);
+        check("{bind: 0.0.0.0, debug_bind: '::1', debug_port: 8080}", &[]);
         check("{port: 0, metrics_port: 0, debug_port: 0}", &[]);
         check("{admin_socket: /run/a, port: 9090}", &[]);
     }
