@@ -28,7 +28,7 @@ pub struct Replay {
     pub engines: u8,
     /// Requests of the trace, from its begin.
     pub requests: usize,
-    /// Of the spreader and of when within its second a request comes: the trace's times are rounded.
+    /// Of the spreader.
     pub seed: u64,
 }
 
@@ -39,8 +39,6 @@ pub const CACHE_BLOCKS: usize = 25_000;
 pub const PREFILL_TOKENS_PER_S: u64 = 17_000;
 /// Of an engine, at the trace's own speed.
 pub const TOKEN_US: u64 = 15_000;
-/// The trace's times are whole seconds, or thirds of them.
-const SPREAD_MS: usize = 1_000;
 /// For the last answers.
 const AFTER: Duration = Duration::from_secs(30);
 
@@ -118,23 +116,19 @@ impl Replay {
         numbers.iter().flat_map(|(flag, number)| [(*flag).to_owned(), number.to_string()]).collect()
     }
 
-    /// The requests of the trace, spread over their seconds.
+    /// The requests of the trace, in the order in which they came.
     pub fn entries(&self, trace: &Path) -> anyhow::Result<Vec<Entry>> {
         let file = std::fs::File::open(trace).with_context(|| format!("{}", trace.display()))?;
-        let mut rng = Rng::new(self.seed);
         let mut entries = trace::read(BufReader::new(file))?;
+        anyhow::ensure!(entries.is_sorted_by_key(|entry| entry.timestamp), "{} is not in order", trace.display());
         entries.truncate(self.requests);
-        for entry in &mut entries {
-            entry.timestamp += rng.below(SPREAD_MS) as u64;
-        }
-        entries.sort_by_key(|entry| entry.timestamp);
         Ok(entries)
     }
 
     /// Dealt out at random, as traces of their own in this folder.
     pub fn deal(&self, entries: &[Entry], folder: &Path, parts: usize) -> anyhow::Result<Vec<PathBuf>> {
         std::fs::create_dir_all(folder)?;
-        let mut rng = Rng::new(self.seed.wrapping_add(1));
+        let mut rng = Rng::new(self.seed);
         let paths: Vec<PathBuf> = (0..parts).map(|n| folder.join(format!("part-{n}-of-{parts}.jsonl"))).collect();
         let mut files = paths.iter().map(std::fs::File::create).collect::<Result<Vec<_>, _>>()?;
         for entry in entries {
@@ -176,20 +170,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_request_comes_once_and_in_its_second() {
+    fn each_request_comes_once_and_at_its_time() {
         let folder = std::env::temp_dir().join(format!("kthena-replay-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let line = |n: u64| {
-            format!(
-                "{{\"timestamp\": {}, \"input_length\": 512, \"output_length\": 1, \"hash_ids\": [{n}]}}\n",
-                n * 1_000
-            )
+            let at = n * 40;
+            format!("{{\"timestamp\": {at}, \"input_length\": 512, \"output_length\": 1, \"hash_ids\": [{n}]}}\n")
         };
         let trace = folder.join("trace.jsonl");
         std::fs::write(&trace, (0..200).map(line).collect::<String>()).unwrap();
         let replay = Replay { speed: 4, engines: 4, requests: 150, seed: 7 };
         let entries = replay.entries(&trace).unwrap();
-        assert!(entries.iter().zip(0..).all(|(entry, n)| entry.timestamp / 1_000 == n), "{entries:?}");
+        assert!(entries.iter().zip(0..).all(|(entry, n)| entry.timestamp == n * 40), "{entries:?}");
         let parts = replay.deal(&entries, &folder, 3).unwrap();
         let read = |part: &PathBuf| trace::read(BufReader::new(std::fs::File::open(part).unwrap())).unwrap();
         let mut dealt: Vec<Entry> = parts.iter().flat_map(read).collect();

@@ -30,10 +30,8 @@ pub(crate) fn table(verdicts: &mut Verdicts) {
     compare(verdicts, "conversations at 0.7", |seed| at_load(workload::conversations(seed, COUNT), 0.7));
     compare(verdicts, "one hot prefix at 0.6", |seed| at_load(workload::hot_prefix(seed, COUNT), 0.6));
     compare(verdicts, "Zipf at 0.7", |seed| at_load(workload::zipf(seed, COUNT), 0.7));
-    match trace::mooncake(1) {
-        Some(_) => compare(verdicts, "synthetic trace at 0.7", |seed| {
-            at_load(trace::mooncake(seed).expect("it was there"), 0.7)
-        }),
+    match trace::mooncake() {
+        Some(trace) => compare(verdicts, "synthetic trace at 0.7", |_| at_load(trace.clone(), 0.7)),
         None => println!("\nsynthetic trace: SKIPPED, shared/traces is not beside this checkout"),
     }
 }

@@ -41,10 +41,7 @@ fn workloads() -> Vec<(String, Requests)> {
         ("bursts", workload::bursts),
     ];
     for load in [0.5, 0.7, 0.9] {
-        all.push((
-            format!("synthetic trace at {load}"),
-            Box::new(move |seed| Some(at_load(trace::mooncake(seed)?, load))),
-        ));
+        all.push((format!("synthetic trace at {load}"), Box::new(move |_| Some(at_load(trace::mooncake()?, load)))));
         for (name, make) in shared {
             all.push((format!("{name} at {load}"), Box::new(move |seed| Some(at_load(make(seed, COUNT), load)))));
         }

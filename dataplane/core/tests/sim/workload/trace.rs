@@ -15,18 +15,13 @@ fn find(name: &str) -> Option<PathBuf> {
     here.ancestors().map(|above| above.join("shared/traces").join(name)).find(|file| file.exists())
 }
 
-/// Mooncake's synthetic trace: conversations, tools and documents with their shared prefixes. The times of the trace come
-/// in steps, so they are spread by the seed.
-pub(crate) fn mooncake(seed: u64) -> Option<Vec<Arrival>> {
+/// Mooncake's synthetic trace: conversations, tools and documents with their shared prefixes.
+pub(crate) fn mooncake() -> Option<Vec<Arrival>> {
     let text = std::fs::read_to_string(find("mooncake-synthetic.jsonl")?).expect("the trace can be read");
-    let mut rng = Rng::new(seed);
-    let mut arrivals: Vec<Arrival> =
-        text.lines().filter(|line| !line.is_empty()).map(|line| entry(line, &mut rng)).collect();
-    arrivals.sort_by_key(|arrival| arrival.at_ms);
-    Some(arrivals)
+    Some(text.lines().filter(|line| !line.is_empty()).map(entry).collect())
 }
 
-fn entry(line: &str, rng: &mut Rng) -> Arrival {
+fn entry(line: &str) -> Arrival {
     let entry: serde_json::Value = serde_json::from_str(line).expect("a line is an object");
     let number = |name: &str| entry[name].as_u64().expect("a line has its numbers");
     let ids = entry["hash_ids"].as_array().expect("a line has its blocks");
@@ -34,7 +29,7 @@ fn entry(line: &str, rng: &mut Rng) -> Arrival {
         ids.iter().filter_map(serde_json::Value::as_u64).flat_map(|id| [id * UNITS_PER_ID, id * UNITS_PER_ID + 1]);
     let whole = number("input_length").div_ceil(u64::from(UNIT_TOKENS)) as usize;
     Arrival {
-        at_ms: number("timestamp") + u64::from(rng.below(1_000)),
+        at_ms: number("timestamp"),
         chain: units.take(whole).collect(),
         answer_tokens: number("output_length").clamp(1, 2_000) as u32,
     }
