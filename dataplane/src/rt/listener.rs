@@ -20,6 +20,9 @@ pub use unix::{SocketFile, UnixListener};
 /// The waits after errors of accept, such as having no descriptors left: from the first, doubled up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
+/// Connections taken in a row before the rest of the core gets a turn.
+const AT_ONCE: u32 = 64;
+
 /// Bytes of a connection that the kernel holds unsent before a write has to wait. Unbounded, a client that does not read
 /// makes it hold 4 MiB, and as much again from an engine whose answer we take meanwhile: 200 such clients brought all
 /// TCP of a machine under memory pressure.
@@ -149,6 +152,8 @@ struct Queue {
     place: String,
     flags: SocketFlags,
     backoff: Duration,
+    /// Connections that were there, one after the other, when they were asked for.
+    in_a_row: u32,
 }
 
 impl Queue {
@@ -156,18 +161,25 @@ impl Queue {
         // On epoll sockets must not block; on io_uring they must, for there the kernel does the waiting.
         let blocking = current_driver().is_some_and(|driver| driver.is_uring());
         let flags = if blocking { SocketFlags::CLOEXEC } else { SocketFlags::CLOEXEC | SocketFlags::NONBLOCK };
-        Ok(Self { sock: Sock::new(OwnedFd::from(socket).into())?, place, flags, backoff: BACKOFF.0 })
+        Ok(Self { sock: Sock::new(OwnedFd::from(socket).into())?, place, flags, backoff: BACKOFF.0, in_a_row: 0 })
     }
 
     /// None once it was stopped.
     async fn accept(&mut self, stop: &StopToken) -> Option<(OwnedFd, Option<SocketAddrAny>)> {
+        if self.in_a_row == AT_ONCE {
+            self.in_a_row = 0;
+            super::yield_now().await;
+        }
         while !stop.is_stopped() {
             match self.try_accept() {
                 Ok(accepted) => {
                     self.backoff = BACKOFF.0;
+                    self.in_a_row += 1;
                     return Some(accepted);
                 }
                 Err(Errno::AGAIN) => {
+                    // While this waits the others have their turn.
+                    self.in_a_row = 0;
                     let mut readable = pin!(self.sock.readable());
                     let _ = select2(&mut readable, &mut stop.stopped()).await;
                 }
@@ -208,4 +220,57 @@ fn is_of_one_connection(error: Errno) -> bool {
             | Errno::NETUNREACH
             | Errno::AFNOSUPPORT
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io::Read as _;
+    use std::net::TcpStream;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::rt::{self, Driver};
+
+    /// What gives a turn away waits for a tick of the clock: where each connection is waited for, that would cost one in 64 a millisecond.
+    #[test]
+    fn connections_that_were_waited_for_are_not_in_a_row() {
+        rt::run(Driver::Epoll, || async {
+            let mut listener = Listener::bind(([127, 0, 0, 1], 0).into(), 64).unwrap();
+            let address = listener.local_addr();
+            let one_after_the_other = move || {
+                for _ in 0..3 * AT_ONCE {
+                    // Until it is closed there.
+                    let _ = TcpStream::connect(address).unwrap().read(&mut [0]);
+                }
+            };
+            let clients = std::thread::spawn(one_after_the_other);
+            let mut most = 0;
+            for _ in 0..3 * AT_ONCE {
+                let accepted = listener.accept(&StopToken::default()).await;
+                assert!(matches!(accepted, Accepted::Socket(..)));
+                most = most.max(listener.queue.in_a_row);
+            }
+            clients.join().unwrap();
+            assert!(most < AT_ONCE / 2, "{most} in a row");
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_burst_of_connections_gives_the_others_a_turn() {
+        rt::run(Driver::Epoll, || async {
+            let mut listener = Listener::bind(([127, 0, 0, 1], 0).into(), 256).unwrap();
+            let address = listener.local_addr();
+            let _clients: Vec<_> = (0..=AT_ONCE).map(|_| TcpStream::connect(address).unwrap()).collect();
+            let had = Rc::new(Cell::new(false));
+            let other = had.clone();
+            rt::spawn(async move { other.set(true) });
+            for taken in 0..=AT_ONCE {
+                listener.accept(&StopToken::default()).await;
+                assert_eq!(had.get(), taken == AT_ONCE, "after {taken}");
+            }
+        })
+        .unwrap();
+    }
 }

@@ -18,9 +18,6 @@ use crate::worker::{ToCore, Worker};
 /// Connections by which a core must be above the mean before it gives any away.
 const HAND_OFF_FROM: u64 = 4;
 
-/// Connections taken before the rest of the core gets a turn.
-const AT_ONCE: u32 = 64;
-
 /// How often the kernel is told to give each core its part, where connections come: what a process passed on that has ended since
 /// may name one of us for ever.
 const SHARED_MS: u64 = 10_000;
@@ -94,13 +91,9 @@ fn listen(bound: Bound, shared: &Shared) -> io::Result<Listener> {
 /// Accepts until `stop`, and then so that closing the listener resets nobody.
 pub(crate) async fn run(door: Door, worker: Rc<Worker>, stop: StopToken) {
     if let Some(mut listener) = door.opened(&worker.shared, &stop).await {
-        let (mut taken, mut share_ms) = (0, 0);
+        let mut share_ms = 0;
         while let Accepted::Socket(fd, peer) = listener.accept(&stop).await {
             take(fd, peer, &worker);
-            taken += 1;
-            if taken % AT_ONCE == 0 {
-                rt::yield_now().await;
-            }
             if worker.now_ms() >= share_ms {
                 listener.pass_on_no_more();
                 share_ms = worker.now_ms() + SHARED_MS;
