@@ -1,8 +1,11 @@
 //! A request is tried elsewhere only while that is safe, and an endpoint that fails is left alone for a while.
 
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
+use dataplane::config::Config;
 use serde_json::json;
 
 use crate::support::engine::{Engine, Refusing, Then};
@@ -14,6 +17,7 @@ use crate::support::wire::{answer, chat, post};
 
 on_every_driver!(
     a_refused_connection_is_tried_elsewhere,
+    a_refused_connection_ends_those_that_idle,
     a_reset_before_the_answer_is_tried_elsewhere,
     errors_of_the_request_are_never_tried_again,
     a_503_is_tried_by_what_the_engine_means,
@@ -33,6 +37,31 @@ fn a_refused_connection_is_tried_elsewhere(leg: Leg) {
     }
     let retries = proxy.metric("kthena_router_retries_total", &[]);
     assert!((1.0..=30.0).contains(&retries), "{retries}");
+    proxy.settled();
+}
+
+fn a_refused_connection_ends_those_that_idle(leg: Leg) {
+    // Two requests at once, so that two connections idle afterwards; the next request's is closed under it.
+    let (both, ends) = (Barrier::new(2), AtomicUsize::new(0));
+    let engine = Engine::start(move |conn, _| {
+        if ends.fetch_add(1, SeqCst) >= 2 {
+            return Then::Close;
+        }
+        both.wait();
+        conn.write(answer("200 OK", "{}"));
+        Then::Keep
+    });
+    // Nothing else ends them.
+    let idle_long = |config: &mut Config, _: &Path| config.limits.pool_idle = Duration::from_secs(3_600);
+    let proxy = Proxy::with(leg, &serving(&[engine.address]), idle_long);
+    let (mut one, mut other) = (proxy.client(), proxy.client());
+    one.send(chat("m"));
+    assert_eq!((other.ask(chat("m")).status(), one.reply().status()), (200, 200));
+    proxy.settled();
+    assert_eq!((engine.connections(), engine.open_connections()), (2, 2));
+    engine.refuse();
+    assert_eq!(one.ask(chat("m")).status(), 502);
+    until("the engine sees the connection end that was not used", || engine.open_connections() == 0);
     proxy.settled();
 }
 

@@ -175,6 +175,17 @@ impl Engine {
         self.inner.connections.load(SeqCst)
     }
 
+    /// How many are open now.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.inner.open.lock().unwrap().len()
+    }
+
+    /// From now on it refuses connections; those that are open stay.
+    pub(crate) fn refuse(&self) {
+        self.inner.stop.store(true, SeqCst);
+        until("the engine refuses connections", || TcpStream::connect_timeout(&self.address, PATIENCE).is_err());
+    }
+
     /// Waits for so many requests.
     pub(crate) fn wait_requests(&self, n: usize) {
         until("a request at the engine", || self.count() >= n);
