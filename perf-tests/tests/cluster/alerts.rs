@@ -1,6 +1,6 @@
 //! Each alert fires when what it tells of has come about, with the labels of where, and did not before: live, with a real Prometheus and the chart's
-//! rules in seconds. No test can make a program panic; for those two alerts the series of a quiet moment are recorded and told to promtool, with one
-//! panic more.
+//! rules in seconds. No test can make a program panic, and no token ends here; for those three alerts the series of a quiet moment are recorded and told to
+//! promtool, with one more of what is counted.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -28,7 +28,7 @@ use crate::wait::{DEADLINE, until};
 /// Which alert fires, and a label by which it is that one.
 type Expected = (&'static str, &'static str, &'static str);
 
-/// All but the ones of panics and of the control plane's end.
+/// All but the ones that are told and of the control plane's end.
 const EXPECTED: [Expected; 9] = [
     ("KthenaErrorsOfEngines", "model", "failing"),
     ("KthenaFirstTokenSlow", "model", "slow"),
@@ -42,16 +42,17 @@ const EXPECTED: [Expected; 9] = [
 ];
 const AWAY: Expected = ("KthenaControlPlaneAway", "pod", "calm");
 
-/// An alert of a panic, the series that counts one more then, and whose.
-struct Panic {
+/// An alert that is not brought about here, the series that counts one more then, and whose.
+struct Counted {
     alert: &'static str,
     series: &'static str,
     pod: &'static str,
 }
 
-const PANICS: [Panic; 2] = [
-    Panic { alert: "KthenaPanic", series: "kthena_router_panics_total", pod: "calm" },
-    Panic { alert: "KthenaBuildPanics", series: "kthena_controlplane_build_panicking", pod: "controlplane" },
+const TOLD: [Counted; 3] = [
+    Counted { alert: "KthenaPanic", series: "kthena_router_panics_total", pod: "calm" },
+    Counted { alert: "KthenaBuildPanics", series: "kthena_controlplane_build_panicking", pod: "controlplane" },
+    Counted { alert: "KthenaTokensExcused", series: "kthena_controlplane_streams_excused_total", pod: "controlplane" },
 ];
 
 /// Stops a thread of another process until its input ends; `kill -STOP` would stop all of them.
@@ -238,14 +239,15 @@ async fn fire(prometheus: &Prometheus, expected: &[Expected]) {
     }
 }
 
-/// Series of a moment as promtool takes them, each as it was for 40 minutes; the one that tells of the panic with one more in the last of them.
-fn series(recorded: &[(Value, String)], panic: Option<&Panic>) -> Vec<Value> {
+/// Series of a moment as promtool takes them, each as it was for 40 minutes; the one that counts with one more in the last of them.
+fn series(recorded: &[(Value, String)], counted: Option<&Counted>) -> Vec<Value> {
     let told = |(labels, value): &(Value, String)| {
         let labels = labels.as_object().unwrap();
         let pairs = labels.iter().filter(|(name, _)| *name != "__name__");
         let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name}={value}")).collect();
         let name = labels["__name__"].as_str().unwrap();
-        let more = panic.is_some_and(|panic| (name, labels["pod"].as_str().unwrap()) == (panic.series, panic.pod));
+        let more =
+            counted.is_some_and(|counted| (name, labels["pod"].as_str().unwrap()) == (counted.series, counted.pod));
         let one_more = value.parse::<f64>().unwrap() + 1.0;
         let values = if more { format!("{value}x25 {one_more}x15") } else { format!("{value}x40") };
         json!({"series": format!("{name}{{{}}}", pairs.join(", ")), "values": values})
@@ -256,16 +258,16 @@ fn series(recorded: &[(Value, String)], panic: Option<&Panic>) -> Vec<Value> {
 /// By the rules as the chart has them. None where promtool is not installed.
 fn promtool(folder: &Path, recorded: &[(Value, String)]) -> Option<()> {
     let firing = "count by (alertname, pod) (ALERTS{alertstate=\"firing\"})";
-    let test = |panic: Option<&Panic>, samples: Value| {
+    let test = |counted: Option<&Counted>, samples: Value| {
         let expression = json!({"expr": firing, "eval_time": "30m", "exp_samples": samples});
-        json!({"interval": "1m", "input_series": series(recorded, panic), "promql_expr_test": [expression]})
+        json!({"interval": "1m", "input_series": series(recorded, counted), "promql_expr_test": [expression]})
     };
-    let fired = |panic: &Panic| {
-        let Panic { alert, pod, .. } = panic;
+    let fired = |counted: &Counted| {
+        let Counted { alert, pod, .. } = counted;
         let labels = format!("{{alertname=\"{alert}\", pod=\"{pod}\"}}");
-        test(Some(panic), json!([{"labels": labels, "value": 1}]))
+        test(Some(counted), json!([{"labels": labels, "value": 1}]))
     };
-    let tests: Vec<_> = std::iter::once(test(None, json!([]))).chain(PANICS.iter().map(fired)).collect();
+    let tests: Vec<_> = std::iter::once(test(None, json!([]))).chain(TOLD.iter().map(fired)).collect();
     let tests = json!({"rule_files": [chart().join("files/alerts.yaml").canonicalize().unwrap()], "evaluation_interval": "1m",
         "tests": tests});
     let file = folder.join("recorded_test.yaml");
@@ -316,6 +318,6 @@ fn every_alert_has_its_cause_here() {
     let rules = rules["groups"][0]["rules"].as_array().unwrap();
     let mut known: BTreeSet<_> = EXPECTED.iter().map(|(name, ..)| *name).collect();
     known.insert(AWAY.0);
-    known.extend(PANICS.iter().map(|panic| panic.alert));
+    known.extend(TOLD.iter().map(|counted| counted.alert));
     assert_eq!(rules.iter().map(|rule| rule["alert"].as_str().unwrap()).collect::<BTreeSet<_>>(), known);
 }
