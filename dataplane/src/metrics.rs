@@ -3,6 +3,8 @@
 
 mod cells;
 mod export;
+mod in_force;
+mod roll;
 mod series;
 
 use std::sync::Arc;
@@ -10,7 +12,9 @@ use std::time::Duration;
 
 pub use cells::{Counter, Heartbeat, Histogram, Level};
 pub use export::{Gauges, Kv, encode};
-pub use series::{Active, ActiveLabels, All, Labels, MAX_SERIES, OfCore, Series};
+pub use in_force::InForce;
+pub use roll::{All, MAX_SERIES, OfCore};
+pub use series::{Active, ActiveLabels, Labels, Series};
 
 /// A bound that was hit, by the name of its setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,6 +239,12 @@ impl CoreMetrics {
         self.plain.prompts[text as usize].add(1);
     }
 
+    /// Lets go of what is not counted any more. Once a second.
+    pub fn sweep(&self) {
+        self.series.sweep();
+        self.active.sweep();
+    }
+
     /// Counts how late the sweep was.
     pub fn lag(&self, late: Duration) {
         self.plain.loop_lag.observe(late);
@@ -263,6 +273,17 @@ impl Metrics {
             active: OfCore::new(self.active.clone()),
             plain: self.cores[id].clone(),
         }
+    }
+
+    /// Forgets, some minutes later, what has labels that the table in force has not; `roll.rs` says how. Now and then, off the cores.
+    pub fn forget(&self, names: &InForce<'_>, now_ms: u64) {
+        self.series.forget(names, now_ms);
+        self.active.forget(names, now_ms);
+    }
+
+    /// Cells that are to be forgotten, and are told until then.
+    pub fn leaving(&self) -> usize {
+        self.series.leaving() + self.active.leaving()
     }
 }
 

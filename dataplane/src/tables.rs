@@ -22,6 +22,7 @@ use dataplane_core::kv::Lane;
 use dataplane_core::load::LiveRegistry;
 use dataplane_core::table::{Place, Table};
 
+use crate::metrics::InForce;
 use crate::process::vital;
 use crate::shared::Shared;
 use fleet::{Fleet, Inbox};
@@ -37,6 +38,8 @@ const BUSY: Duration = Duration::from_millis(4);
 const IDLE: Duration = Duration::from_millis(20);
 /// Between two refreshes of medians and statistics.
 const REFRESH: Duration = Duration::from_secs(1);
+/// Between two looks at which series are of nothing that is there any more.
+const FORGET: Duration = Duration::from_secs(5);
 /// Between two looks at what has waited, or lived, too long.
 const TICK: Duration = Duration::from_millis(250);
 /// Cells that are swept at a time, some tens of microseconds.
@@ -221,6 +224,7 @@ struct State {
 fn run(mut state: State) {
     let mut refreshed = Instant::now();
     let mut ticked = Instant::now();
+    let mut forgot = Instant::now();
     while !state.stop.load(Acquire) {
         let now_ms = state.tables.shared.now_ms();
         let drained = state.writer.drain(now_ms);
@@ -232,6 +236,11 @@ fn run(mut state: State) {
         if refreshed.elapsed() >= REFRESH {
             refreshed = Instant::now();
             state.refresh(now_ms);
+        }
+        if forgot.elapsed() >= FORGET {
+            forgot = Instant::now();
+            let shared = &state.tables.shared;
+            shared.metrics.forget(&InForce::of(&shared.table.load()), now_ms);
         }
         let retiring = state.writer.retire_slice(SLICE, now_ms);
         match state.ends.queue.try_recv() {

@@ -111,6 +111,7 @@ impl Worker {
         // An idle core would otherwise keep the last table that it used alive.
         self.table.borrow_mut().load();
         self.index.borrow_mut().refresh();
+        self.metrics.sweep();
     }
 }
 

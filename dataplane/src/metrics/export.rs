@@ -9,6 +9,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use prometheus::{Encoder, TextEncoder};
 
 use super::cells::Buckets;
+use super::roll::{Keyed, Told};
 use super::series::{Active, Series};
 use super::{Limit, MAX_SERIES, Metrics, PromptText, Side, StreamOutcome};
 
@@ -66,11 +67,12 @@ type LabelSet = Vec<(&'static str, String)>;
 /// The whole exposition.
 pub fn encode(metrics: &Metrics, gauges: &Gauges) -> Vec<u8> {
     let mut families = Vec::new();
-    request_families(&metrics.series.list(), &mut families);
-    active_families(&metrics.active.list(), &mut families);
+    let (series, active) = (metrics.series.told(), metrics.active.told());
+    request_families(&series, &mut families);
+    active_families(&active, &mut families);
     plain_families(metrics, gauges.now_ms, &mut families);
     gauge_families(gauges, &mut families);
-    kv::hits(&metrics.active.list(), &mut families);
+    kv::hits(&active, &mut families);
     if let Some(kv) = &gauges.kv {
         kv::families(kv, &mut families);
     }
@@ -83,13 +85,13 @@ pub fn encode(metrics: &Metrics, gauges: &Gauges) -> Vec<u8> {
     out
 }
 
-fn request_families(series: &[std::sync::Arc<Series>], out: &mut Vec<MetricFamily>) {
+fn request_families(series: &Told<Series>, out: &mut Vec<MetricFamily>) {
     let mut requests = Sums::<u64>::default();
     let mut tokens = Sums::<u64>::default();
     let mut durations = Sums::<Buckets>::default();
     let mut ttft = Sums::<Buckets>::default();
     let mut added = Sums::<Buckets>::default();
-    for s in series {
+    for s in &series.cells {
         let l = s.labels();
         let model = ("model", l.model.to_owned());
         let path = ("path", l.path.to_owned());
@@ -109,7 +111,10 @@ fn request_families(series: &[std::sync::Arc<Series>], out: &mut Vec<MetricFamil
                 tokens.add(with(vec![model.clone(), path.clone(), ("token_type", kind.into())]), cell.value());
             }
         }
-        let short = vec![model, ("backend_name", l.backend.to_owned())];
+    }
+    for s in series.cells.iter().chain(&series.rests) {
+        let l = s.labels();
+        let short = vec![("model", l.model.to_owned()), ("backend_name", l.backend.to_owned())];
         ttft.merge(short.clone(), s.ttft.read());
         added.merge(short, s.added.read());
     }
@@ -121,16 +126,12 @@ fn request_families(series: &[std::sync::Arc<Series>], out: &mut Vec<MetricFamil
     out.push(histograms("kthena_router_added_latency_seconds", added_help, added));
 }
 
-fn active_families(active: &[std::sync::Arc<Active>], out: &mut Vec<MetricFamily>) {
+fn active_families(active: &Told<Active>, out: &mut Vec<MetricFamily>) {
     let mut downstream = Sums::<u64>::default();
     let mut upstream = Sums::<u64>::default();
-    let mut schedule = Sums::<Buckets>::default();
-    let mut ratio = Sums::<Buckets>::default();
-    let mut gap = Sums::<Buckets>::default();
-    for a in active {
-        let l = super::series::Keyed::labels(&**a);
-        let model = || vec![("model", l.model.to_owned())];
-        downstream.add(model(), a.downstream.value());
+    for a in &active.cells {
+        let l = Keyed::labels(&**a);
+        downstream.add(vec![("model", l.model.to_owned())], a.downstream.value());
         if l.backend != "none" {
             let labels = vec![
                 ("model_server", l.backend.to_owned()),
@@ -140,20 +141,37 @@ fn active_families(active: &[std::sync::Arc<Active>], out: &mut Vec<MetricFamily
                 ("upstream_model", l.upstream_model.to_owned()),
             ];
             upstream.add(labels, a.upstream.value());
-            let plugin =
-                |name: &str, kind: &str| [model(), vec![("plugin", name.into()), ("type", kind.into())]].concat();
-            schedule.merge(plugin("profile", "score"), a.schedule.read());
-            for (stage, name, kind) in Stage::ALL {
-                if let Some(took) = a.stage(stage) {
-                    schedule.merge(plugin(name, kind), took.read());
-                }
-            }
-            ratio.merge(model(), a.match_ratio.read());
-            gap.merge([model(), vec![("backend_name", l.backend.to_owned())]].concat(), a.gap.read());
         }
     }
     out.push(gauges_of("kthena_router_active_downstream_requests", "Requests of clients being served.", downstream));
     out.push(gauges_of("kthena_router_active_upstream_requests", "Attempts at engines under way.", upstream));
+    decision_families(active, out);
+}
+
+/// What is told by model, or by model and backend: what was forgotten of these is in them too.
+fn decision_families(active: &Told<Active>, out: &mut Vec<MetricFamily>) {
+    let mut schedule = Sums::<Buckets>::default();
+    let mut ratio = Sums::<Buckets>::default();
+    let mut gap = Sums::<Buckets>::default();
+    for a in active.cells.iter().chain(&active.rests) {
+        let l = Keyed::labels(&**a);
+        if l.backend == "none" {
+            continue;
+        }
+        let model = || vec![("model", l.model.to_owned())];
+        let plugin = |name: &str, kind: &str| [model(), vec![("plugin", name.into()), ("type", kind.into())]].concat();
+        schedule.merge(plugin("profile", "score"), a.schedule.read());
+        for (stage, name, kind) in Stage::ALL {
+            if let Some(took) = a.stage(stage) {
+                schedule.merge(plugin(name, kind), took.read());
+            }
+        }
+        ratio.merge(model(), a.match_ratio.read());
+        // A rest of a model alone has no backend to tell of.
+        if !l.backend.is_empty() {
+            gap.merge([model(), vec![("backend_name", l.backend.to_owned())]].concat(), a.gap.read());
+        }
+    }
     out.push(histograms(
         "kthena_router_scheduler_plugin_duration_seconds",
         "One decision (`profile`), and its steps.",
@@ -259,7 +277,11 @@ fn core_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
         "Those of them that have waited for a request for a second or two.",
         idle,
     ));
-    out.push(histograms("kthena_router_core_loop_lag_seconds", "How late a core's timer was.", lag));
+    out.push(histograms(
+        "kthena_router_core_loop_lag_seconds",
+        "How late a core's timer was.",
+        lag,
+    ));
 }
 
 fn gauge_families(g: &Gauges, out: &mut Vec<MetricFamily>) {
@@ -380,7 +402,7 @@ fn histogram(buckets: &Buckets) -> Histogram {
     let mut h = Histogram::default();
     h.set_bucket(list);
     h.set_sample_count(buckets.count());
-    h.set_sample_sum(buckets.sum_s);
+    h.set_sample_sum(buckets.sum_s());
     h
 }
 

@@ -1,19 +1,14 @@
 //! What is counted by label. Every label comes from the table or from a fixed list, and the number of series is
 //! bounded besides: what a client sends never becomes a label.
 
-use std::cell::RefCell;
-use std::hash::Hash;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use dataplane_core::scheduler::Stage;
-use hashbrown::HashTable;
 
 use super::cells::{Counter, Histogram, Level};
-
-/// Series of one process, all cores together. Past it, requests are counted under `model="other"`.
-pub const MAX_SERIES: usize = 5_000;
+use super::in_force::InForce;
+use super::roll::{Departure, Keyed};
 
 /// Seconds; the reference's buckets, continued because generations run for minutes.
 pub(super) const DURATION_BOUNDS: &[f64] =
@@ -63,6 +58,7 @@ impl Labels<'_> {
 /// The cells of one set of labels on one core.
 #[derive(Debug)]
 pub struct Series {
+    departure: Departure,
     model: Box<str>,
     path: &'static str,
     status: u16,
@@ -87,6 +83,7 @@ pub struct Series {
 impl Series {
     fn new(l: &Labels<'_>) -> Self {
         Self {
+            departure: Departure::default(),
             model: l.model.into(),
             path: l.path,
             status: l.status,
@@ -138,6 +135,35 @@ impl Keyed for Series {
     {
         Labels { model: "other", route: "other", backend: "other", upstream_model: "other", ..*labels }
     }
+
+    fn group<'a>(labels: &Labels<'a>) -> Labels<'a>
+    where
+        Self: 'a,
+    {
+        Labels { path: "", status: 0, error_type: "", ..*labels }
+    }
+
+    fn coarser<'a>(labels: &Labels<'a>) -> Option<Labels<'a>>
+    where
+        Self: 'a,
+    {
+        let Labels { model, backend, .. } = *labels;
+        let by_backend = Labels { model, path: "", status: 0, error_type: "", route: "", backend, upstream_model: "" };
+        (*labels != by_backend).then_some(by_backend)
+    }
+
+    fn in_force(l: &Labels<'_>, names: &InForce<'_>) -> bool {
+        names.model(l.model) && names.route(l.route) && names.backend(l.backend, l.upstream_model)
+    }
+
+    fn departure(&self) -> &Departure {
+        &self.departure
+    }
+
+    fn absorb(&self, other: &Self) {
+        self.ttft.absorb(&other.ttft);
+        self.added.absorb(&other.added);
+    }
 }
 
 /// The labels of requests that are being served.
@@ -156,6 +182,7 @@ pub struct ActiveLabels<'a> {
 /// What is going on under one set of labels on one core, and what its scheduler did.
 #[derive(Debug)]
 pub struct Active {
+    departure: Departure,
     model: Box<str>,
     route: Box<str>,
     backend: Box<str>,
@@ -195,6 +222,7 @@ impl Keyed for Active {
 
     fn with(l: &ActiveLabels<'_>) -> Self {
         Self {
+            departure: Departure::default(),
             model: l.model.into(),
             route: l.route.into(),
             backend: l.backend.into(),
@@ -229,130 +257,42 @@ impl Keyed for Active {
     {
         ActiveLabels { model: "other", route: "other", backend: "other", upstream_model: "other" }
     }
-}
 
-/// Cells that are found by labels.
-pub trait Keyed {
-    /// The labels, borrowed.
-    type Labels<'a>: Copy + Eq + Hash
+    fn group<'a>(labels: &ActiveLabels<'a>) -> ActiveLabels<'a>
     where
-        Self: 'a;
+        Self: 'a,
+    {
+        *labels
+    }
 
-    /// Cells at zero.
-    fn with(labels: &Self::Labels<'_>) -> Self;
-    /// Its labels.
-    fn labels(&self) -> Self::Labels<'_>;
-    /// Whether it has these labels.
-    fn is(&self, labels: &Self::Labels<'_>) -> bool;
-    /// What these labels are counted under once there are too many.
-    fn other<'a>(labels: &Self::Labels<'a>) -> Self::Labels<'a>
+    /// By model and backend, then by model.
+    fn coarser<'a>(labels: &ActiveLabels<'a>) -> Option<ActiveLabels<'a>>
     where
-        Self: 'a;
-}
-
-/// All cells of one kind in a process, for the scrape.
-#[derive(Debug)]
-pub struct All<T> {
-    list: Mutex<Vec<Arc<T>>>,
-    count: AtomicUsize,
-}
-
-impl<T> Default for All<T> {
-    fn default() -> Self {
-        Self { list: Mutex::default(), count: AtomicUsize::new(0) }
-    }
-}
-
-impl<T: Keyed> All<T> {
-    /// Whether there may be cells with these labels: another core has them, or they are not too many yet.
-    fn admit(&self, labels: &T::Labels<'_>) -> bool {
-        let known = self.list().iter().any(|cells| cells.is(labels));
-        known || self.count.fetch_update(Relaxed, Relaxed, |n| (n < MAX_SERIES).then_some(n + 1)).is_ok()
-    }
-}
-
-impl<T> All<T> {
-    /// The cells of all cores, in no order.
-    pub fn list(&self) -> Vec<Arc<T>> {
-        self.list.lock().expect("no thread panics while it holds this list").clone()
-    }
-}
-
-/// One core's way from labels to cells.
-#[derive(Debug)]
-pub struct OfCore<T> {
-    all: Arc<All<T>>,
-    known: RefCell<HashTable<Arc<T>>>,
-    hasher: ahash::RandomState,
-}
-
-impl<T: Keyed> OfCore<T> {
-    /// With nothing counted yet.
-    pub fn new(all: Arc<All<T>>) -> Self {
-        Self { all, known: RefCell::default(), hasher: ahash::RandomState::new() }
+        Self: 'a,
+    {
+        let by_backend = ActiveLabels { route: "", upstream_model: "", ..*labels };
+        let by_model = ActiveLabels { backend: "", ..by_backend };
+        [by_backend, by_model].into_iter().find(|coarser| coarser != labels)
     }
 
-    /// The cells for these labels, made on first use.
-    pub fn of(&self, labels: &T::Labels<'_>) -> Arc<T> {
-        if let Some(cells) = self.find(labels) {
-            return cells;
+    fn in_force(l: &ActiveLabels<'_>, names: &InForce<'_>) -> bool {
+        names.model(l.model) && names.route(l.route) && names.backend(l.backend, l.upstream_model)
+    }
+
+    fn departure(&self) -> &Departure {
+        &self.departure
+    }
+
+    fn absorb(&self, other: &Self) {
+        self.schedule.absorb(&other.schedule);
+        for (mine, theirs) in self.stages.iter().zip(&other.stages) {
+            if let Some(theirs) = theirs.get() {
+                mine.get_or_init(|| Histogram::new(SCHEDULE_BOUNDS)).absorb(theirs);
+            }
         }
-        if self.all.admit(labels) {
-            return self.insert(labels);
-        }
-        let other = T::other(labels);
-        self.find(&other).unwrap_or_else(|| self.insert(&other))
-    }
-
-    fn find(&self, labels: &T::Labels<'_>) -> Option<Arc<T>> {
-        let hash = self.hasher.hash_one(labels);
-        self.known.borrow().find(hash, |s| s.is(labels)).cloned()
-    }
-
-    fn insert(&self, labels: &T::Labels<'_>) -> Arc<T> {
-        let cells = Arc::new(T::with(labels));
-        self.all.list.lock().expect("no thread panics while it holds this list").push(cells.clone());
-        let hash = self.hasher.hash_one(labels);
-        self.known.borrow_mut().insert_unique(hash, cells.clone(), |s| self.hasher.hash_one(s.labels()));
-        cells
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn labels(model: &str) -> Labels<'_> {
-        Labels {
-            model,
-            path: "/v1/chat/completions",
-            status: 200,
-            error_type: "successful_request",
-            route: "r",
-            backend: "b",
-            upstream_model: "none",
-        }
-    }
-
-    #[test]
-    fn the_same_labels_are_the_same_cells() {
-        let core = OfCore::<Series>::new(Arc::default());
-        core.of(&labels("a")).requests.add(1);
-        core.of(&labels("a")).requests.add(1);
-        core.of(&labels("b")).requests.add(1);
-        assert_eq!(core.of(&labels("a")).requests.value(), 2);
-        assert_eq!(core.all.list().len(), 2);
-    }
-
-    #[test]
-    fn past_the_bound_requests_are_counted_as_other() {
-        let core = OfCore::<Series>::new(Arc::default());
-        for n in 0..MAX_SERIES + 50 {
-            core.of(&labels(&format!("m{n}"))).requests.add(1);
-        }
-        let all = core.all.list();
-        assert!(all.len() <= MAX_SERIES + 1, "{} series", all.len());
-        let other: u64 = all.iter().filter(|s| s.labels().model == "other").map(|s| s.requests.value()).sum();
-        assert_eq!(other, 50);
+        self.match_ratio.absorb(&other.match_ratio);
+        self.gap.absorb(&other.gap);
+        self.predicted_tokens.add(other.predicted_tokens.value());
+        self.cached_tokens.add(other.cached_tokens.value());
     }
 }

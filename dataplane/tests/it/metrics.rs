@@ -1,5 +1,6 @@
 //! What is counted beside the reference's metrics: errors by side, requests by endpoint, and what the process itself costs.
 
+use dataplane::metrics::InForce;
 use serde_json::json;
 
 use crate::support::engine::{Engine, Refusing, Then};
@@ -7,9 +8,14 @@ use crate::support::legs::{Leg, on_every_driver};
 use crate::support::proxy::Proxy;
 use crate::support::snapshot::{backend, route, serving, snapshot};
 use crate::support::until;
-use crate::support::wire::{CHAT, answer, chat, post};
+use crate::support::wire::{CHAT, EVENTS, answer, chat, chunk, post, stream};
 
-on_every_driver!(errors_are_told_by_side, requests_are_told_by_endpoint, the_process_tells_its_cost);
+on_every_driver!(
+    errors_are_told_by_side,
+    requests_are_told_by_endpoint,
+    what_left_the_table_is_forgotten,
+    the_process_tells_its_cost,
+);
 
 fn errors_are_told_by_side(leg: Leg) {
     let engine = Engine::start(|conn, seen| {
@@ -65,6 +71,60 @@ fn requests_are_told_by_endpoint(leg: Leg) {
     (0..3).for_each(|_| ask());
     assert_eq!(of("t/b-0"), counted[0] + 3.0, "the count goes on");
     assert!(!proxy.admin("/metrics").text().contains("t/b-1"), "who is gone has no series");
+}
+
+fn what_left_the_table_is_forgotten(leg: Leg) {
+    let engines = [(); 3].map(|()| {
+        Engine::start(|conn, seen| {
+            if seen.text().contains("stream") {
+                conn.write(format!("{EVENTS}{}", chunk("data: {}\n\n")));
+                return Then::AwaitGone;
+            }
+            conn.write(answer("200 OK", "{}"));
+            Then::Keep
+        })
+    });
+    let serving = |model: &str, of: usize| {
+        let name = format!("t/{model}");
+        let routes = vec![route("stays", "t/stays"), route(model, &name)];
+        snapshot(routes, vec![backend("t/stays", &[engines[0].address]), backend(&name, &[engines[of].address])])
+    };
+    let proxy = Proxy::start(leg, &serving("old", 1));
+    // As the tables thread does it, by a clock that runs faster.
+    let mut now_ms = 1_000_000_u64;
+    let mut forget = || {
+        now_ms += 400_000;
+        proxy.shared().metrics.forget(&InForce::of(&proxy.shared().table.load()), now_ms);
+    };
+    let requests = |model: &str| proxy.metric("kthena_router_requests_total", &[&format!("{{model=\"{model}\"")]);
+    for model in ["stays", "old", "stays"] {
+        assert_eq!(proxy.ask(chat(model)).status(), 200);
+    }
+    let mut runs = proxy.client();
+    runs.send(stream("old"));
+    runs.through("data: {}");
+    until("all that ended are counted", || (requests("stays"), requests("old")) == (2.0, 1.0));
+    (0..3).for_each(|_| forget());
+    assert_eq!((requests("stays"), requests("old")), (2.0, 1.0), "what is there is told however old it is");
+
+    proxy.edit(&serving("new", 2).to_string());
+    until("the new model is there", || proxy.ask(chat("new")).status() == 200);
+    until("the tables thread has seen what left", || proxy.shared().metrics.leaving() > 0);
+    assert_eq!(requests("old"), 1.0, "for some minutes it is told");
+    until("requests of the model that left are forgotten", || {
+        forget();
+        requests("old") == 0.0
+    });
+    let running = proxy.metric("kthena_router_active_upstream_requests", &["model_route=\"t/old\""]);
+    assert_eq!(running, 1.0, "one of them runs on");
+    drop(runs);
+    until("nothing is told of the model that left", || {
+        forget();
+        let page = proxy.admin("/metrics").text();
+        !page.contains("\"old\"") && !page.contains("t/old")
+    });
+    assert_eq!(requests("stays"), 2.0);
+    proxy.settled();
 }
 
 fn the_process_tells_its_cost(leg: Leg) {

@@ -7,7 +7,8 @@ use dataplane_core::kv::Counts;
 use prometheus::proto::MetricFamily;
 
 use super::{LabelSet, Sums, counters, gauges_of};
-use crate::metrics::series::{Active, Keyed};
+use crate::metrics::roll::{Keyed, Told};
+use crate::metrics::series::Active;
 use crate::tables::KvStats;
 
 /// Of the KV lane.
@@ -22,9 +23,9 @@ pub struct Kv {
 }
 
 /// Of requests whose engine says how many prompt tokens it had cached: what was taken to be cached, and what was.
-pub(super) fn hits(active: &[Arc<Active>], out: &mut Vec<MetricFamily>) {
+pub(super) fn hits(active: &Told<Active>, out: &mut Vec<MetricFamily>) {
     let (mut predicted, mut reported) = (Sums::<u64>::default(), Sums::<u64>::default());
-    for cells in active {
+    for cells in active.cells.iter().chain(&active.rests) {
         let (before, after) = (cells.predicted_tokens.value(), cells.cached_tokens.value());
         if before > 0 || after > 0 {
             let labels: LabelSet = vec![("model", Keyed::labels(&**cells).model.to_owned())];
