@@ -8,7 +8,6 @@ mod roll;
 mod series;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use cells::{Counter, Heartbeat, Histogram, Level};
 pub use export::{Gauges, Kv, encode};
@@ -147,6 +146,9 @@ impl PromptText {
         [(Self::Segments, "segments"), (Self::Template, "template"), (Self::Plain, "plain"), (Self::Late, "late")];
 }
 
+/// Seconds, for how late a core is.
+const LAG_BOUNDS: &[f64] = &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+
 /// The cells of one core.
 #[derive(Debug)]
 pub struct CoreMetrics {
@@ -191,7 +193,7 @@ pub struct PlainCells {
     pub heartbeat_ms: Heartbeat,
     /// Log records that found no room.
     pub records_dropped: Counter,
-    /// How late the core's timer was.
+    /// How late the core was, each time that something was due.
     pub loop_lag: Histogram,
 }
 
@@ -213,7 +215,7 @@ impl Default for PlainCells {
             stale: Counter::default(),
             heartbeat_ms: Heartbeat::default(),
             records_dropped: Counter::default(),
-            loop_lag: Histogram::new(&[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5]),
+            loop_lag: Histogram::new(LAG_BOUNDS),
         }
     }
 }
@@ -243,11 +245,6 @@ impl CoreMetrics {
     pub fn sweep(&self) {
         self.series.sweep();
         self.active.sweep();
-    }
-
-    /// Counts how late the sweep was.
-    pub fn lag(&self, late: Duration) {
-        self.plain.loop_lag.observe(late);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::rt::{self, Inbox, StopToken};
 use crate::server::dozing::{self, Dozing};
 use crate::server::listener::Door;
 use crate::server::watch::Watches;
-use crate::server::{listener, sweep};
+use crate::server::{listener, pulse, sweep};
 use crate::shared::Shared;
 use crate::upstream::Pool;
 
@@ -123,6 +123,7 @@ pub(crate) async fn run(start: Start, door: Door, dozing: Dozing) {
     let stop_sweeping = StopToken::new();
     rt::spawn_vital(listener::run(door, worker.clone(), stop_accepting.clone()));
     rt::spawn_vital(sweep::run(worker.clone(), stop_sweeping.clone()));
+    rt::spawn_vital(beat(worker.clone(), stop_sweeping.clone()));
     rt::spawn_vital(dozing::run(worker.clone(), stop_sweeping.clone()));
     loop {
         match inbox.recv().await {
@@ -142,6 +143,11 @@ pub(crate) async fn run(start: Start, door: Door, dozing: Dozing) {
     while worker.watches.len() > 0 && Instant::now() < end {
         rt::yield_now().await;
     }
+}
+
+/// Observes how late this core is.
+async fn beat(worker: Rc<Worker>, stop: StopToken) {
+    pulse::run(&worker.metrics.plain.loop_lag, stop).await;
 }
 
 /// While closing, a connection that becomes idle has had its last answer.

@@ -279,7 +279,7 @@ fn core_families(metrics: &Metrics, now_ms: u64, out: &mut Vec<MetricFamily>) {
     ));
     out.push(histograms(
         "kthena_router_core_loop_lag_seconds",
-        "How late a core's timer was.",
+        "How late a core was for what was due, ten times a second.",
         lag,
     ));
 }

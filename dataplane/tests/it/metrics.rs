@@ -1,11 +1,16 @@
 //! What is counted beside the reference's metrics: errors by side, requests by endpoint, and what the process itself costs.
 
+use std::time::Duration;
+
 use dataplane::metrics::InForce;
+use dataplane::probe::ask;
 use serde_json::json;
 
+use crate::support::PATIENCE;
 use crate::support::engine::{Engine, Refusing, Then};
 use crate::support::legs::{Leg, on_every_driver};
-use crate::support::proxy::Proxy;
+use crate::support::process::Process;
+use crate::support::proxy::{Folder, Proxy};
 use crate::support::snapshot::{backend, route, serving, snapshot};
 use crate::support::until;
 use crate::support::wire::{CHAT, EVENTS, answer, chat, chunk, post, stream};
@@ -14,6 +19,7 @@ on_every_driver!(
     errors_are_told_by_side,
     requests_are_told_by_endpoint,
     what_left_the_table_is_forgotten,
+    stalls_of_a_core_are_seen,
     the_process_tells_its_cost,
 );
 
@@ -125,6 +131,31 @@ fn what_left_the_table_is_forgotten(leg: Leg) {
     });
     assert_eq!(requests("stays"), 2.0);
     proxy.settled();
+}
+
+fn stalls_of_a_core_are_seen(leg: Leg) {
+    const STALL: Duration = Duration::from_millis(400);
+    let (engine, folder) = (Engine::named("e"), Folder::new());
+    let socket = folder.file("admin.sock");
+    let config = format!("admin_socket: {}", socket.display());
+    let process = Process::within(folder, leg, &serving(&[engine.address]), (&config, 0, 1, &[]));
+    // More than a quarter of a second late, and looks at that at all.
+    let seen = || {
+        let page = ask(&socket, "/metrics", PATIENCE).unwrap().body;
+        let page = String::from_utf8(page).unwrap();
+        let up_to = |bound: &str| {
+            let name = format!("kthena_router_core_loop_lag_seconds_bucket{{core=\"0\",le=\"{bound}\"}} ");
+            page.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        (up_to("+Inf") - up_to("0.25"), up_to("+Inf"))
+    };
+    until("the core is looked at", || seen().1 > 0);
+    for stall in 0..5 {
+        let before = seen();
+        process.stop_for(STALL);
+        until(&format!("stall {stall} is seen, and what came after it"), || seen().1 >= before.1 + 8);
+        assert!(seen().0 > before.0, "stall {stall} was not seen");
+    }
 }
 
 fn the_process_tells_its_cost(leg: Leg) {
