@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bench::engine::{self, Engine};
+use bench::load::Report;
+use bench::load::hold::Hold;
 use bench::show::client::Question;
+use bench::show::held::{self, Subject, Windows};
 use bench::show::site::{self, MODEL, locality};
 use bench::show::{abort, drain, kill};
 use dataplane::config::{Config, Drain};
@@ -111,5 +114,19 @@ async fn engines_see_that_a_client_left() {
     assert!(spread.count == 48 && spread.p50_ms < 500.0, "{leaves:?}");
     assert_eq!(stage.engines.iter().flatten().map(|engine| engine.stats().in_flight).sum::<u64>(), 0);
     drop((first, second));
+    stage.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_are_looked_at_alone_and_beside_slow_clients_in_turn() {
+    let stage = Stage::start("slow", 1, false).await;
+    let subject = Subject { target: stage.proxy.listen(), pid: std::process::id(), model: MODEL.to_owned() };
+    let windows = Windows { count: 3, each: Duration::from_millis(1000), settle: Duration::from_millis(200) };
+    let look = move || held::beside(&subject, Hold::SlowHead, 20, windows).unwrap();
+    let beside = tokio::task::spawn_blocking(look).await.unwrap();
+    assert_eq!((beside.0.len(), beside.held(), beside.errors()), (3, 20, 0), "{beside:?}");
+    let answered = |report: &Report| report.requests > 20 && report.latency.p99_us > 0.0;
+    assert!(beside.0.iter().all(|window| answered(&window.quiet) && answered(&window.during)), "{beside:?}");
+    assert!(beside.p99_over_quiet() > 0.0 && beside.answered() > 0.1 && beside.kib_each() < 1024.0);
     stage.end();
 }

@@ -58,6 +58,15 @@ impl Site {
         self.proxy_with(&["--snapshot", &file.display().to_string(), "--cores", "1", "--io-driver", driver])
     }
 
+    /// The same by a configuration.
+    pub fn proxy_by(&self, snapshot: &Value, driver: &str, config: &str) -> anyhow::Result<Proxy> {
+        let (file, by) = (self.dir.join("snapshot.json"), self.dir.join("config.yaml"));
+        std::fs::write(&file, serde_json::to_vec(snapshot)?)?;
+        std::fs::write(&by, config)?;
+        let [file, by] = [file, by].map(|path| path.display().to_string());
+        self.proxy_with(&["--config", &by, "--snapshot", &file, "--cores", "1", "--io-driver", driver])
+    }
+
     /// Starts a proxy of two cores that a control plane programs, and waits until it is ready.
     pub fn programmed(&self, control: &Control) -> anyhow::Result<Proxy> {
         let stream = format!("http://{}", control.stream);
