@@ -1,5 +1,6 @@
-//! Who takes part, and how each is started: one worker, keep-alive pools, no Nagle, streams unbuffered, a buffered access
-//! log where there is such a thing. The rivals' configurations are tuned as their manuals advise; they are printed in the results' README.
+//! Who takes part, and how each is started: one worker; connections to engines that are kept and used again, as many as there are; towards clients no
+//! Nagle and no waiting for more of a stream; an access log to a file where that can be buffered. The rivals' configurations are here alone, below, each
+//! setting that is not its default with its reason.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -190,30 +191,35 @@ fn made_snapshot(setting: &Setting<'_>, profile: Profile) -> String {
     .to_string()
 }
 
-/// Without an access log, in its favour: this version has no buffered one, and a write for every line costs a fifth of its
-/// time.
+/// One thread, as ours has one core. What it does by itself is not said: Nagle is off, connections are kept on both sides, idle ones to engines are not bounded.
+///
+/// Without an access log, in its favour: this version writes or sends each line by a system call of its own, which costs it a fifth of its time, or
+/// keeps lines in a ring for a syslog server that takes them by TCP, which would be one more process; it writes none to a file in larger pieces.
 fn haproxy(setting: &Setting<'_>) -> String {
-    let servers = setting.engines.iter().enumerate().map(|(index, engine)| {
-        format!("    server e{index} {engine} pool-max-conn -1 pool-purge-delay 60s pool-low-conn 256\n")
-    });
+    // Kept for as long as a run lasts, whatever the load was a moment ago.
+    let servers = setting
+        .engines
+        .iter()
+        .enumerate()
+        .map(|(index, engine)| format!("    server e{index} {engine} pool-purge-delay 300s\n"));
+    // Its manual: only where parts of a message must not wait for the next ones. Events must not; of other answers it makes full segments.
+    let delay = if setting.streams { "    option http-no-delay\n" } else { "" };
     format!(
         "global
     nbthread 1
-    tune.bufsize 16384
 defaults
     mode http
-    option http-no-delay
-    option http-keep-alive
-    timeout connect 1s
+{delay}    timeout connect 1s
     timeout client 300s
     timeout server 300s
     timeout http-request 10s
     timeout http-keep-alive 300s
 frontend bench
-    bind 127.0.0.1:{}
+    bind 127.0.0.1:{} backlog 4096
     default_backend engines
 backend engines
     balance roundrobin
+    # A request may be the first one of its client on a connection that another one's made.
     http-reuse always
 {}",
         setting.port,
@@ -221,6 +227,8 @@ backend engines
     )
 }
 
+/// One process. `keepalive` bounds idle connections to engines, not those in use; both sides' are kept whatever their number of requests. A prompt stays in
+/// memory. Towards engines it leaves Nagle on, which cannot be set: it writes a request at once.
 fn nginx(setting: &Setting<'_>) -> String {
     let servers = setting.engines.iter().map(|engine| format!("        server {engine};\n")).collect::<String>();
     // Answers of known length are cheaper buffered; streams must not be.
@@ -307,5 +315,17 @@ mod tests {
         check(Kind::Haproxy("h".into()), &["-db", "-f", "DIR/haproxy.cfg"], Some(("haproxy.cfg", "e1 127.0.0.3:2")));
         let nginx = ["-p", "DIR", "-c", "DIR/nginx.conf", "-e", "DIR/error.log"];
         check(Kind::Nginx("n".into()), &nginx, Some(("nginx.conf", "proxy_buffering off")));
+    }
+
+    #[test]
+    fn rivals_wait_for_more_of_an_answer_only_where_it_is_no_stream() {
+        let engines = ["127.0.0.2:1".parse().unwrap()];
+        let check = |streams: bool, no_delay: bool, buffering: &str| {
+            let setting = Setting { port: 80, engines: &engines, model: "m", dir: Path::new("/d"), streams };
+            assert_eq!(haproxy(&setting).contains("    option http-no-delay\n"), no_delay);
+            assert!(nginx(&setting).contains(buffering));
+        };
+        check(true, true, "proxy_buffering off;");
+        check(false, false, "proxy_buffering on;");
     }
 }
