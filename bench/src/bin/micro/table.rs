@@ -66,15 +66,27 @@ fn decide(page: &Page, endpoints: usize) {
     let backend = table.backends().next().expect("it has one").clone();
     let request = Request { adapter: None, prompt_bytes: 1_024, answer: Answer::Stream, peers: 1, session: None };
     let (matches, mut rng) = (Matches { blocks: 16, ..Matches::default() }, Rng::new(1));
+    let beside = |prompt_bytes: u32| Beside::Both { yardstick: chained(page, prompt_bytes as usize), budget: 2.0 };
+    let (short, far) = (beside(1_024), beside(65_536));
     // The plan is dropped at once, and with it the place at the endpoint.
     let ns = page.least(1_000, |_| schedule(black_box(&request), &backend, &matches, &mut rng, 1).is_ok());
-    page.row(&format!("schedule, {endpoints} endpoints"), ns, Beside::Budget(2.0));
+    page.row(&format!("schedule, {endpoints} endpoints"), ns, short);
     let (long, known) = (Request { prompt_bytes: 65_536, ..request }, known(endpoints as u32));
     let ns = page.least(1_000, |_| schedule(black_box(&long), &backend, &known, &mut rng, 1).is_ok());
-    page.row(&format!("schedule, {endpoints} endpoints, 8 of which hold some of 64 KB"), ns, Beside::Budget(2.0));
+    page.row(&format!("schedule, {endpoints} endpoints, 8 of which hold some of 64 KB"), ns, far);
     backend.live.hear(Others { proxies: 3, token_rate: 1e5, age_ms: 20 }, 1);
     let ns = page.least(1_000, |_| schedule(black_box(&long), &backend, &known, &mut rng, 21).is_ok());
-    page.row(&format!("the same, with three other proxies, {endpoints} endpoints"), ns, Beside::Budget(2.0));
+    page.row(&format!("the same, with three other proxies, {endpoints} endpoints"), ns, far);
+}
+
+/// The yardstick of a decision: the chained hash of the prompt that is decided about.
+fn chained(page: &Page, bytes: usize) -> f64 {
+    let (prompt, mut blocks) = (vec![b'x'; bytes], Vec::new());
+    page.least(100, |_| {
+        blocks.clear();
+        api::prefix::chain(1, black_box(&prompt), &mut blocks);
+        blocks.len()
+    })
 }
 
 /// As much as the prefix table ever says of a prompt of 1,024 blocks.

@@ -18,6 +18,13 @@ pub(crate) enum Beside {
     Yardstick(f64),
     /// A budget in microseconds.
     Budget(f64),
+    /// Both.
+    Both {
+        /// Nanoseconds.
+        yardstick: f64,
+        /// Microseconds.
+        budget: f64,
+    },
 }
 
 impl Page {
@@ -45,11 +52,16 @@ impl Page {
 
     pub(crate) fn row(&self, what: &str, ns: f64, beside: Beside) {
         let us = ns / 1e3;
-        let (yardstick, ratio, budget) = match beside {
-            Beside::None => ("-".to_owned(), "-".to_owned(), "-".to_owned()),
-            Beside::Yardstick(of) => (format!("{:.2}", of / 1e3), format!("{:.2}", ns / of), "-".to_owned()),
-            Beside::Budget(of) => ("-".to_owned(), "-".to_owned(), format!("{of:.0}")),
+        let (yardstick, budget) = match beside {
+            Beside::None => (None, None),
+            Beside::Yardstick(yardstick) => (Some(yardstick), None),
+            Beside::Budget(budget) => (None, Some(budget)),
+            Beside::Both { yardstick, budget } => (Some(yardstick), Some(budget)),
         };
+        let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        let ratio = shown(yardstick.map(|of| format!("{:.2}", ns / of)));
+        let yardstick = shown(yardstick.map(|of| format!("{:.2}", of / 1e3)));
+        let budget = shown(budget.map(|of| format!("{of:.0}")));
         println!("| {what} | {us:.3} | {yardstick} | {ratio} | {budget} |");
     }
 }
