@@ -173,7 +173,12 @@ impl Cluster {
 
     /// The identity of a service account, which is made where it is missing.
     pub async fn account(&self, client: &Client, wanted: Wanted<'_>) -> Result<Account> {
-        account::make(client, self.folder.path(), wanted).await
+        account::make(client, self.folder.path(), wanted, None).await
+    }
+
+    /// The same as a pod of that account that is there, by which the audit log tells it from others.
+    pub async fn account_of_pod(&self, client: &Client, wanted: Wanted<'_>, pod: &str) -> Result<Account> {
+        account::make(client, self.folder.path(), wanted, Some(pod)).await
     }
 
     /// What a kubelet of this cluster is started with, where nothing else is said.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
@@ -35,13 +35,21 @@ pub struct Wanted<'a> {
     pub server: &'a str,
 }
 
-pub(super) async fn make(client: &Client, folder: &Path, wanted: Wanted<'_>) -> Result<Account> {
+/// Where a pod is named, its token is that pod's, which the audit log then tells.
+pub(super) async fn make(client: &Client, folder: &Path, wanted: Wanted<'_>, pod: Option<&str>) -> Result<Account> {
     let Wanted { namespace, name, server } = wanted;
     let api = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
     let meta = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
     let account = ServiceAccount { metadata: meta, ..ServiceAccount::default() };
     api.patch(name, &PatchParams::apply("perf-tests"), &Patch::Apply(&account)).await?;
-    let spec = TokenRequestSpec { expiration_seconds: Some(LIFETIME_S), ..TokenRequestSpec::default() };
+    let bound_object_ref = pod.map(|pod| BoundObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: Some(pod.to_owned()),
+        uid: None,
+    });
+    let expiration_seconds = Some(LIFETIME_S);
+    let spec = TokenRequestSpec { bound_object_ref, expiration_seconds, ..TokenRequestSpec::default() };
     let request = TokenRequest { spec, ..TokenRequest::default() };
     let answer = api.create_token_request(name, &PostParams::default(), &request).await?;
     let token = answer.status.context("a token request that was answered without a token")?.token;

@@ -22,6 +22,7 @@ mod certificates;
 #[path = "../../../controlplane/src/chance/testing.rs"]
 mod chance;
 mod chart;
+mod charted;
 mod controllers;
 #[path = "../../../controlplane/tests/it/corpus.rs"]
 mod corpus;

@@ -11,52 +11,21 @@ use controlplane::lease::{self, Leadership};
 use controlplane::publish::serve::Progress;
 use controlplane::run::Round;
 use controlplane::status;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Client;
-use kube::api::{Api, Patch, PatchParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use prometheus::{Registry, TextEncoder};
-use serde_json::json;
 use tokio::sync::{oneshot, watch};
 
-/// What the chart is to grant, all of it and no more.
-pub async fn grant(admin: &Client, users: &[&str]) {
-    let parameters = PatchParams::apply("perf-tests").force();
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "status"},
-        "rules": [
-            {"apiGroups": ["networking.serving.volcano.sh"], "verbs": ["get", "list"],
-             "resources": ["modelroutes", "modelservers", "externalmodelproviders"]},
-            {"apiGroups": ["networking.serving.volcano.sh"], "verbs": ["patch"],
-             "resources": ["modelroutes/status", "modelservers/status", "externalmodelproviders/status"]},
-            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]},
-            {"apiGroups": ["workload.serving.volcano.sh"], "verbs": ["get", "list"],
-             "resources": ["modelservings", "modelboosters", "autoscalingpolicies", "autoscalingpolicybindings"]},
-            {"apiGroups": ["workload.serving.volcano.sh"], "verbs": ["patch"],
-             "resources": ["modelservings/status", "modelboosters/status", "autoscalingpolicies/status", "autoscalingpolicybindings/status"]},
-            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "get", "patch"]},
-            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "get", "update"]},
-        ],
-    });
-    Api::<ClusterRole>::all(admin.clone()).patch("status", &parameters, &Patch::Apply(role)).await.unwrap();
-    for user in users {
-        let binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": user},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "status"},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
-        });
-        let bindings = Api::<ClusterRoleBinding>::all(admin.clone());
-        bindings.patch(user, &parameters, &Patch::Apply(binding)).await.unwrap();
-    }
-}
+use crate::charted::ACCOUNT;
 
 /// Under which the audit log knows it, and in which times its lease runs out.
 #[derive(Clone)]
 pub struct Identity {
-    pub user: String,
+    /// Whose token it has.
+    pub pod: String,
     pub namespace: String,
     pub lease: Duration,
-    /// How it reaches the API server, as somebody who may impersonate.
+    /// How it reaches the API server.
     pub kubeconfig: PathBuf,
 }
 
@@ -83,7 +52,7 @@ impl Replica {
         let metrics = registry.clone();
         let running = async move {
             let client = client(&identity).await;
-            let mut options = lease::Options::new(&identity.namespace, "status", &identity.user);
+            let mut options = lease::Options::new(&identity.namespace, ACCOUNT, &identity.pod);
             options.duration = identity.lease;
             (options.renewed, options.interval) = (identity.lease / 2, identity.lease / 8);
             let (lease_stop, lease_stopped) = oneshot::channel::<()>();
@@ -93,7 +62,7 @@ impl Replica {
             // There is no other replica that has data planes.
             let (_alone, others) = watch::channel(Arc::default());
             let inputs = status::Inputs { rounds: newest, progress: acknowledged, others, leadership };
-            let options = status::Options { namespaces: vec![identity.namespace], instance: identity.user };
+            let options = status::Options { namespaces: vec![identity.namespace], instance: identity.pod };
             let freezing = async move {
                 while let Some(thawed) = frozen.recv().await {
                     // The whole thread stands still, whatever else is under way on it, as under SIGSTOP.
@@ -140,12 +109,8 @@ impl Drop for Replica {
     }
 }
 
-/// Acts as a user who has no more rights than were granted.
 async fn client(identity: &Identity) -> Client {
-    let mut config = Kubeconfig::read_from(&identity.kubeconfig).unwrap();
-    for named in &mut config.auth_infos {
-        named.auth_info.as_mut().unwrap().impersonate = Some(identity.user.clone());
-    }
+    let config = Kubeconfig::read_from(&identity.kubeconfig).unwrap();
     let mut config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
     config.default_retry = false;
     Client::try_from(config).unwrap()

@@ -1,4 +1,4 @@
-//! The control plane follows a real API server: what is applied there is in the snapshot.
+//! The control plane follows a real API server, by the rights that the chart gives it: what is applied there is in the snapshot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use perf_tests::cluster::Cluster;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::timeout;
+
+use crate::charted;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const GROUP: &str = "networking.serving.volcano.sh";
@@ -35,7 +37,9 @@ impl Site {
         let client = cluster.admin().await.unwrap();
         cluster.install_definitions(&client).await.unwrap();
         let namespace = cluster.namespace(&client, prefix).await.unwrap();
-        let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
+        charted::grant(cluster, &client, &namespace).await;
+        let account = charted::pod(cluster, &client, (&namespace, "controlplane"), &cluster.url().unwrap()).await;
+        let kubeconfig = Kubeconfig::read_from(account.kubeconfig).unwrap();
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
         let scope = Scope { namespaces: vec![namespace.clone()], home: namespace.clone() };
         let source = Source::Cluster(Box::new(config), scope);

@@ -1,6 +1,5 @@
-//! Statuses and events as people see them, by one replica at a time.
+//! Statuses and events as people see them, by one replica at a time, which has the rights that the chart gives it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,8 +18,9 @@ use perf_tests::cluster::Cluster;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::charted;
 use crate::objects::Place;
-use crate::replica::{Identity, Replica, grant};
+use crate::replica::{Identity, Replica};
 
 mod judged;
 mod late;
@@ -44,6 +44,7 @@ impl Site {
         let admin = cluster.admin().await.unwrap();
         cluster.install_definitions(&admin).await.unwrap();
         let namespace = cluster.namespace(&admin, prefix).await.unwrap();
+        charted::grant(cluster, &admin, &namespace).await;
         let routes = Place::of(&admin, Kind::ModelRoute, &namespace);
         let server = json!({
             "apiVersion": "networking.serving.volcano.sh/v1alpha1", "kind": "ModelServer", "metadata": {"name": "s"},
@@ -53,18 +54,15 @@ impl Site {
         Self { cluster, admin, namespace, routes, memory: Memory::default(), version: 0 }
     }
 
-    fn replica(&self, user: &str, lease: u64) -> Replica {
-        self.replica_by(user, lease, self.cluster.kubeconfig())
+    async fn replica(&self, name: &str, lease: u64) -> Replica {
+        self.replica_at(name, lease, &self.cluster.url().unwrap()).await
     }
 
-    fn replica_by(&self, user: &str, lease: u64, kubeconfig: PathBuf) -> Replica {
-        let (namespace, lease) = (self.namespace.clone(), Duration::from_secs(lease));
-        Replica::start(Identity { user: format!("{user}-{namespace}"), namespace, lease, kubeconfig })
-    }
-
-    async fn grant(&self, users: &[&str]) {
-        let users: Vec<_> = users.iter().map(|user| format!("{user}-{}", self.namespace)).collect();
-        grant(&self.admin, &users.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    /// One that reaches the API server at this URL.
+    async fn replica_at(&self, name: &str, lease: u64, server: &str) -> Replica {
+        let account = charted::pod(self.cluster, &self.admin, (&self.namespace, name), server).await;
+        let (pod, namespace, lease) = (name.to_owned(), self.namespace.clone(), Duration::from_secs(lease));
+        Replica::start(Identity { pod, namespace, lease, kubeconfig: account.kubeconfig })
     }
 
     /// What the Kubernetes source would say, built.
@@ -190,11 +188,10 @@ async fn stands(replica: &Replica, how: &str, holds: impl Fn(&Leadership) -> boo
 #[tokio::test]
 async fn statuses_and_mistakes_show_where_people_look() {
     let mut site = Site::new("status").await;
-    site.grant(&["a"]).await;
     for (name, to, path) in [("good", "s", "/v1/.*"), ("lost", "nowhere", "/v1/.*"), ("wrong", "s", "(")] {
         site.routes.create(&route(name, to, path)).await.unwrap();
     }
-    let replica = site.replica("a", 15);
+    let replica = site.replica("a", 15).await;
     site.publish(&[&replica]).await;
     for name in ["good", "lost", "wrong"] {
         site.observed(name, 1).await;
@@ -240,15 +237,14 @@ async fn statuses_and_mistakes_show_where_people_look() {
 #[tokio::test]
 async fn a_status_that_says_it_already_is_not_written_by_the_next_leader_either() {
     let mut site = Site::new("again").await;
-    site.grant(&["a", "b"]).await;
     site.routes.create(&route("r", "s", "/v1/.*")).await.unwrap();
-    let first = site.replica("a", 15);
+    let first = site.replica("a", 15).await;
     site.publish(&[&first]).await;
     counted(&first, "kthena_controlplane_status_writes_total{result=\"written\"}", 2.0).await;
     let version = site.read("r").await["metadata"]["resourceVersion"].clone();
     let stopped = Instant::now();
     drop(first);
-    let second = site.replica("b", 15);
+    let second = site.replica("b", 15).await;
     stands(&second, "leads", |told| matches!(told, Leadership::Leads { .. })).await;
     // It was let go of, and so not waited for.
     assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
@@ -266,14 +262,13 @@ const ROUTES: usize = 8;
 #[tokio::test]
 async fn c07_a_leader_that_was_stopped_amid_edits_writes_nothing_when_it_wakes() {
     let mut site = Site::new("leaders").await;
-    site.grant(&["a", "b"]).await;
     let names: Vec<_> = (0..ROUTES).map(|n| format!("r{n}")).collect();
     for name in &names {
         site.routes.create(&route(name, "s", "/v1/.*")).await.unwrap();
     }
-    let a = site.replica("a", 4);
+    let a = site.replica("a", 4).await;
     stands(&a, "leads", |told| matches!(told, Leadership::Leads { .. })).await;
-    let b = site.replica("b", 4);
+    let b = site.replica("b", 4).await;
     site.publish(&[&a, &b]).await;
     for name in &names {
         site.observed(name, 1).await;
@@ -336,8 +331,7 @@ fn late_writes(site: &Site, by: &str, next: &str) -> Vec<String> {
             && entry["responseStatus"]["code"].as_u64().is_some_and(|code| code / 100 == 2)
     });
     let taken: Vec<_> = taken.collect();
-    let is_by =
-        |entry: &Value, user: &str| entry["impersonatedUser"]["username"] == format!("{user}-{}", site.namespace);
+    let is_by = |entry: &Value, name: &str| charted::who(entry) == Some(name);
     // All have as many digits.
     let time = |value: &Value| value.as_str().unwrap().to_owned();
     let leases = taken.iter().filter(|entry| is_by(entry, next) && entry["objectRef"]["resource"] == "leases");
@@ -364,8 +358,7 @@ fn attempts_on(site: &Site, counts: impl Fn(&Value) -> bool) -> Vec<(String, Str
     let mut came: Vec<_> = patches
         .map(|entry| {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let by = text(&entry["impersonatedUser"]["username"]);
-            let by = by.strip_suffix(&format!("-{}", site.namespace)).unwrap_or(&by).to_owned();
+            let by = charted::who(&entry).unwrap_or_default().to_owned();
             let code = entry["responseStatus"]["code"].as_u64().unwrap_or_default();
             (text(&entry["stageTimestamp"]), text(&entry["objectRef"]["name"]), by, code)
         })

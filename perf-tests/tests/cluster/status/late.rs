@@ -2,7 +2,6 @@
 
 use controlplane::world::{LastGood, Scheduler};
 use k8s_openapi::api::core::v1::ConfigMap;
-use perf_tests::cluster::Wanted;
 use perf_tests::proxy::{Fault, Often, Proxy, Verb, When};
 
 use super::*;
@@ -12,29 +11,19 @@ use crate::wait::until;
 struct Late {
     site: Site,
     proxy: Proxy,
-    kubeconfig: PathBuf,
 }
-
-/// Whoever is behind the proxy proves by a token who it is, and acts as the replica.
-const PROXIED: &str = "
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: proxied-HERE}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
-subjects: [{kind: ServiceAccount, name: proxied, namespace: HERE}]
-";
 
 impl Late {
     async fn start(prefix: &str) -> Self {
         let site = Site::new(prefix).await;
-        site.grant(&["a", "b"]).await;
         site.routes.create(&route("r", "s", "/v1/.*")).await.unwrap();
         let proxy = Proxy::start(site.cluster).unwrap();
-        let wanted = Wanted { namespace: &site.namespace, name: "proxied", server: &proxy.url() };
-        let kubeconfig = site.cluster.account(&site.admin, wanted).await.unwrap().kubeconfig;
-        let binding = PROXIED.replace("HERE", &site.namespace);
-        site.cluster.apply(&site.admin, &site.namespace, &binding).await.unwrap();
-        Self { site, proxy, kubeconfig }
+        Self { site, proxy }
+    }
+
+    /// The one behind the proxy.
+    async fn first(&self, lease: u64) -> Replica {
+        self.site.replica_at("a", lease, &self.proxy.url()).await
     }
 
     /// The next form of the route.
@@ -47,7 +36,7 @@ impl Late {
 #[tokio::test]
 async fn c07_a_write_that_comes_after_the_next_leader_s_is_refused() {
     let mut late = Late::start("late").await;
-    let a = late.site.replica_by("a", 15, late.kubeconfig.clone());
+    let a = late.first(15).await;
     late.site.publish(&[&a]).await;
     late.site.observed("r", 1).await;
     let write = late.proxy.inject(When::of(Verb::Patch, "modelroutes/status"), Fault::Hold, Often::First(1));
@@ -56,7 +45,7 @@ async fn c07_a_write_that_comes_after_the_next_leader_s_is_refused() {
     until("write on its way", async || write.hits() == 1).await;
     // It ends, and the network delivers what it was given all the same.
     drop(a);
-    let b = late.site.replica("b", 15);
+    let b = late.site.replica("b", 15).await;
     late.site.publish(&[&b]).await;
     late.site.observed("r", 2).await;
     late.proxy.let_go();
@@ -124,11 +113,11 @@ async fn c07_a_last_good_configuration_that_comes_after_the_next_leader_s_is_ref
     late.round(&mut of_b).await;
     late.configure("scheduler: 7").await;
     let write = late.proxy.inject(When::of(Verb::Patch, "configmaps"), Fault::Hold, Often::First(1));
-    let a = late.site.replica_by("a", 15, late.kubeconfig.clone());
+    let a = late.first(15).await;
     a.rounds.send_replace(Some(late.round(&mut of_a).await));
     until("write on its way", async || write.hits() == 1).await;
     drop(a);
-    let b = late.site.replica("b", 15);
+    let b = late.site.replica("b", 15).await;
     b.rounds.send_replace(Some(late.round(&mut of_b).await));
     let text = async || late.kept().await.0.map(|(_, text)| text);
     until("the newer form", async || text().await.as_deref() == Some(NEWER)).await;
@@ -176,9 +165,9 @@ async fn soon(holds: impl Fn() -> bool) -> bool {
 /// False where the answer came so late that the write had been given up for that alone, or the lease was lost before.
 async fn shown() -> bool {
     let mut late = Late::start("slow").await;
-    let a = late.site.replica_by("a", 2, late.kubeconfig.clone());
+    let a = late.first(2).await;
     stands(&a, "leads", |told| matches!(told, Leadership::Leads { .. })).await;
-    let b = late.site.replica("b", 2);
+    let b = late.site.replica("b", 2).await;
     // What is left to be written has a minute's time, in which the writer waits for nothing but answers.
     late.site.spread(&[&a], 1, 3).await;
     if !soon(|| a.metric("kthena_controlplane_status_writes_total{result=\"written\"}") >= 2.0).await {
@@ -234,9 +223,9 @@ impl Late {
 /// False as in `shown`.
 async fn event_shown() -> bool {
     let mut late = Late::start("event").await;
-    let a = late.site.replica_by("a", 2, late.kubeconfig.clone());
+    let a = late.first(2).await;
     stands(&a, "leads", |told| matches!(told, Leadership::Leads { .. })).await;
-    let b = late.site.replica("b", 2);
+    let b = late.site.replica("b", 2).await;
     let warned = |event: &Event| event.reason.as_deref() == Some("BackendNotFound");
     let events = |result: &str| a.metric(&format!("kthena_controlplane_events_total{{result=\"{result}\"}}"));
     late.mistake(&a, "/v2/.*").await;
