@@ -24,6 +24,7 @@ mod whole;
 pub(crate) use backend::{backend, more_endpoints};
 pub(crate) use endpoint::endpoint;
 pub use kthena::{KthenaProfile, kthena_profile};
+pub(crate) use member::Fresh;
 pub use pattern::compile;
 pub use problem::{Object, Problem, Reason};
 pub(crate) use profile::profile;
@@ -36,7 +37,7 @@ use path::{Path, Problems};
 pub fn snapshot(wire: proto::Snapshot) -> Result<snapshot::Snapshot, Vec<Problem>> {
     let mut problems = Problems::default();
     let mut snapshot = objects(&mut problems, wire);
-    whole(&mut problems, &mut snapshot);
+    whole(&mut problems, &mut snapshot, None);
     problems.finish(snapshot)
 }
 

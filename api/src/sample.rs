@@ -89,7 +89,7 @@ fn routes() -> impl Strategy<Value = Vec<Route>> {
     btree_map("[ab]/[a-f]{1,2}", body, 0..6).prop_map(|map| {
         let named = map.into_iter().map(|(name, (model, adapters, rules, other, rate_limit))| {
             let model = if adapters.is_empty() { model.or(Some(other)) } else { model };
-            Route { name: name.into(), model, adapters, rules, rate_limit }
+            Route { name: name.into(), model, adapters, rules: rules.into(), rate_limit }
         });
         named.collect()
     })

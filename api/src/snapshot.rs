@@ -46,8 +46,8 @@ pub struct Route {
     pub model: Option<ModelName>,
     /// Further names that clients ask for; a match by one of these forwards the name unchanged.
     pub adapters: Vec<ModelName>,
-    /// The first rule that matches is used.
-    pub rules: Vec<Rule>,
+    /// The first rule that matches is used. Shared by the states that have the same ones.
+    pub rules: Arc<[Rule]>,
     /// How many tokens its clients may use together.
     pub rate_limit: Option<RateLimit>,
 }

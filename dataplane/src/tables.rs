@@ -13,14 +13,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use api::id::BackendName;
+use api::id::{BackendName, EndpointKey};
 use api::kv::Digests;
 use api::snapshot::{Endpoint, Snapshot, Version};
 use crossbeam::channel::{Receiver, Sender, bounded, select};
 use dataplane_core::index::{Config, Reader, Stats, Writer};
 use dataplane_core::kv::Lane;
 use dataplane_core::load::LiveRegistry;
-use dataplane_core::table::{Place, Table};
+use dataplane_core::table::{Kept, Place, Table};
 
 use crate::metrics::InForce;
 use crate::process::vital;
@@ -102,8 +102,8 @@ impl Tables {
         let readers = shared.cores.iter().map(|_| writer.reader()).collect();
         let (tables, ends) = Self::new(shared);
         let tables = Arc::new(tables);
-        let (known, limited, held, lane) = (Known::default(), 0, None, Lane::default());
-        let state = State { tables: tables.clone(), writer, lane, registry, known, limited, held, ends, stop };
+        let (known, moved, limited, held, lane) = (Known::default(), false, 0, None, Lane::default());
+        let state = State { tables: tables.clone(), writer, lane, registry, known, moved, limited, held, ends, stop };
         let thread = vital("tables".into(), move || run(state))?;
         // It was unset until now.
         let _ = tables.thread.set(thread.thread().clone());
@@ -213,6 +213,8 @@ struct State {
     lane: Lane,
     registry: LiveRegistry,
     known: Known,
+    /// Where this process runs is not what the table in force was made for.
+    moved: bool,
     /// Routes with a rate limit.
     limited: usize,
     /// Version and content of the snapshot in force: saving a file anew is no change.
@@ -244,7 +246,10 @@ fn run(mut state: State) {
         }
         let retiring = state.writer.retire_slice(SLICE, now_ms);
         match state.ends.queue.try_recv() {
-            Ok(Work::Place(place)) => state.registry.move_to(place),
+            Ok(Work::Place(place)) => {
+                state.registry.move_to(place);
+                state.moved = true;
+            }
             Ok(Work::Expect(expected)) => state.expect(&expected),
             Ok(Work::ExpectNothing) => state.registry.expect_nothing(),
             Ok(Work::Install(install)) => state.install(&install),
@@ -267,11 +272,15 @@ impl State {
         }
         let now_ms = self.tables.shared.now_ms();
         self.ends.inbox.empty(&self.tables.fleet, &mut self.writer, now_ms);
-        let endpoints = || snapshot.backends.iter().flat_map(|b| &b.endpoints);
+        let before = self.tables.shared.table.load_full();
+        let moved = std::mem::take(&mut self.moved);
+        let kept = if moved { Kept::nothing(&before) } else { Kept::of(&before, snapshot) };
         let writer = &mut self.writer;
-        self.known.follow(endpoints().map(|endpoint| &endpoint.key), |gone| writer.release(gone));
-        let table = Table::compile_seated(snapshot, &mut self.registry, |key| writer.seat(key).map(|seat| seat.0));
-        for endpoint in endpoints() {
+        let (left, came) = (kept.left(), kept.came(snapshot).map(|endpoint| &endpoint.key));
+        self.known.follow(left, came, |gone| writer.release(gone));
+        let seat = |key: &EndpointKey| writer.seat(key).map(|seat| seat.0);
+        let table = Table::compile_next(&kept, snapshot, &mut self.registry, seat);
+        for endpoint in kept.came(snapshot) {
             if let Some(tokens) = endpoint.cache_tokens {
                 self.writer.set_cache_tokens(&endpoint.key, tokens);
             }
@@ -285,11 +294,11 @@ impl State {
         if std::mem::replace(&mut self.limited, limited) != limited && limited > 0 {
             tracing::warn!(routes = limited, "rate limits are not enforced by this version: all requests pass");
         }
-        let before = shared.install(table);
+        let replaced = shared.install(table);
         // Whoever asked may have given up.
         let _ = install.done.send(());
         // Nobody waits for the rest.
-        drop(before);
+        drop((before, replaced));
         shared.table.load().refresh(shared.now_ms());
         self.registry.prune();
     }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 
 use super::path::{Path, Problems};
 use super::{Object, Reason};
@@ -19,13 +19,42 @@ mod tests;
 /// Where an endpoint is written out: the backend's position, and its own in there.
 type Place = (usize, usize);
 
+/// What a change brings: whatever it contradicts has its handle or its key. All others agree already, and to note ten thousand of them
+/// is most of what a change would cost.
+#[derive(Default)]
+pub(crate) struct Fresh {
+    handles: AHashSet<u32>,
+    keys: AHashSet<EndpointKey>,
+}
+
+impl Fresh {
+    /// None where one of them is still to be given a handle, which depends on all.
+    pub(crate) fn of(endpoints: &[Arc<Endpoint>]) -> Option<Self> {
+        let mut fresh = Self::default();
+        for endpoint in endpoints {
+            fresh.handles.insert(endpoint.handle);
+            fresh.keys.insert(endpoint.key.clone());
+        }
+        (!fresh.handles.contains(&0)).then_some(fresh)
+    }
+
+    /// Whether this is one of them, or may contradict one.
+    fn concerns(&self, endpoint: &Endpoint) -> bool {
+        self.handles.contains(&endpoint.handle) || self.keys.contains(&endpoint.key)
+    }
+}
+
 /// Gives handles to endpoints that have none, then checks that handle and key name the same endpoint everywhere.
-pub(super) fn members(problems: &mut Problems, backends: &mut [Backend]) {
-    give_handles(backends);
+pub(super) fn members(problems: &mut Problems, backends: &mut [Backend], fresh: Option<&Fresh>) {
+    if fresh.is_none() {
+        give_handles(backends);
+    }
     let all = backends.iter().map(|backend| backend.endpoints.len()).sum();
-    let (mut handles, mut keys) = (AHashMap::with_capacity(all), AHashMap::with_capacity(all));
+    let room = if fresh.is_none() { all } else { 0 };
+    let (mut handles, mut keys) = (AHashMap::with_capacity(room), AHashMap::with_capacity(room));
+    let concerned = |(_, endpoint): &(usize, &Arc<Endpoint>)| fresh.is_none_or(|fresh| fresh.concerns(endpoint));
     for (i, backend) in backends.iter().enumerate() {
-        for (j, endpoint) in backend.endpoints.iter().enumerate() {
+        for (j, endpoint) in backend.endpoints.iter().enumerate().filter(concerned) {
             let (key, place) = (&endpoint.key, (i, j));
             let holder = *handles.entry(endpoint.handle).or_insert(place);
             if !may_be_one(key, &at(backends, holder).key) {

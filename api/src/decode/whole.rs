@@ -7,7 +7,7 @@ use std::hash::Hash;
 use ahash::AHashMap;
 
 use super::field::count;
-use super::member::members;
+use super::member::{Fresh, members};
 use super::path::{Path, Problems};
 use super::{Object, Reason};
 use crate::id::ProfileName;
@@ -17,8 +17,9 @@ use crate::limits::{
 use crate::seen::Seen;
 use crate::snapshot::Snapshot;
 
-/// Checks what `snapshot`'s parts cannot know of each other, and fills in what depends on it.
-pub(crate) fn whole(problems: &mut Problems, snapshot: &mut Snapshot) {
+/// Checks what `snapshot`'s parts cannot know of each other, and fills in what depends on it. Where all but `fresh` endpoints are of a state
+/// that has been checked, only these are checked against all.
+pub(crate) fn whole(problems: &mut Problems, snapshot: &mut Snapshot, fresh: Option<&Fresh>) {
     let root = Path::root();
     let endpoints = snapshot.backends.iter().map(|b| b.endpoints.len()).sum();
     count(problems, &root.field("routes"), snapshot.routes.len(), ("routes", MAX_ROUTES));
@@ -35,7 +36,7 @@ pub(crate) fn whole(problems: &mut Problems, snapshot: &mut Snapshot) {
 
     known_profiles(problems, snapshot);
     seen(problems, &snapshot.seen);
-    members(problems, &mut snapshot.backends);
+    members(problems, &mut snapshot.backends, fresh);
 }
 
 fn unique_names<'a>(problems: &mut Problems, list: &'static str, names: impl Iterator<Item = (&'a str, Object)>) {

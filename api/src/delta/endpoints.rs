@@ -9,7 +9,7 @@ use super::list;
 use crate::decode::path::{Path, Problems};
 use crate::decode::{self, Object, Reason};
 use crate::id::BackendName;
-use crate::snapshot::Backend;
+use crate::snapshot::{Backend, Endpoint};
 use crate::{encode, proto};
 
 /// Endpoints that an edit places or removes at most: it has to fit one message. More of them and the whole backend is
@@ -56,15 +56,16 @@ fn same_but_endpoints(old: &Backend, new: &Backend) -> bool {
         && (usage, credentials, chat_template) == (&new.usage, &new.credentials, &new.chat_template)
 }
 
-/// Carries edits out on backends that are in their new order; `placed` are those that came whole.
+/// Carries edits out on backends that are in their new order; `placed` are those that came whole. Returns the endpoints that they place.
 pub(super) fn apply(
     problems: &mut Problems,
     backends: &mut [Backend],
     edits: Vec<proto::EndpointsEdit>,
     mut placed: HashSet<BackendName>,
-) {
+) -> Vec<Arc<Endpoint>> {
+    let mut brought = Vec::new();
     if edits.is_empty() {
-        return;
+        return brought;
     }
     let places: HashMap<BackendName, usize> = backends.iter().enumerate().map(|(i, b)| (b.name.clone(), i)).collect();
     let root = Path::root();
@@ -81,10 +82,12 @@ pub(super) fn apply(
                     let endpoint = decode::endpoint(problems, &at, endpoint.unwrap_or_default());
                     decoded.push((position, Arc::new(endpoint)));
                 }
+                brought.extend(decoded.iter().map(|(_, endpoint)| Arc::clone(endpoint)));
                 let backend = &mut backends[*place];
                 backend.endpoints = list::Edit { upserts: decoded, removals }.apply(problems, &at, &backend.endpoints);
             }
         }
         problems.object = None;
     }
+    brought
 }

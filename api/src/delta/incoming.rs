@@ -144,12 +144,16 @@ impl Incoming {
         if version.is_none() {
             problems_of.add(&root.field("version"), Reason::Missing("a delta says what version it leads to"));
         }
+        let changes = !base.backends.is_empty();
+        let placed_whole = backends.upserts.iter().filter(|_| changes).flat_map(|(_, backend)| &backend.endpoints);
+        let mut brought: Vec<Arc<Endpoint>> = placed_whole.cloned().collect();
         let placed = match endpoint_edits.is_empty() {
             true => HashSet::new(),
             false => backends.upserts.iter().map(|(_, backend)| backend.name.clone()).collect(),
         };
         let mut backends = backends.apply(problems_of, &root.field("backends"), &base.backends);
-        endpoints::apply(problems_of, &mut backends, endpoint_edits, placed);
+        brought.extend(endpoints::apply(problems_of, &mut backends, endpoint_edits, placed));
+        let fresh = if changes { decode::Fresh::of(&brought) } else { None };
         let mut snapshot = Snapshot {
             version: version.map(domain_version).unwrap_or_default(),
             fleet_seed,
@@ -161,7 +165,7 @@ impl Incoming {
                 false => base.seen.with(resource_versions),
             },
         };
-        decode::whole(problems_of, &mut snapshot);
+        decode::whole(problems_of, &mut snapshot, fresh.as_ref());
         problems.finish(snapshot).map_err(ApplyError::Refused)
     }
 }

@@ -9,7 +9,7 @@ use crate::{decode, sample};
 fn route(name: &str, model: &str) -> Route {
     let targets = vec![Target { backend: "d/b".into(), weight: 1 }];
     let rule = Rule { name: String::new(), headers: Default::default(), uri: None, body_model: None, targets };
-    Route { name: name.into(), model: Some(model.into()), adapters: Vec::new(), rules: vec![rule], rate_limit: None }
+    Route { name: name.into(), model: Some(model.into()), adapters: Vec::new(), rules: [rule].into(), rate_limit: None }
 }
 
 /// A snapshot with a route per word, as `name=model`.
@@ -267,6 +267,36 @@ proptest! {
     fn applying_a_difference_gives_the_new_state((old, new) in sample::edit()) {
         prop_assert_eq!(apply(&old, diff(&old, &new)).unwrap(), new.clone());
         prop_assert_eq!(apply(&old, full(&new)).unwrap(), new);
+    }
+
+    /// Only what a change brings is held against all: that finds as much as to hold all against each other.
+    #[test]
+    fn what_a_change_brings_contradicts_nothing_that_stays(
+        (old, new) in sample::edit(),
+        picks in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..4u8), 1..4),
+    ) {
+        let mut delta = diff(&old, &new);
+        let others: Vec<_> = old.backends.iter().chain(&new.backends).flat_map(|backend| &backend.endpoints).collect();
+        let mut brought: Vec<&mut proto::Endpoint> = (delta.endpoint_edits.iter_mut())
+            .flat_map(|edit| &mut edit.upserts)
+            .filter_map(|upsert| upsert.endpoint.as_mut())
+            .chain((delta.backend_upserts.iter_mut()).filter_map(|u| u.backend.as_mut()).flat_map(|b| &mut b.endpoints))
+            .collect();
+        for (at, other, what) in picks {
+            if brought.is_empty() || others.is_empty() {
+                break;
+            }
+            let (at, other) = (at.index(brought.len()), encode::endpoint(others[other.index(others.len())]));
+            match what {
+                0 => brought[at].handle = other.handle,
+                1 => brought[at].handle = 0,
+                2 => (brought[at].uid, brought[at].address, brought[at].rank) = (other.uid, other.address, other.rank),
+                _ => *brought[at] = other,
+            }
+        }
+        if let Ok(result) = apply(&old, delta) {
+            prop_assert_eq!(decode::snapshot(encode::snapshot(&result)), Ok(result));
+        }
     }
 
     #[test]

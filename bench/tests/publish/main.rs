@@ -136,7 +136,7 @@ fn c14_a_damaged_snapshot_on_disk_is_no_reason_to_fall() {
 
 /// As a later control plane might send it to an older data plane.
 fn poisoned(mut snapshot: Snapshot, route: usize) -> Snapshot {
-    snapshot.routes[route].rules[0].uri = Some(StringMatch::Regex("(".into()));
+    Arc::make_mut(&mut snapshot.routes[route].rules)[0].uri = Some(StringMatch::Regex("(".into()));
     snapshot
 }
 

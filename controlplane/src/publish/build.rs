@@ -160,7 +160,7 @@ fn references(world: &World, route: Option<&AcceptedRoute>) -> Condition {
 /// What routes send to where this release's data planes could only do half of what was asked: a backend without endpoints,
 /// which answers 503.
 pub(super) fn refusals(routes: &[Route]) -> Vec<Backend> {
-    let targets = routes.iter().flat_map(|route| &route.rules).flat_map(|rule| &rule.targets);
+    let targets = routes.iter().flat_map(|route| &*route.rules).flat_map(|rule| &rule.targets);
     let names: BTreeSet<&BackendName> =
         targets.map(|target| &target.backend).filter(|name| server::is_refusal(name)).collect();
     names.into_iter().map(server::refusal).collect()

@@ -1,6 +1,7 @@
 //! A ModelRoute, judged alone and put into the contract's terms.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::limits::MAX_WEIGHT;
 use api::snapshot::{Route, Rule, Target};
@@ -67,7 +68,7 @@ const UNKNOWN: &str = "unknown-to-the-data-plane";
 
 /// All requests that the route takes are answered 503.
 fn refuse(name: &ObjectName, route: &mut Route) {
-    for rule in &mut route.rules {
+    for rule in Arc::make_mut(&mut route.rules) {
         let backend = server::refusal_name(name, RATE_LIMITS).into();
         rule.targets = vec![Target { backend, weight: MAX_WEIGHT }];
     }
@@ -80,7 +81,7 @@ pub(super) fn refused(route: &Route) -> Route {
     let targets = vec![Target { backend, weight: MAX_WEIGHT }];
     let rule = Rule { name: String::new(), headers: BTreeMap::new(), uri: None, body_model: None, targets };
     let Route { name, model, adapters, rules: _, rate_limit: _ } = route.clone();
-    Route { name, model, adapters, rules: vec![rule], rate_limit: None }
+    Route { name, model, adapters, rules: [rule].into(), rate_limit: None }
 }
 
 fn unserved(route: &ValidRoute) -> Option<(Reason, String)> {

@@ -6,6 +6,7 @@ mod bitset;
 mod chat;
 mod compile;
 mod distance;
+mod kept;
 mod maglev;
 mod members;
 mod profile;
@@ -15,6 +16,7 @@ pub use backend::{BackendTable, EndpointEntry};
 pub use bitset::Bitset;
 pub use chat::ChatTable;
 pub use distance::{Distance, Place};
+pub use kept::Kept;
 pub use maglev::Maglev;
 pub use members::Membership;
 pub use profile::CompiledProfile;
@@ -24,7 +26,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::id::{BackendName, EndpointKey, ModelName, RouteName};
-use api::snapshot::{RateLimit, Snapshot, Version};
+use api::snapshot::{RateLimit, Rule, Snapshot, Version};
 
 use crate::load::LiveRegistry;
 
@@ -34,8 +36,7 @@ pub struct Table {
     version: Version,
     fleet_seed: u64,
     routes: Box<[Arc<RouteTable>]>,
-    models: HashMap<Arc<str>, ModelRoutes, ahash::RandomState>,
-    model_names: Box<[Arc<str>]>,
+    models: Arc<Models>,
     backends: HashMap<BackendName, Arc<BackendTable>, ahash::RandomState>,
 }
 
@@ -52,6 +53,8 @@ pub struct RouteTable {
     pub rules: Box<[CompiledRule]>,
     /// How many tokens its clients may use together. Nothing enforces it yet.
     pub rate_limit: Option<RateLimit>,
+    /// What the rules were compiled from.
+    source: Arc<[Rule]>,
 }
 
 impl RouteTable {
@@ -59,6 +62,14 @@ impl RouteTable {
     pub fn counts_tokens(&self) -> bool {
         self.rate_limit.is_some()
     }
+}
+
+/// Routes by the names that clients ask for.
+#[derive(Debug, Default)]
+struct Models {
+    routes: HashMap<Arc<str>, ModelRoutes, ahash::RandomState>,
+    /// Each once, sorted.
+    names: Box<[Arc<str>]>,
 }
 
 /// Positions in the table's routes, oldest first.
@@ -71,7 +82,8 @@ struct ModelRoutes {
 impl Table {
     /// Compiles a decoded snapshot. It cannot fail: what could be refused has been refused by the decoder.
     pub fn compile(snapshot: &Snapshot, registry: &mut LiveRegistry) -> Self {
-        let table = compile::compile(snapshot, registry, &mut |_| None);
+        let nothing = Self::empty();
+        let table = compile::compile(&Kept::nothing(&nothing), snapshot, registry, &mut |_| None);
         registry.prune();
         table
     }
@@ -83,7 +95,24 @@ impl Table {
         registry: &mut LiveRegistry,
         mut seat_of: impl FnMut(&EndpointKey) -> Option<u32>,
     ) -> Self {
-        compile::compile(snapshot, registry, &mut seat_of)
+        let nothing = Self::empty();
+        compile::compile(&Kept::nothing(&nothing), snapshot, registry, &mut seat_of)
+    }
+
+    /// The same for the state after that of another table: what did not change is taken over as it is, so that a change costs what
+    /// it changes.
+    pub fn compile_next(
+        kept: &Kept<'_>,
+        snapshot: &Snapshot,
+        registry: &mut LiveRegistry,
+        mut seat_of: impl FnMut(&EndpointKey) -> Option<u32>,
+    ) -> Self {
+        compile::compile(kept, snapshot, registry, &mut seat_of)
+    }
+
+    fn empty() -> Self {
+        let (version, routes, models) = (Version::default(), Box::default(), Arc::default());
+        Self { version, fleet_seed: 0, routes, models, backends: HashMap::default() }
     }
 
     /// Which state this is.
@@ -98,12 +127,12 @@ impl Table {
 
     /// Every name that a client can ask for, sorted, each once.
     pub fn models(&self) -> &[Arc<str>] {
-        &self.model_names
+        &self.models.names
     }
 
     /// The name as the table holds it; none for a name that no route has, so that it never becomes a metric label.
     pub fn known_model(&self, name: &str) -> Option<&Arc<str>> {
-        self.models.get_key_value(name).map(|(known, _)| known)
+        self.models.routes.get_key_value(name).map(|(known, _)| known)
     }
 
     /// Routes in order of precedence.
@@ -124,7 +153,7 @@ impl Table {
     /// Routes to try for a model name: those that have it as their model, then those that have it as an adapter. A
     /// base route never hides an adapter's.
     pub(crate) fn candidates(&self, model: &str) -> impl Iterator<Item = (&Arc<RouteTable>, Named)> {
-        let routes = self.models.get(model);
+        let routes = self.models.routes.get(model);
         let base = routes.into_iter().flat_map(|r| &r.base).map(|at| (*at, Named::Base));
         let adapter = routes.into_iter().flat_map(|r| &r.adapter).map(|at| (*at, Named::Adapter));
         base.chain(adapter).map(|(at, named)| (&self.routes[at as usize], named))

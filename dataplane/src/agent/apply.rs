@@ -172,7 +172,7 @@ mod tests {
         let wrong = updates.take(delta(delta::diff(&old, &new)), &held(&snapshot(9, &[])));
         let Some((1, Decided::Resync(Version { version: 9, .. }))) = wrong else { panic!("{wrong:?}") };
         let mut bad = new.clone();
-        bad.routes[0].rules[0].targets[0].weight = 0;
+        Arc::make_mut(&mut bad.routes[0].rules)[0].targets[0].weight = 0;
         let refused = updates.take(delta(delta::diff(&old, &bad)), &held(&old));
         let Some((1, Decided::Refuse(problems))) = refused else { panic!("{refused:?}") };
         let Answer::Refused(refused) = Decided::refusal(&problems, &old) else { panic!() };

@@ -4,50 +4,60 @@ use ahash::AHashMap;
 use api::id::EndpointKey;
 use api::limits::MAX_ENDPOINTS;
 
-/// Each with the number of the last table that has it.
+/// Each with the number of backends that it is a member of: none where it is only expected.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    last: AHashMap<EndpointKey, u64>,
-    /// Tables so far.
-    number: u64,
+    members: AHashMap<EndpointKey, usize>,
+    /// How many are only expected.
+    expected: usize,
 }
 
 impl Known {
     pub(super) fn len(&self) -> usize {
-        self.last.len()
+        self.members.len()
     }
 
     /// It is likely to be in the next table, for which it is then at hand; false where it is not known, and nobody would tell
     /// that it is gone.
     pub(super) fn expect(&mut self, key: &EndpointKey) -> bool {
         // Updates that are broken off one after the other would be known for ever.
-        if self.last.len() >= 2 * MAX_ENDPOINTS {
-            return self.last.contains_key(key);
+        if self.members.contains_key(key) || self.members.len() >= 2 * MAX_ENDPOINTS {
+            return self.members.contains_key(key);
         }
-        self.last.entry(key.clone()).or_insert(self.number);
+        self.members.insert(key.clone(), 0);
+        self.expected += 1;
         true
     }
 
-    /// The next table has these; tells which others were known, and forgets them.
+    /// Some backends no longer have these endpoints, and some have others, each named once for each backend; tells which are known in
+    /// vain now, and forgets them.
     pub(super) fn follow<'k>(
         &mut self,
-        keys: impl Iterator<Item = &'k EndpointKey>,
+        left: impl Iterator<Item = &'k EndpointKey>,
+        came: impl Iterator<Item = &'k EndpointKey>,
         mut gone: impl FnMut(&EndpointKey),
     ) {
-        self.number += 1;
-        for key in keys {
-            match self.last.get_mut(key) {
-                Some(last) => *last = self.number,
-                None => drop(self.last.insert(key.clone(), self.number)),
+        for key in came {
+            match self.members.get_mut(key) {
+                Some(backends) => {
+                    self.expected -= usize::from(*backends == 0);
+                    *backends += 1;
+                }
+                None => drop(self.members.insert(key.clone(), 1)),
             }
         }
-        self.last.retain(|key, last| {
-            let stays = *last == self.number;
-            if !stays {
+        for key in left {
+            let Some(backends) = self.members.get_mut(key) else { continue };
+            *backends = backends.saturating_sub(1);
+            if *backends == 0 {
+                self.members.remove(key);
                 gone(key);
             }
-            stays
-        });
+        }
+        // Mostly all that were expected came, and nobody has to look for them.
+        if std::mem::take(&mut self.expected) > 0 {
+            self.members.extract_if(|_, backends| *backends == 0).for_each(|(key, _)| gone(&key));
+        }
     }
 }
 
@@ -60,21 +70,23 @@ mod tests {
     }
 
     #[test]
-    fn what_the_next_table_does_not_have_is_gone_once() {
+    fn what_no_backend_has_any_longer_is_gone_once() {
         let mut known = Known::default();
-        let mut follow = |table: &str, expected: &str| {
+        let mut follow = |left: &str, came: &str, expected: &str| {
             for key in keys(expected) {
                 known.expect(&key);
             }
             let mut gone = Vec::new();
-            known.follow(keys(table).iter(), |key| gone.push(key.uid.to_string()));
+            known.follow(keys(left).iter(), keys(came).iter(), |key| gone.push(key.uid.to_string()));
             gone.sort();
             (gone.join(" "), known.len())
         };
-        assert_eq!(follow("a b c", ""), (String::new(), 3));
-        assert_eq!(follow("b c d", "c d"), ("a".into(), 3));
-        assert_eq!(follow("b", "e"), ("c d e".into(), 1), "what was expected in vain is gone too");
-        assert_eq!(follow("a", ""), ("b".into(), 1));
-        assert_eq!(follow("", ""), ("a".into(), 0));
+        assert_eq!(follow("", "a b c", ""), (String::new(), 3));
+        assert_eq!(follow("a b", "b d", "c d"), ("a".into(), 3));
+        assert_eq!(follow("c d", "", "e"), ("c d e".into(), 1), "what was expected in vain is gone too");
+        assert_eq!(follow("", "b", ""), (String::new(), 1), "another backend has it, too");
+        assert_eq!(follow("b", "a", ""), (String::new(), 2), "one of the two still has it");
+        assert_eq!(follow("b", "", "a"), ("b".into(), 1), "what was expected and is there stays");
+        assert_eq!(follow("a", "", ""), ("a".into(), 0));
     }
 }

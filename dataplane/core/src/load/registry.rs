@@ -131,6 +131,12 @@ impl LiveRegistry {
         self.endpoints.len()
     }
 
+    /// How many compiled patterns are kept.
+    #[cfg(test)]
+    pub(crate) fn patterns(&self) -> usize {
+        self.patterns.len()
+    }
+
     /// Whether no endpoint is known.
     pub fn is_empty(&self) -> bool {
         self.endpoints.is_empty()

@@ -42,7 +42,7 @@ fn models_are_renamed_and_adapters_are_not() {
 #[test]
 fn a_base_route_does_not_hide_an_adapters_route() {
     let closed = Route {
-        rules: vec![Rule { uri: Some(StringMatch::Exact("/never".into())), ..rule(&[("d/a", 1)]) }],
+        rules: [Rule { uri: Some(StringMatch::Exact("/never".into())), ..rule(&[("d/a", 1)]) }].into(),
         ..simple("d/base", Some("m"), &[], &[])
     };
     let table = table(vec![simple("d/lora", None, &["m"], &[("d/b", 1)]), closed]);
@@ -85,7 +85,7 @@ fn all_conditions_of_a_rule_must_hold() {
         },
         Rule { body_model: Some("other".into()), ..rule(&[("d/c", 1)]) },
     ];
-    let table = table(vec![Route { rules, ..simple("d/r", Some("m"), &[], &[]) }]);
+    let table = table(vec![Route { rules: rules.into(), ..simple("d/r", Some("m"), &[], &[]) }]);
     let check = |path: &str, headers: &[(&str, &str)], expected: Option<&str>| {
         let found = route(&table, &query("m", path, headers)).ok().map(|r| r.backend.name.as_str());
         assert_eq!(found, expected, "{path} {headers:?}");

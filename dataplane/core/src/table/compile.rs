@@ -4,24 +4,33 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::id::{BackendName, EndpointKey, ModelName, ProfileName};
-use api::snapshot::{Route, Rule, Snapshot};
+use api::snapshot::{Backend, Route, Rule, Snapshot, StringMatch};
 
-use super::{BackendTable, CompiledMatch, CompiledProfile, CompiledRule, Destination, ModelRoutes, RouteTable, Table};
+use super::{
+    BackendTable, CompiledMatch, CompiledProfile, CompiledRule, Destination, Kept, ModelRoutes, Models, RouteTable,
+    Table,
+};
 use crate::load::LiveRegistry;
 
-type Backends = HashMap<BackendName, Arc<BackendTable>, ahash::RandomState>;
+pub(super) type Backends = HashMap<BackendName, Arc<BackendTable>, ahash::RandomState>;
 
 /// Which seat the prefix tables know an endpoint by.
 pub(super) type SeatOf<'a> = &'a mut dyn FnMut(&EndpointKey) -> Option<u32>;
 
-pub(super) fn compile(snapshot: &Snapshot, registry: &mut LiveRegistry, seat_of: SeatOf<'_>) -> Table {
-    let backends = backends(snapshot, registry, seat_of);
-    let routes: Box<[Arc<RouteTable>]> =
-        snapshot.routes.iter().map(|route| Arc::new(compile_route(route, &backends, registry))).collect();
-    let models = index(&routes, hasher(snapshot.fleet_seed));
-    let mut model_names: Box<[Arc<str>]> = models.keys().cloned().collect();
-    model_names.sort_unstable();
-    Table { version: snapshot.version, fleet_seed: snapshot.fleet_seed, routes, models, model_names, backends }
+pub(super) fn compile(kept: &Kept<'_>, snapshot: &Snapshot, registry: &mut LiveRegistry, seat_of: SeatOf<'_>) -> Table {
+    let backends = backends(kept, snapshot, registry, seat_of);
+    let held = kept.routes();
+    let routes: Box<[Arc<RouteTable>]> = (snapshot.routes.iter())
+        .map(|route| match held.get(&route.name).filter(|table| table.holds_for(route, &backends)) {
+            Some(table) => {
+                patterns(&route.rules).for_each(|pattern| drop(registry.pattern(pattern)));
+                Arc::clone(table)
+            }
+            None => Arc::new(compile_route(route, &backends, registry)),
+        })
+        .collect();
+    let models = kept.models(snapshot, &routes).unwrap_or_else(|| Arc::new(Models::of(&routes, snapshot.fleet_seed)));
+    Table { version: snapshot.version, fleet_seed: snapshot.fleet_seed, routes, models, backends }
 }
 
 /// Only names from the snapshot are stored, so a seed that clients do not know is all that is needed.
@@ -29,18 +38,45 @@ fn hasher(seed: u64) -> ahash::RandomState {
     ahash::RandomState::with_seeds(seed, seed.rotate_left(17), !seed, seed.rotate_left(41))
 }
 
-fn backends(snapshot: &Snapshot, registry: &mut LiveRegistry, seat_of: SeatOf<'_>) -> Backends {
+/// The profiles of a snapshot as they are run.
+pub(super) struct Profiles<'s> {
+    default: Arc<CompiledProfile>,
+    by_name: HashMap<&'s ProfileName, Arc<CompiledProfile>>,
+}
+
+impl<'s> Profiles<'s> {
+    pub(super) fn of(snapshot: &'s Snapshot) -> Self {
+        let compiled = |profile| Arc::new(CompiledProfile::compile(profile));
+        let by_name = snapshot.profiles.iter().map(|profile| (&profile.name, compiled(profile))).collect();
+        Self { default: Arc::default(), by_name }
+    }
+
+    pub(super) fn of_backend(&self, backend: &Backend) -> &Arc<CompiledProfile> {
+        backend.profile.as_ref().and_then(|name| self.by_name.get(name)).unwrap_or(&self.default)
+    }
+}
+
+fn backends(kept: &Kept<'_>, snapshot: &Snapshot, registry: &mut LiveRegistry, seat_of: SeatOf<'_>) -> Backends {
     registry.reserve(snapshot.backends.iter().map(|backend| backend.endpoints.len()).sum());
-    let default = Arc::new(CompiledProfile::default());
-    let profiles: HashMap<&ProfileName, Arc<CompiledProfile>> =
-        snapshot.profiles.iter().map(|p| (&p.name, Arc::new(CompiledProfile::compile(p)))).collect();
+    let profiles = Profiles::of(snapshot);
     let mut backends = Backends::with_capacity_and_hasher(snapshot.backends.len(), hasher(snapshot.fleet_seed));
     for backend in &snapshot.backends {
-        let profile = backend.profile.as_ref().and_then(|name| profiles.get(name)).unwrap_or(&default);
-        let table = Arc::new(BackendTable::compile(backend, Arc::clone(profile), registry, seat_of));
+        let table = kept.backend(&backend.name).cloned().unwrap_or_else(|| {
+            let profile = Arc::clone(profiles.of_backend(backend));
+            Arc::new(BackendTable::compile(backend, profile, registry, seat_of))
+        });
         backends.insert(backend.name.clone(), table);
     }
     backends
+}
+
+/// Which patterns rules need: those of a route that is taken over are as much in use as those that are compiled.
+fn patterns(rules: &[Rule]) -> impl Iterator<Item = &str> {
+    let conditions = rules.iter().flat_map(|rule| rule.headers.values().chain(&rule.uri));
+    conditions.filter_map(|condition| match condition {
+        StringMatch::Regex(pattern) => Some(pattern.as_str()),
+        StringMatch::Exact(_) | StringMatch::Prefix(_) => None,
+    })
 }
 
 fn compile_route(route: &Route, backends: &Backends, registry: &mut LiveRegistry) -> RouteTable {
@@ -51,6 +87,7 @@ fn compile_route(route: &Route, backends: &Backends, registry: &mut LiveRegistry
         adapters: adapters.clone().into(),
         rules: rules.iter().map(|rule| compile_rule(rule, backends, registry)).collect(),
         rate_limit: rate_limit.clone(),
+        source: Arc::clone(rules),
     }
 }
 
@@ -69,6 +106,15 @@ fn compile_rule(rule: &Rule, backends: &Backends, registry: &mut LiveRegistry) -
         })
         .collect();
     CompiledRule { name: name.as_str().into(), headers, uri, body_model: body_model.clone(), targets }
+}
+
+impl Models {
+    fn of(routes: &[Arc<RouteTable>], fleet_seed: u64) -> Self {
+        let routes = index(routes, hasher(fleet_seed));
+        let mut names: Box<[Arc<str>]> = routes.keys().cloned().collect();
+        names.sort_unstable();
+        Self { routes, names }
+    }
 }
 
 fn index(routes: &[Arc<RouteTable>], hasher: ahash::RandomState) -> HashMap<Arc<str>, ModelRoutes, ahash::RandomState> {

@@ -71,7 +71,7 @@ pub(crate) fn route(name: &str, model: Option<&str>, adapters: &[&str], targets:
         name: name.into(),
         model: model.map(Into::into),
         adapters: adapters.iter().map(|name| (*name).into()).collect(),
-        rules: vec![rule(targets)],
+        rules: [rule(targets)].into(),
         rate_limit: None,
     }
 }
@@ -82,7 +82,7 @@ pub(crate) fn rule(targets: &[(&str, u32)]) -> Rule {
     Rule { name: String::new(), headers: BTreeMap::new(), uri: None, body_model: None, targets }
 }
 
-fn of(backends: Vec<Backend>, routes: Vec<Route>) -> Snapshot {
+pub(crate) fn of(backends: Vec<Backend>, routes: Vec<Route>) -> Snapshot {
     Snapshot { backends, routes, fleet_seed: 7, ..Snapshot::default() }
 }
 
