@@ -1,4 +1,5 @@
-//! One fleet after the other, each larger: how long until a data plane has it, what it takes, and what one endpoint's change costs.
+//! One fleet after the other, each larger: how long until a data plane has it, what it takes, what one endpoint's change costs, and how long a data
+//! plane takes to start from disk while the control plane is away.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::Site;
 use super::client;
 use super::edits::{Spread, metric};
 use super::manifests::{self, Manifests, Size};
-use super::site::Proxy;
+use super::site::{Control, Proxy};
 use crate::load::process;
 
 /// After so long something is taken as lost.
@@ -27,6 +28,8 @@ pub struct Plan {
     pub starts: usize,
     /// Endpoints that change one after the other.
     pub changes: usize,
+    /// Starts from disk, one after the other.
+    pub restarts: usize,
 }
 
 /// What came of it.
@@ -48,11 +51,13 @@ pub struct Seen {
     pub change_effective: Spread,
     /// Bytes that went to each data plane for one change, the most of all.
     pub bytes_per_change: f64,
+    /// From a data plane's start by what it has on disk until it is ready and serves the last route, without a control plane; of each start.
+    pub from_disk_ms: Vec<f64>,
 }
 
 /// Runs it.
 pub async fn run(plan: Plan, site: &Site) -> anyhow::Result<Seen> {
-    let Plan { size, starts, changes } = plan;
+    let Plan { size, starts, changes, restarts } = plan;
     let folder = site.folder(&format!("scale-{}", size.endpoints));
     let mut manifests = Manifests::large(&folder, size)?;
     let begin = Instant::now();
@@ -78,16 +83,47 @@ pub async fn run(plan: Plan, site: &Site) -> anyhow::Result<Seen> {
         times.push(begin.elapsed());
         bytes_per_change = bytes_per_change.max(metric(control.metrics, ENCODED_BYTES).await? - before);
     }
+    let control_peak_kib = process::usage(control.child.pid())?.peak_kib;
+    let proxy_kib = process::usage(proxy.child.pid())?.rss_kib;
+    drop(proxy);
     Ok(Seen {
         sync_ms,
         bytes,
         effective_ms,
-        control_peak_kib: process::usage(control.child.pid())?.peak_kib,
-        proxy_kib: process::usage(proxy.child.pid())?.rss_kib,
+        control_peak_kib,
+        proxy_kib,
         change: Spread::of(times),
         change_effective: Spread::of(within),
         bytes_per_change,
+        from_disk_ms: from_disk(control, &last, restarts, site).await?,
     })
+}
+
+/// A data plane keeps the state; then the control plane is gone, and it starts again and again.
+async fn from_disk(control: Control, last: &str, restarts: usize, site: &Site) -> anyhow::Result<Vec<f64>> {
+    let (folder, stream) = (site.folder("state"), control.stream);
+    // A fleet before this one left its state there.
+    let _ = std::fs::remove_dir_all(&folder);
+    let mut proxy = site.keeping(stream, &folder)?;
+    let begin = Instant::now();
+    while !folder.join("snapshot.bin").exists() {
+        ensure!(begin.elapsed() < PATIENCE, "a data plane keeps nothing on disk");
+        sleep(POLL).await;
+    }
+    drop(control);
+    let mut took = Vec::new();
+    for _ in 0..restarts {
+        drop(proxy);
+        let begin = Instant::now();
+        proxy = site.keeping(stream, &folder)?;
+        let answer = client::get(proxy.listen, last).await?;
+        took.push(begin.elapsed().as_secs_f64() * 1e3);
+        ensure!(answer.0 == 200, "{last}: {answer:?}");
+        let (_, body) = client::get(proxy.metrics, "/readyz").await?;
+        let ready: Value = serde_json::from_slice(&body)?;
+        ensure!(ready["control_plane"]["table_from_disk"] == true, "it has its state from elsewhere: {ready}");
+    }
+    Ok(took)
 }
 
 const ENCODED_BYTES: &str = "kthena_controlplane_encoded_bytes_total";

@@ -69,8 +69,17 @@ impl Site {
 
     /// Starts a proxy of two cores that a control plane programs, and waits until it is ready.
     pub fn programmed(&self, control: &Control) -> anyhow::Result<Proxy> {
-        let stream = format!("http://{}", control.stream);
-        let proxy = self.proxy_with(&["--control-plane", &stream, "--cores", "2"])?;
+        self.programmed_from(control.stream, &[])
+    }
+
+    /// The same with a folder in which it keeps what it holds, and from which it starts where nobody is there at that address.
+    pub fn keeping(&self, stream: SocketAddr, folder: &Path) -> anyhow::Result<Proxy> {
+        self.programmed_from(stream, &["--state-dir", &folder.display().to_string()])
+    }
+
+    fn programmed_from(&self, stream: SocketAddr, more: &[&str]) -> anyhow::Result<Proxy> {
+        let stream = format!("http://{stream}");
+        let proxy = self.proxy_with(&[&["--control-plane", &stream, "--cores", "2"], more].concat())?;
         wait_ready(proxy.metrics)?;
         Ok(proxy)
     }

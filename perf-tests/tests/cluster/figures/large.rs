@@ -21,7 +21,7 @@ async fn what_many_need_is_encoded_once() {
 #[tokio::test]
 async fn one_endpoints_change_costs_as_much_in_a_large_fleet_as_in_a_small_one() {
     let site = Site::of(&programs()).unwrap();
-    let plan = |size| scale::Plan { size, starts: 2, changes: 3 };
+    let plan = |size| scale::Plan { size, starts: 2, changes: 3, restarts: 1 };
     let small = scale::run(plan(Size { endpoints: 50, routes: 10 }), &site).await.unwrap();
     let large = scale::run(plan(SMALL), &site).await.unwrap();
     assert!(large.bytes > 4.0 * small.bytes, "{small:?} {large:?}");
