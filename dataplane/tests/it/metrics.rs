@@ -153,8 +153,7 @@ fn stalls_of_a_core_are_seen(leg: Leg) {
     for stall in 0..5 {
         let before = seen();
         process.stop_for(STALL);
-        until(&format!("stall {stall} is seen, and what came after it"), || seen().1 >= before.1 + 8);
-        assert!(seen().0 > before.0, "stall {stall} was not seen");
+        until(&format!("stall {stall} is seen"), || seen().0 > before.0);
     }
 }
 
