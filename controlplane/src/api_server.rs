@@ -23,6 +23,7 @@ use kube::{Client, Config};
 use tower::{BoxError, Layer, Service};
 
 mod advice;
+mod failure;
 mod follow;
 mod list;
 mod pause;

@@ -2,29 +2,39 @@
 //! where the server no longer knows that place the list is read again and put in the place of what was held, as a whole, so
 //! that nothing is gone in between. kube's own watcher does as much but does not say how old a list is, and so cannot tell
 //! what was deleted from what an older answer does not have yet.
+//!
+//! A server whose storage was restored has not come as far as that place yet. It begins a watch from there all the same, and says
+//! nothing until it has (kubernetes/kubernetes#107457). So after a failure, and where nothing was heard for long, it is asked how
+//! far it is before a watch goes on.
 
+use std::convert::Infallible;
+use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use kube::core::params::{ListParams, WatchParams};
-use kube::core::{Request, Status, WatchEvent};
+use kube::core::{Request, WatchEvent};
 use kube::{Client, Error};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::failure::Failure;
 use super::list::{List, News, Over};
 use super::pause::Pause;
-use super::version::Newest;
+use super::version::{Newest, number};
+use crate::chance::random;
 use crate::metrics::Watches;
-use crate::refusal::retry_after;
 
-/// The server ends a watch after so long, and says before how far it has come,
+/// The server ends a watch after so long.
 const WATCH: u32 = 60;
-/// so that a connection that says nothing for longer is dead.
-const SILENCE: Duration = Duration::from_secs(75);
+/// Nothing was heard for so long: the server is asked how far it is before a watch goes on.
+const DOUBT: Duration = Duration::from_secs(300);
+/// The server says each minute how far it has come, where anything has been written. A watch that says nothing for so long, a time
+/// within these, is begun anew: perhaps its connection was cut, which nobody tells us.
+const SILENCE: RangeInclusive<u64> = 75..=90;
 /// A watch that lasted for so long was one: only then failures count anew, so that no answer whatever makes this loop spin.
 const STEADY: Duration = Duration::from_secs(1);
 /// For one page.
@@ -40,47 +50,9 @@ pub(crate) struct Follower<L> {
     /// Before a list is read again because the watch has fallen behind. It is apart, for whoever says so is there: after an hour of
     /// failures it need not be waited for once more.
     behind: Pause,
+    /// When the server last said anything that fits; none after a failure.
+    heard: Option<Instant>,
     fails: bool,
-}
-
-/// Why an answer was of no use.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("{}", .0.message)]
-    Said(Box<Status>),
-    #[error(transparent)]
-    Client(Box<Error>),
-    #[error("no answer for {} s", .0.as_secs())]
-    Silent(Duration),
-    #[error("the list is older ({0}) than what was read before")]
-    Older(String),
-    #[error(transparent)]
-    Over(#[from] Over),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Api(status) => Self::Said(status),
-            error => Self::Client(Box::new(error)),
-        }
-    }
-}
-
-impl Failure {
-    fn code(&self) -> u16 {
-        if let Self::Said(status) = self { status.code } else { 0 }
-    }
-
-    /// The place in the list from which the watch was to go on is no longer known.
-    fn is_gone(&self) -> bool {
-        self.code() == 410
-    }
-
-    /// How long the server asks to be left alone.
-    fn asked(&self) -> Option<Duration> {
-        if let Self::Said(status) = self { retry_after(status) } else { None }
-    }
 }
 
 #[derive(Deserialize)]
@@ -100,41 +72,53 @@ struct PageMeta {
 impl<L: List> Follower<L> {
     pub(crate) fn new(client: Client, list: L, counts: Arc<Watches>) -> Self {
         let (newest, pause, behind) = (Newest::default(), Pause::default(), Pause::default());
-        Self { client, list, counts, newest, pause, behind, fails: false }
+        Self { client, list, counts, newest, pause, behind, heard: None, fails: false }
     }
 
     /// Until nobody listens.
     pub(crate) async fn run(mut self) {
+        let Err(Over) = self.keep().await;
+    }
+
+    async fn keep(&mut self) -> Result<Infallible, Over> {
         loop {
-            let mut at = match self.read().await {
-                Ok(version) => version,
-                Err(Failure::Over(Over)) => return,
-                Err(failure) => {
-                    self.fail(&failure).await;
-                    continue;
-                }
-            };
-            loop {
-                let begin = Instant::now();
-                let ended = self.watch(&mut at).await;
-                let steady = begin.elapsed() >= STEADY;
-                if steady {
-                    self.pause.reset();
-                    self.behind.reset();
-                }
-                match ended {
-                    Ok(()) if steady => {}
-                    Ok(()) => sleep(self.pause.next(None)).await,
-                    Err(Failure::Over(Over)) => return,
-                    Err(failure) if failure.is_gone() => {
-                        tracing::info!(list = %self.list, "the watch has fallen behind: the list is read again");
-                        sleep(self.behind.next(failure.asked())).await;
-                        break;
-                    }
-                    Err(failure) => self.fail(&failure).await,
-                }
+            match self.read().await {
+                Ok(at) => self.follow(at).await?,
+                Err(failure) => self.fail(failure).await?,
             }
         }
+    }
+
+    /// From there on, until it has to be read again.
+    async fn follow(&mut self, mut at: String) -> Result<(), Over> {
+        loop {
+            let (ended, lasted) = self.go_on(&mut at).await;
+            let steady = lasted >= STEADY;
+            if steady {
+                self.pause.reset();
+                self.behind.reset();
+            }
+            match ended {
+                Ok(()) if steady => {}
+                Ok(()) => sleep(self.pause.next(None)).await,
+                Err(failure) if failure.is_gone() => {
+                    tracing::info!(list = %self.list, why = %failure, "the watch cannot go on: the list is read again");
+                    sleep(self.behind.next(failure.asked())).await;
+                    return Ok(());
+                }
+                Err(failure) => self.fail(failure).await?,
+            }
+        }
+    }
+
+    /// Watches it from there, where the server is as far; and how long that lasted.
+    async fn go_on(&mut self, at: &mut String) -> (Result<(), Failure>, Duration) {
+        let is_doubtful = self.heard.is_none_or(|heard| heard.elapsed() >= DOUBT);
+        if is_doubtful && let Err(failure) = self.confirm(at).await {
+            return (Err(failure), Duration::ZERO);
+        }
+        let begin = Instant::now();
+        (self.watch(at).await, begin.elapsed())
     }
 
     /// Reads it, and does not follow it.
@@ -151,16 +135,7 @@ impl<L: List> Follower<L> {
         let mut entries = Vec::new();
         let mut params = self.list.params();
         let version = loop {
-            let request = Request::new(self.list.path());
-            let request = match self.list.metadata_only() {
-                true => request.list_metadata(&params),
-                false => request.list(&params),
-            };
-            let request = request.map_err(Error::BuildRequest)?;
-            // Read here, for kube writes what it cannot read into the log, and that may be a Secret.
-            let answer = timeout(ANSWER, self.client.request_text(request)).await;
-            let text = answer.map_err(|_| Failure::Silent(ANSWER))??;
-            let Page { metadata, items } = serde_json::from_str(&text).map_err(Error::SerdeError)?;
+            let Page { metadata, items } = self.page(&params, self.list.metadata_only()).await?;
             entries.extend(items.into_iter().flatten().filter_map(|value| self.list.entry(value)));
             match metadata.r#continue.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
@@ -173,11 +148,30 @@ impl<L: List> Follower<L> {
         }
         self.counts.listed(self.list.kind());
         self.fails(false);
+        self.heard = Some(Instant::now());
         self.list.tell(News::Listed(entries, version.clone())).await?;
         Ok(version)
     }
 
-    /// Follows it from there until the server ends that.
+    async fn page(&self, params: &ListParams, metadata_only: bool) -> Result<Page, Failure> {
+        let request = Request::new(self.list.path());
+        let request = if metadata_only { request.list_metadata(params) } else { request.list(params) };
+        let request = request.map_err(Error::BuildRequest)?;
+        // Read here, for kube writes what it cannot read into the log, and that may be a Secret.
+        let answer = timeout(ANSWER, self.client.request_text(request)).await;
+        let text = answer.map_err(|_| Failure::Silent(ANSWER))??;
+        Ok(serde_json::from_str(&text).map_err(Error::SerdeError)?)
+    }
+
+    /// Whether the server is as far as that. A list says it, whatever it lists; one that is asked for like this is never of a cache.
+    async fn confirm(&mut self, at: &str) -> Result<(), Failure> {
+        let page = self.page(&self.list.params().limit(1), true).await?;
+        reaches(&page.metadata.resource_version, at)?;
+        self.heard = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Follows it from there until the server ends that, or says nothing.
     async fn watch(&mut self, at: &mut String) -> Result<(), Failure> {
         let ListParams { label_selector, field_selector, .. } = self.list.params();
         let params = WatchParams { label_selector, field_selector, ..WatchParams::default() }.timeout(WATCH);
@@ -190,47 +184,54 @@ impl<L: List> Follower<L> {
         let opened = timeout(ANSWER, self.client.request_events::<Value>(request)).await;
         let mut events = pin!(opened.map_err(|_| Failure::Silent(ANSWER))??);
         self.fails(false);
-        while let Some(event) = timeout(SILENCE, events.try_next()).await.map_err(|_| Failure::Silent(SILENCE))?? {
-            let version = self.take(event).await?;
+        let silence = Duration::from_secs(within(SILENCE));
+        while let Ok(event) = timeout(silence, events.try_next()).await {
+            let Some(event) = event? else { break };
+            let (news, version) = self.news(event)?;
             // From nowhere a watch would begin anew, and never say what was deleted.
             if !version.is_empty() {
+                reaches(&version, at)?;
                 self.newest.reached(&version);
                 *at = version;
             }
+            self.heard = Some(Instant::now());
+            self.list.tell(news).await?;
         }
         Ok(())
     }
 
-    /// How far it reaches.
-    async fn take(&mut self, event: WatchEvent<Value>) -> Result<String, Failure> {
-        let (value, gone) = match event {
-            WatchEvent::Added(value) | WatchEvent::Modified(value) => (value, false),
-            WatchEvent::Deleted(value) => (value, true),
+    /// And how far it reaches.
+    fn news(&self, event: WatchEvent<Value>) -> Result<(News<L::Entry>, String), Failure> {
+        let of = |value: &Value| value["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+        match event {
+            WatchEvent::Added(value) | WatchEvent::Modified(value) => {
+                let version = of(&value);
+                Ok((News::Put(self.list.entry(value), version.clone()), version))
+            }
+            WatchEvent::Deleted(value) => {
+                let version = of(&value);
+                Ok((News::Gone(value, version.clone()), version))
+            }
             WatchEvent::Bookmark(bookmark) => {
                 let version = bookmark.metadata.resource_version;
-                self.list.tell(News::Nothing(version.clone())).await?;
-                return Ok(version);
+                Ok((News::Nothing(version.clone()), version))
             }
-            WatchEvent::Error(status) => return Err(Failure::Said(status)),
-        };
-        let version = value["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-        let news = match gone {
-            true => News::Gone(value, version.clone()),
-            false => News::Put(self.list.entry(value), version.clone()),
-        };
-        self.list.tell(news).await?;
-        Ok(version)
+            WatchEvent::Error(status) => Err(Failure::Said(status)),
+        }
     }
 
     /// What is held stays, and after a while it is tried again.
-    async fn fail(&mut self, failure: &Failure) {
-        let news = self.failed(failure);
-        if self.list.tell(news).await.is_err() {
-            return;
+    async fn fail(&mut self, failure: Failure) -> Result<(), Over> {
+        if let Failure::Over(over) = failure {
+            return Err(over);
         }
+        self.heard = None;
+        let news = self.failed(&failure);
+        self.list.tell(news).await?;
         let pause = self.pause.next(failure.asked());
-        tracing::warn!(list = %self.list, again_in = ?pause, "{}", self.sentence(failure));
+        tracing::warn!(list = %self.list, again_in = ?pause, "{}", self.sentence(&failure));
         sleep(pause).await;
+        Ok(())
     }
 
     fn failed(&mut self, failure: &Failure) -> News<L::Entry> {
@@ -254,3 +255,16 @@ impl<L: List> Follower<L> {
         }
     }
 }
+
+/// Fails where that is not as far as the other one.
+fn reaches(version: &str, at: &str) -> Result<(), Failure> {
+    if number(version) < number(at) { Err(Failure::Back(version.to_owned())) } else { Ok(()) }
+}
+
+/// One of these, by chance, so that not all lists are asked for at one moment.
+fn within(range: RangeInclusive<u64>) -> u64 {
+    range.start() + ((range.end() - range.start()) as f64 * random()).round() as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -66,6 +66,10 @@ struct Inner {
     expiring: u32,
     weather: Weather,
     rng: Rng,
+    /// Watches that began before so many were cut say nothing any more.
+    cuts: u32,
+    /// Bookmarks are sent that reach less far than the watch that they are of.
+    past_bookmarks: bool,
     /// What is at paths that are of no list.
     pages: BTreeMap<&'static str, Value>,
     /// When each list was asked for anything, by its path's last part.
@@ -90,6 +94,8 @@ impl Server {
             expiring: 0,
             weather: Weather::Fair,
             rng,
+            cuts: 0,
+            past_bookmarks: false,
             asked: Vec::new(),
             pages: BTreeMap::new(),
         };
@@ -129,6 +135,23 @@ impl Server {
     pub(crate) fn compact(&self) {
         let mut inner = self.inner();
         inner.compacted = inner.log.len() as u64;
+    }
+
+    /// Its storage is as it was then, and counts from there. Watches from later go on, and say nothing until it has come as far.
+    pub(crate) fn restore(&self, revision: u64) {
+        let mut inner = self.inner();
+        inner.log.truncate(revision as usize);
+        inner.compacted = inner.compacted.min(revision);
+    }
+
+    /// Sends such bookmarks, which no server is known to do.
+    pub(crate) fn send_past_bookmarks(&self) {
+        self.inner().past_bookmarks = true;
+    }
+
+    /// Connections on which something is watched are cut, and nobody is told.
+    pub(crate) fn cut(&self) {
+        self.inner().cuts += 1;
     }
 
     /// The next so many pages that are not the first are refused; how many of those before are left.
@@ -212,19 +235,16 @@ impl Server {
     fn watch(&self, plural: String, query: &BTreeMap<String, String>) -> Answer {
         let at = query["resourceVersion"].parse().unwrap();
         let mut inner = self.inner();
-        if at > inner.visible() {
-            // "Too large resource version", as a server says that is behind.
-            return refusal(504, Some(1));
-        }
+        // A watch from the future is begun like any other one.
         if at < inner.compacted && inner.rng.below(2) == 0 {
             return refusal(410, None);
         }
         let ends = Instant::now() + Duration::from_secs(query["timeoutSeconds"].parse().unwrap());
-        let weather = inner.weather;
+        let (weather, cuts) = (inner.weather, inner.cuts);
         drop(inner);
         let bookmark = Instant::now() + BOOKMARKS;
         let over = weather == Weather::Brief;
-        let watching = Watching { server: self.clone(), plural, at, ends, bookmark, weather, over };
+        let watching = Watching { server: self.clone(), plural, from: at, at, ends, bookmark, weather, cuts, over };
         let lines = stream::unfold(watching, |mut watching| async { Some((watching.next().await?, watching)) });
         Response::new(StreamBody::new(Box::pin(lines)).boxed_unsync())
     }
@@ -247,11 +267,15 @@ impl Inner {
 struct Watching {
     server: Server,
     plural: String,
+    /// Whatever is of before is not said.
+    from: u64,
     at: u64,
     ends: Instant,
     bookmark: Instant,
     /// In which it began: it is of a server, and breaks with that.
     weather: Weather,
+    /// That had been cut when it began.
+    cuts: u32,
     over: bool,
 }
 
@@ -259,6 +283,9 @@ impl Watching {
     async fn next(&mut self) -> Option<io::Result<Frame<Bytes>>> {
         let mut turned = self.server.turns.subscribe();
         loop {
+            if self.cuts < self.server.inner().cuts {
+                return std::future::pending().await;
+            }
             if self.over {
                 return None;
             }
@@ -312,7 +339,8 @@ impl Watching {
             let meta = json!({"resourceVersion": visible.to_string()});
             // One of three is lost.
             let lost = inner.rng.below(3) == 0;
-            return (!lost).then(|| {
+            let is_said = visible > self.from || inner.past_bookmarks;
+            return (is_said && !lost).then(|| {
                 Ok(json!({"type": "BOOKMARK", "object": {"kind": "X", "apiVersion": "v1", "metadata": meta}}))
             });
         }

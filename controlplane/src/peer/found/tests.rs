@@ -133,7 +133,9 @@ async fn a_change_is_known_at_once_without_another_list_and_a_slice_that_is_gone
 async fn c16_watches_that_end_at_once_are_begun_in_ever_longer_pauses() {
     let pauses = Site::start().await.weathers(Weather::Brief).await;
     assert!((60..=160).contains(&pauses.len()), "{} requests in ten minutes", pauses.len());
-    assert!(pauses[6..].iter().all(|pause| *pause >= SECOND * 5), "{pauses:?}");
+    // Every five minutes the server is asked how far it is, and then at once for the watch.
+    let at_once = pauses[6..].iter().filter(|pause| **pause < SECOND * 5).count();
+    assert!(at_once <= 2, "{pauses:?}");
 }
 
 #[tokio::test(start_paused = true)]
