@@ -1,17 +1,15 @@
-use std::collections::BTreeSet;
-use std::io::Read as _;
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::sync::Mutex;
 
 use api::id::EndpointKey;
+use api::snapshot::Engine;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
 use tokio::sync::watch::channel;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::engine::targets::Member;
+use crate::engine::question::{Answer, AskError};
+use crate::engine::targets::{Member, Topic};
 use crate::engine::tests::round;
 use crate::world::Unready;
 
@@ -28,10 +26,10 @@ fn facts_outlive_failures_for_a_while_and_no_longer() {
     let key = EndpointKey { uid: "u".into(), port: 8000, rank: 0 };
     let members = vec![Member { key: key.clone(), handle: None }];
     let mut watch = Watch::new(Target { members, ..Target::default() });
-    let (begun, loads) = (watch.due, Loads::new(1));
+    let (begun, loads) = (Instant::now(), Loads::new(1));
     let unready = Facts { unready: Unready::All, ..Facts::default() };
     watch.hear(Answer { facts: Some(unready.clone()), ..Answer::default() }, &place, &loads, begun);
-    watch.fail(&AskError::Late, &place, begun + PERIOD);
+    watch.fail(&AskError::Late, &place);
     let watched = Watched::from([(place, watch)]);
     let said = |after: Duration| facts(&watched, begun + after).of(&key).map(|facts| Facts::clone(facts));
     assert_eq!(said(FACTS_KEPT - PERIOD), Some(unready));
@@ -43,7 +41,9 @@ fn what_an_engine_says_at_several_places_is_put_together() {
     let key = |n: u16| EndpointKey { uid: "u".into(), port: n, rank: 0 };
     let watch = |n, facts| {
         let members = vec![Member { key: key(n), handle: None }];
-        Watch { facts: Some((Arc::new(facts), Instant::now())), ..Watch::new(Target { members, ..Target::default() }) }
+        let mut watch = Watch::new(Target { members, ..Target::default() });
+        watch.facts = Some((Arc::new(facts), Instant::now()));
+        watch
     };
     let sized = Facts { cache_tokens: Some(2_560), ..Facts::default() };
     let loaded = Facts { adapters: Some(vec!["sql".into()]), unready: Unready::All, cache_tokens: None };
@@ -60,130 +60,111 @@ fn place(n: u16) -> Place {
     Place { address: ([127, 0, 0, 1], n).into(), topic: Topic::Metrics, engine: Engine::Vllm, path: "/metrics".into() }
 }
 
-#[test]
-fn who_answers_is_asked_first_and_of_the_silent_those_that_have_waited_longest() {
-    let now = Instant::now();
-    let watch = |failures, due| Watch { failures, due, ..Watch::new(Target::default()) };
-    // The higher their number, the longer they have waited; every hundredth answers.
-    let all = (0..1_000_u16).map(|n| {
-        let failures = u32::from(n % 100 > 0);
-        (place(n), watch(failures, now - Duration::from_millis(n.into())))
+/// Engines of one port, at these addresses.
+fn engines(ips: &[IpAddr]) -> Arc<Round> {
+    let spec = json!({
+        "inferenceEngine": "vLLM", "workloadSelector": {"matchLabels": {"app": "x"}}, "workloadPort": {"port": 8000},
     });
-    let mut watched: Watched = all.collect();
-    watched.insert(place(5_000), watch(1, now + PERIOD));
-    let asked: Vec<u16> = due(&watched, now).iter().map(|(place, _)| place.address.port()).collect();
-    let (answer, silent) = asked.split_at(10);
-    assert!(answer.iter().all(|n| n % 100 == 0), "{answer:?}");
-    let longest: BTreeSet<u16> = (0..1_000).rev().filter(|n| n % 100 > 0).take(AT_ONCE).collect();
-    assert_eq!(silent.iter().copied().collect::<BTreeSet<u16>>(), longest);
+    Arc::new(round(&[("s".to_owned(), spec)], ips))
 }
 
-/// Engines that take connections and say nothing.
+/// When each engine was asked for its metrics, and how many places were asked at one time.
 #[derive(Debug, Default)]
-struct Silent {
-    held: Vec<TcpStream>,
-    asked: usize,
-    /// Most that were open at one time: who gives up has closed before the next one is asked.
+struct Log {
+    asked: BTreeMap<IpAddr, Vec<Duration>>,
+    now: usize,
     most: usize,
 }
 
-impl Silent {
-    fn take(&mut self, stream: TcpStream) {
-        self.held.retain_mut(|held| {
-            loop {
-                match held.read(&mut [0; 1_024]) {
-                    Ok(0) => return false,
-                    Ok(_) => {}
-                    Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
-                }
-            }
-        });
-        self.held.push(stream);
-        self.asked += 1;
-        self.most = self.most.max(self.held.len());
-    }
-}
-
-/// Listeners at all of these addresses, on one port.
-async fn listen(ips: &[IpAddr]) -> Vec<TcpListener> {
-    loop {
-        let first = TcpListener::bind((ips[0], 0)).await.unwrap();
-        let port = first.local_addr().unwrap().port();
-        let mut all = vec![first];
-        for ip in &ips[1..] {
-            all.extend(TcpListener::bind((*ip, port)).await);
+/// Asks for this long engines that answer after a time, or never where there is none, on the test's clock.
+async fn ask_all(engines_of: &[(IpAddr, Option<Duration>)], time: Duration) -> Log {
+    let (log, begin) = (Arc::<Mutex<Log>>::default(), tokio::time::Instant::now());
+    let takes: BTreeMap<IpAddr, Option<Duration>> = engines_of.iter().copied().collect();
+    let ips: Vec<IpAddr> = takes.keys().copied().collect();
+    let noted = log.clone();
+    let asks = move |place: Place, _| -> lanes::Asking {
+        let (takes, log) = (takes[&place.address.ip()], noted.clone());
+        let mut noted = log.lock().unwrap();
+        if place.topic == Topic::Metrics {
+            noted.asked.entry(place.address.ip()).or_default().push(begin.elapsed());
         }
-        // Somebody may have that port at one of them.
-        if all.len() == ips.len() {
-            return all;
-        }
-    }
-}
-
-async fn be_silent(listener: TcpListener, silent: Arc<Mutex<Silent>>) {
-    loop {
-        let stream = listener.accept().await.unwrap().0.into_std().unwrap();
-        silent.lock().unwrap().take(stream);
-    }
-}
-
-/// Tells of each time that it was asked for its metrics.
-async fn answer(listener: TcpListener, asked: mpsc::UnboundedSender<Instant>) {
-    let text = include_str!("../../../tests/recorded/vllm-0.32.0.prom");
-    loop {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut head = [0; 1_024];
-        let n = stream.read(&mut head).await.unwrap();
-        if head[..n].starts_with(b"GET /metrics ") {
-            asked.send(Instant::now()).unwrap();
-        }
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", text.len());
-        // It may have given up.
-        let _ = stream.write_all((head + text).as_bytes()).await;
-    }
-}
-
-/// Each engine is asked in two places.
-const SILENT: u8 = 160;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn however_many_engines_hang_64_are_asked_at_once_and_one_that_answers_does_not_wait_for_them() {
-    let ips: Vec<IpAddr> = (1..=SILENT + 1).map(|n| [127, 9, 1, n].into()).collect();
-    let mut listeners = listen(&ips).await;
-    let port = listeners[0].local_addr().unwrap().port();
-    let (tell, mut asked) = mpsc::unbounded_channel();
-    // The last one by its address, and so in the first sweep.
-    tokio::spawn(answer(listeners.pop().unwrap(), tell));
-    let silent = Arc::<Mutex<Silent>>::default();
-    listeners.into_iter().for_each(|listener| drop(tokio::spawn(be_silent(listener, silent.clone()))));
-    let spec = json!({
-        "inferenceEngine": "vLLM", "workloadSelector": {"matchLabels": {"app": "x"}}, "workloadPort": {"port": port},
-    });
-    let round = Arc::new(round(&[("s".to_owned(), spec)], &ips));
-    let ((rounds, built), (_shard, shard), engines) =
-        (channel(Some(round)), channel(Shard::alone()), channel(Engines::default()).0);
-    let told =
-        Told { loads: Arc::new(Loads::new(1)), engines, first: oneshot::channel().0, asked: channel(Vec::new()).0 };
-    let watching = tokio::spawn(watch(built, shard, told, PERIOD));
-    let mut next = async || timeout(Duration::from_secs(30), asked.recv()).await.expect("it is asked").unwrap();
-    let first = next().await;
-    let mut last = first;
-    for _ in 0..3 {
-        last = next().await;
-    }
-    // A sweep of all that hang would take five seconds.
-    assert!(last - first < Duration::from_secs(9), "three times more in {:?}", last - first);
+        noted.now += 1;
+        noted.most = noted.most.max(noted.now);
+        drop(noted);
+        let asking = Underway(log);
+        Box::pin(async move {
+            let _asking = asking;
+            sleep(takes.unwrap_or(TIME).min(TIME)).await;
+            takes.map(|_| Answer::default()).ok_or(AskError::Late)
+        })
+    };
+    let ((rounds, built), (_shard, shard)) = (channel(Some(engines(&ips))), channel(Shard::alone()));
+    let told = Told {
+        loads: Arc::new(Loads::new(1)),
+        engines: channel(Engines::default()).0,
+        first: oneshot::channel().0,
+        asked: channel(Vec::new()).0,
+    };
+    let watching = tokio::spawn(watch_by(Arc::new(asks), built, shard, told, PERIOD));
+    sleep(time).await;
     drop(rounds);
-    timeout(Duration::from_secs(30), watching).await.expect("it ends with the builds").unwrap();
-    let silent = silent.lock().unwrap();
-    println!(
-        "{} questions to those that hang, {} at once at most, asked again after {:?}",
-        silent.asked,
-        silent.most,
-        last - first
-    );
-    assert!(silent.asked > 2 * usize::from(SILENT), "{}", silent.asked);
-    assert!((AT_ONCE / 2..=AT_ONCE).contains(&silent.most), "{} at once", silent.most);
+    timeout(PERIOD * 2, watching).await.expect("it ends with the builds").unwrap();
+    std::mem::take(&mut *log.lock().unwrap())
+}
+
+struct Underway(Arc<Mutex<Log>>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().now -= 1;
+    }
+}
+
+/// So many addresses, none of which is of another group.
+fn addresses(group: u8, many: u16) -> impl Iterator<Item = IpAddr> {
+    (0..many).map(move |n| [10, group, (n / 250) as u8, (n % 250) as u8].into())
+}
+
+/// The longest time without a question, from the start to the end, of those that answer at once beside so many others; what these do;
+/// and in the order of addresses the others are first.
+async fn longest_gap(others: u16, takes: Option<Duration>) -> (Duration, Log) {
+    let (time, well) = (Duration::from_secs(40), Duration::from_millis(2));
+    let others = addresses(1, others).map(|ip| (ip, takes));
+    let all: Vec<_> = others.chain(addresses(2, 100).map(|ip| (ip, Some(well)))).collect();
+    let log = ask_all(&all, time).await;
+    let gaps = addresses(2, 100).map(|ip| {
+        let at = &log.asked[&ip];
+        let mut ends = vec![Duration::ZERO];
+        ends.extend(at);
+        ends.push(time);
+        ends.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap()
+    });
+    (gaps.max().unwrap(), log)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_answers_is_asked_each_second_from_the_start_however_many_others_hang_or_are_slow() {
+    let ms = Duration::from_millis;
+    // Each engine is asked in two places.
+    for (others, takes, expected) in
+        [(320, None, 2_200), (960, None, 4_300), (320, Some(ms(900)), 2_200), (960, Some(ms(900)), 4_300)]
+    {
+        let (gap, log) = longest_gap(others, takes).await;
+        println!("{others} that take {takes:?}: {gap:?} at most, {} at once at most", log.most);
+        assert!(gap <= ms(expected), "{others} that take {takes:?}: {gap:?}");
+        assert!((lanes::AT_ONCE..=2 * lanes::AT_ONCE).contains(&log.most), "{} at once", log.most);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_are_slow_or_silent_have_their_turn_one_after_another() {
+    for takes in [None, Some(Duration::from_millis(900))] {
+        let (_, log) = longest_gap(320, takes).await;
+        let asked: Vec<usize> = addresses(1, 320).map(|ip| log.asked.get(&ip).map_or(0, Vec::len)).collect();
+        let (least, most) = (asked.iter().min().unwrap(), asked.iter().max().unwrap());
+        println!("those that take {takes:?} were asked {least} to {most} times");
+        assert!(*least >= 3 && *most <= least + 2, "{takes:?}: {least} to {most} times");
+    }
 }
 
 /// It is asked for what it has each time, and for the rest ever less often.
@@ -192,11 +173,11 @@ fn a_torchserve_whose_management_is_silent_is_asked_for_its_metrics_alone_for_a_
     let place = Place { engine: Engine::Torchserve, topic: Topic::Models, ..place(1) };
     let (loads, now) = (Loads::new(1), Instant::now());
     let mut watched = Watched::from([(place.clone(), Watch::new(Target::default()))]);
-    let spares = |watched: &Watched, at| due(watched, at).iter().map(|(_, ask)| ask.spare).collect::<Vec<_>>();
-    assert_eq!(spares(&watched, now + PERIOD), [false]);
+    let is_spared = |watched: &Watched, at| watched[&place].question(at).spare;
+    assert!(!is_spared(&watched, now + PERIOD));
     let silent = Answer { fault: Some(AskError::Late), ..Answer::default() };
     watched.get_mut(&place).unwrap().hear(silent, &place, &loads, now);
-    assert_eq!((spares(&watched, now), spares(&watched, now + PERIOD)), (vec![true], vec![false]));
+    assert_eq!((is_spared(&watched, now), is_spared(&watched, now + PERIOD)), (true, false));
 }
 
 #[test]
