@@ -117,9 +117,13 @@ impl Reading {
         }
     }
 
-    /// How many waited on average: the time that all have waited in a time, over that time.
+    /// How many waited on average: the time that all have waited in a time, over that time. Where the reading before was of something
+    /// else, as of a management API that is silent now, nothing can be said yet, and what was said before stays.
     fn waited_since(&self, before: &Before) -> Option<f64> {
-        let waited_us = self.waited_us? - before.reading.waited_us?;
+        let Some(earlier) = before.reading.waited_us else {
+            return self.waited_us.map(|_| f64::from(before.said.waiting));
+        };
+        let waited_us = self.waited_us? - earlier;
         (waited_us > 0.0 && !before.ago.is_zero()).then(|| (waited_us / before.ago.as_micros() as f64).round())
     }
 }

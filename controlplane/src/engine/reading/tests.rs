@@ -118,3 +118,23 @@ fn torchserves_metrics_tell_how_many_waited_on_average() {
     let told = Reading { waiting: Some(5.0), ..then };
     assert_eq!(waiting(told, first), 5, "the management API knows it");
 }
+
+#[test]
+fn what_waits_at_a_torchserve_is_not_forgotten_when_its_management_falls_silent_or_speaks_again() {
+    let metrics = |waited_us| Reading { waited_us: Some(waited_us), ..Reading::default() };
+    let readings = [
+        (Reading::of_queue(40.0), 40),
+        // Here it falls silent: from one reading of the metrics nothing can be told.
+        (metrics(9_000_000.0), 40),
+        (metrics(11_600_000.0), 3),
+        (Reading::of_queue(7.0), 7),
+        (metrics(12_000_000.0), 7),
+        (metrics(12_000_000.0), 0),
+    ];
+    let mut last = None::<Before>;
+    for (n, (reading, expected)) in readings.into_iter().enumerate() {
+        let said = reading.said(last.as_ref());
+        assert_eq!(said.waiting, expected, "reading {n}");
+        last = Some(before(reading, said));
+    }
+}
