@@ -143,7 +143,7 @@ impl Watching {
     fn follow(&mut self, targets: BTreeMap<Place, Target>, out: &mpsc::Sender<Push>) {
         let (mut before, now, mut new) = (std::mem::take(&mut self.watched), now(), BTreeSet::new());
         for (place, target) in targets {
-            let known = before.remove(&place);
+            let known = before.remove(&place).filter(|known| known.is_of(&target));
             let mut watch = match known {
                 Some(mut known) => {
                     known.target = target;

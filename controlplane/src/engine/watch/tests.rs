@@ -167,6 +167,45 @@ async fn those_that_are_slow_or_silent_have_their_turn_one_after_another() {
     }
 }
 
+/// One whose address another pod has now.
+#[test]
+fn what_one_pod_said_is_not_told_of_the_next_one_at_its_address() {
+    let key = |uid: &str| EndpointKey { uid: uid.into(), port: 8000, rank: 0 };
+    let targets = |uid: &str| {
+        let members = vec![Member { key: key(uid), handle: None }];
+        BTreeMap::from([(place(1), Target { members, ..Target::default() })])
+    };
+    let (engines, known) = channel(Engines::default());
+    let told =
+        Told { loads: Arc::new(Loads::new(1)), engines, first: oneshot::channel().0, asked: channel(Vec::new()).0 };
+    let never: Asks = Arc::new(|_, _| Box::pin(std::future::pending()));
+    let (mut watching, (out, _pushes)) = (Watching::new(Lanes::new(never), told), mpsc::channel(1));
+    watching.follow(targets("a"), &out);
+    let unready = || Facts { unready: Unready::All, ..Facts::default() };
+    let hear = |watching: &mut Watching, number| {
+        let answer = Answer { facts: Some(unready()), ..Answer::default() };
+        watching.land(Heard { place: place(1), number, began: now(), said: Some(Ok(answer)) }, PERIOD);
+        watching.tell();
+    };
+    let ask = |watching: &mut Watching, number| watching.watched.get_mut(&place(1)).unwrap().asked(number);
+    ask(&mut watching, 1);
+    hear(&mut watching, 1);
+    assert_eq!(known.borrow().of(&key("a")).map(|facts| Facts::clone(facts)), Some(unready()));
+    // Another build, of the same pod.
+    watching.follow(targets("a"), &out);
+    watching.tell();
+    assert!(known.borrow().of(&key("a")).is_some());
+    ask(&mut watching, 2);
+    watching.follow(targets("b"), &out);
+    watching.tell();
+    assert_eq!(known.borrow().of(&key("b")), None, "nobody asked it");
+    hear(&mut watching, 2);
+    assert_eq!(known.borrow().of(&key("b")), None, "it was another one that was asked this");
+    ask(&mut watching, 3);
+    hear(&mut watching, 3);
+    assert!(known.borrow().of(&key("b")).is_some());
+}
+
 /// It is asked for what it has each time, and for the rest ever less often.
 #[test]
 fn a_torchserve_whose_management_is_silent_is_asked_for_its_metrics_alone_for_a_while() {

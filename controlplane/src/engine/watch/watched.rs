@@ -1,5 +1,6 @@
 //! A place, and what is known of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,13 @@ impl Watch {
         }
         let start = |api| Listening::start(place.clone(), api, out.clone());
         (self.pushes, self.listening) = (Pushes::default(), self.target.pushes.map(start));
+    }
+
+    /// Whether the same engine answers there as before, as far as that can be told: another pod may have its address.
+    pub(super) fn is_of(&self, target: &Target) -> bool {
+        let pods =
+            |target: &Target| target.members.iter().map(|member| member.key.uid.clone()).collect::<BTreeSet<_>>();
+        pods(&self.target) == pods(target)
     }
 
     /// What others are told of it: another answer is another pointer, or another sentence.
