@@ -138,6 +138,7 @@ fn a_configuration_that_asks_for_tokens_of_clients_is_refused_while_nobody_looks
         &[&set("auth: {issuer: x, jwksUri: https://x}\n")],
         &["scheduler.configuration asks for tokens of clients (auth.jwksUri)", "leave auth out"],
     );
+    check(&[&set("auth: {issuer: x\n")], &["scheduler.configuration cannot be read"]);
     for without in ["", "auth:\n", "auth: {issuer: x, jwksUri: ''}\n"] {
         Render { set: &[&set(without)], ..Render::default() }.objects().unwrap();
     }

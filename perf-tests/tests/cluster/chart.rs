@@ -403,6 +403,11 @@ async fn a_scheduler_configuration_that_another_made_is_not_replaced() {
     assert!(said.contains(&format!("kubectl -n {NAMESPACE} delete configmap kthena-router-config")), "{said}");
     upgrade(&[]).expect("who does not say it keeps theirs");
     assert_eq!(bed.get(&path(&theirs)).await.unwrap()["data"], theirs["data"]);
+    let mut unreadable = bed.get(&path(&theirs)).await.unwrap();
+    unreadable["data"]["routerConfiguration"] = "{auth: {jwksUri: 'https://keys.example.com'".into();
+    send(&bed.client, Method::PUT, &path(&theirs), &unreadable).await.unwrap();
+    let said = upgrade(&[]).unwrap_err();
+    assert!(said.contains("kthena-router-config cannot be read"), "nobody knows what it asks for: {said}");
     send(&bed.client, Method::DELETE, &path(&theirs), &json!({})).await.unwrap();
     upgrade(&["--set", ours]).unwrap();
     upgrade(&["--set", ours]).expect("its own is no reason");

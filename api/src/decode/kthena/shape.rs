@@ -27,11 +27,8 @@ impl Config {
     pub(super) fn read(problems: &mut Problems, warnings: &mut Vec<String>, config: Node) -> Self {
         let root = Path::root();
         let mut config = Section::read(problems, &root, config);
-        if config.take("auth").is_some() {
-            warnings.push(
-                "`auth` has no effect: data planes of this release look at no tokens of clients and serve everybody"
-                    .to_owned(),
-            );
+        if let Some(auth) = config.take("auth") {
+            read_auth(problems, warnings, auth);
         }
         let scheduler = config.take("scheduler");
         for (key, _) in config.0 {
@@ -66,6 +63,20 @@ impl Config {
                 .filter_map(|(i, node)| score(problems, &root.item("scheduler.plugins.Score.enabled", i), node))
                 .collect(),
         }
+    }
+}
+
+/// Whoever asks for tokens of clients must not have everybody served and be told so in a log alone.
+fn read_auth(problems: &mut Problems, warnings: &mut Vec<String>, auth: Node) {
+    let root = Path::root();
+    let at = root.field("auth");
+    let keys = Section::read(problems, &at, auth).take("jwksUri");
+    if let Some(keys) = keys.filter(|keys| !matches!(keys, Node::Null) && *keys != Node::Text(String::new())) {
+        let wanted = "data planes of this release look at no tokens of clients and would serve everybody: authenticate \
+                      in front of them, and leave `auth` out";
+        malformed(problems, &at.field("jwksUri"), &keys, wanted);
+    } else {
+        warnings.push("`auth` has no effect: data planes of this release look at no tokens of clients".to_owned());
     }
 }
 

@@ -56,12 +56,26 @@ fn the_shipped_configuration() {
         (Scorer::PrefixCache { max_blocks: 64, top_k: 3 }, 4),
     ];
     let warnings = [
-        "`auth` has no effect: data planes of this release look at no tokens of clients and serve everybody",
+        "`auth` has no effect: data planes of this release look at no tokens of clients",
         "prefix-cache: `blockSizeToHash` has no effect: every data plane hashes blocks of 64 bytes",
         "prefix-cache: `maxHashCacheSize` has no effect: the table's size is a setting of the data plane",
     ];
     check(SHIPPED, &expected, &warnings);
     assert_eq!(read(SHIPPED).unwrap().profile.filters, [Filter::LeastRequest { max_waiting: 12 }]);
+}
+
+#[test]
+fn who_asks_for_tokens_of_clients_is_not_served_without_them() {
+    let auth = |auth: &str| format!("auth: {auth}\nscheduler: {{}}\n");
+    let sentence = "is not usable: data planes of this release look at no tokens of clients and would serve everybody: \
+                    authenticate in front of them, and leave `auth` out";
+    refused(&auth("{issuer: x, jwksUri: 'https://x'}"), &format!("auth.jwksUri: \"https://x\" {sentence}"));
+    refused(&auth("{jwksUri: 7}"), &format!("auth.jwksUri: \"7\" {sentence}"));
+    refused(&auth("[]"), "auth: \"a list\" is not usable: write a map");
+    for none in ["", "{}", "{issuer: x}", "{jwksUri: ''}", "{jwksUri: null}"] {
+        let warnings = read(&auth(none)).unwrap().warnings;
+        assert!(warnings[0].starts_with("`auth` has no effect"), "{warnings:?}");
+    }
 }
 
 #[test]
