@@ -28,8 +28,8 @@ use super::version::{Newest, number};
 use crate::chance::random;
 use crate::metrics::Watches;
 
-/// The server ends a watch after so long.
-const WATCH: u32 = 60;
+/// The server ends a watch after so many seconds, a number of these; client-go asks for as many.
+const WATCH: RangeInclusive<u64> = 300..=600;
 /// Nothing was heard for so long: the server is asked how far it is before a watch goes on.
 const DOUBT: Duration = Duration::from_secs(300);
 /// The server says each minute how far it has come, where anything has been written. A watch that says nothing for so long, a time
@@ -52,6 +52,8 @@ pub(crate) struct Follower<L> {
     behind: Pause,
     /// When the server last said anything that fits; none after a failure.
     heard: Option<Instant>,
+    /// The last sentence in the log, while it fails.
+    told: Option<String>,
     fails: bool,
 }
 
@@ -72,7 +74,7 @@ struct PageMeta {
 impl<L: List> Follower<L> {
     pub(crate) fn new(client: Client, list: L, counts: Arc<Watches>) -> Self {
         let (newest, pause, behind) = (Newest::default(), Pause::default(), Pause::default());
-        Self { client, list, counts, newest, pause, behind, heard: None, fails: false }
+        Self { client, list, counts, newest, pause, behind, heard: None, told: None, fails: false }
     }
 
     /// Until nobody listens.
@@ -97,6 +99,7 @@ impl<L: List> Follower<L> {
             if steady {
                 self.pause.reset();
                 self.behind.reset();
+                self.told = None;
             }
             match ended {
                 Ok(()) if steady => {}
@@ -174,7 +177,8 @@ impl<L: List> Follower<L> {
     /// Follows it from there until the server ends that, or says nothing.
     async fn watch(&mut self, at: &mut String) -> Result<(), Failure> {
         let ListParams { label_selector, field_selector, .. } = self.list.params();
-        let params = WatchParams { label_selector, field_selector, ..WatchParams::default() }.timeout(WATCH);
+        let params =
+            WatchParams { label_selector, field_selector, ..WatchParams::default() }.timeout(within(WATCH) as u32);
         let request = Request::new(self.list.path());
         let request = match self.list.metadata_only() {
             true => request.watch_metadata(&params, at),
@@ -229,7 +233,12 @@ impl<L: List> Follower<L> {
         let news = self.failed(&failure);
         self.list.tell(news).await?;
         let pause = self.pause.next(failure.asked());
-        tracing::warn!(list = %self.list, again_in = ?pause, "{}", self.sentence(&failure));
+        let sentence = self.sentence(&failure);
+        // However often it is tried again: some lists are never there.
+        if self.told.as_ref() != Some(&sentence) {
+            tracing::warn!(list = %self.list, "{sentence}");
+            self.told = Some(sentence);
+        }
         sleep(pause).await;
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! One list, of a server whose storage is restored, and of connections that are cut, on a paused clock.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::sync::Mutex;
+use std::{fmt, io};
 
 use prometheus::Registry;
 use serde_json::json;
@@ -22,7 +23,10 @@ const AFTER_SILENCE: Duration = Duration::from_secs(91);
 type Held = BTreeMap<String, String>;
 
 /// The pods as they are known.
-struct Known(watch::Sender<Held>);
+struct Known {
+    held: watch::Sender<Held>,
+    is_optional: bool,
+}
 
 impl fmt::Display for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,6 +49,10 @@ impl List for Known {
         ListParams::default()
     }
 
+    fn is_optional(&self) -> bool {
+        self.is_optional
+    }
+
     fn remedy(&self, _: u16) -> &'static str {
         ""
     }
@@ -55,12 +63,12 @@ impl List for Known {
 
     async fn tell(&mut self, news: News<Self::Entry>) -> Result<(), Over> {
         match news {
-            News::Listed(all, _) => drop(self.0.send_replace(all.into_iter().collect())),
-            News::Put(Some((name, written)), _) => self.0.send_modify(|held| drop(held.insert(name, written))),
-            News::Gone(last, _) => self.0.send_modify(|held| drop(held.remove(&text(&last["metadata"]["name"])))),
+            News::Listed(all, _) => drop(self.held.send_replace(all.into_iter().collect())),
+            News::Put(Some((name, written)), _) => self.held.send_modify(|held| drop(held.insert(name, written))),
+            News::Gone(last, _) => self.held.send_modify(|held| drop(held.remove(&text(&last["metadata"]["name"])))),
             News::Put(None, _) | News::Nothing(_) | News::Failed(_) | News::Denied => {}
         }
-        if self.0.is_closed() { Err(Over) } else { Ok(()) }
+        if self.held.is_closed() { Err(Over) } else { Ok(()) }
     }
 }
 
@@ -77,11 +85,16 @@ struct Site {
 
 impl Site {
     async fn start() -> Self {
+        Self::of(false).await
+    }
+
+    async fn of(is_optional: bool) -> Self {
         fix(7);
         let server = Server::new(Rng::new(7));
         let (known, held) = watch::channel(Held::new());
+        let known = Known { held: known, is_optional };
         let counts = Arc::new(Watches::new(&Registry::new()));
-        let following = tokio::spawn(Follower::new(server.client(), Known(known), counts).run());
+        let following = tokio::spawn(Follower::new(server.client(), known, counts).run());
         let site = Self { server, held, following };
         (0..20).for_each(|n| site.pod(n % 5));
         site.knows_all(SECOND).await;
@@ -180,4 +193,59 @@ async fn c16_a_quiet_list_is_asked_for_seldom() {
     println!("{asked} requests in an hour");
     assert!((1..=80).contains(&asked), "{asked} requests in an hour");
     assert!(!site.following.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn c16_watches_of_a_busy_list_last_for_five_to_ten_minutes_and_differ() {
+    let site = Site::start().await;
+    // The last of these is a watch.
+    let begun = site.asked().len() - 1;
+    for n in 0..1_000 {
+        site.pod(n % 5);
+        sleep(SECOND * 10).await;
+    }
+    let lasted: Vec<Duration> = site.asked()[begun..].windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let (least, most) = (*lasted.iter().min().unwrap(), *lasted.iter().max().unwrap());
+    println!("{} watches of {least:?} to {most:?}", lasted.len());
+    assert!(least >= SECOND * 300 && most <= SECOND * 610 && most - least > SECOND * 60, "{least:?} to {most:?}");
+}
+
+/// What this thread logs.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn count(&self) -> usize {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().lines().count()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_a_list_cannot_be_read_is_logged_once_and_again_where_it_is_another_reason() {
+    for is_optional in [false, true] {
+        let (lines, site) = (Lines::default(), Site::of(is_optional).await);
+        let out = lines.clone();
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(move || out.clone());
+        let _log = tracing::subscriber::set_default(log.finish());
+        for (weather, expected) in
+            [(Weather::Refuses(403, None), 1), (Weather::Refuses(500, None), 2), (Weather::Fair, 2)]
+        {
+            site.server.set(weather);
+            sleep(SECOND * 3_600).await;
+            assert_eq!(lines.count(), expected, "{weather:?}");
+        }
+        site.server.set(Weather::Refuses(500, None));
+        sleep(SECOND * 3_600).await;
+        assert_eq!(lines.count(), 3, "it was well in between");
+    }
 }

@@ -98,6 +98,9 @@ impl Site {
 
     /// In this weather for ten minutes: what was known stays, and what has changed is known soon afterwards. The times between requests.
     async fn weathers(&mut self, weather: Weather) -> Vec<Duration> {
+        // Else what is watched would run on as it began.
+        self.server.set(Weather::Away);
+        sleep(Duration::from_millis(10)).await;
         let begin = Instant::now();
         self.server.set(weather);
         sleep(SECOND * 600).await;

@@ -183,8 +183,7 @@ async fn c16_rights_that_are_taken_away_keep_what_was_read_and_are_asked_for_sel
         let failing = |watched: &Watched| {
             site.metric(&format!("kthena_controlplane_watches_failing{{kind=\"{}\"}}", watched.kind()))
         };
-        // A watch runs on with the rights that it began with; it ends after a minute.
-        site.set(Weather::Refuses(code, None));
+        site.breaks_off(Weather::Refuses(code, None)).await;
         sleep(seconds(600)).await;
         for list in &watched {
             let asked = site.server.asked(list.path().rsplit('/').next().unwrap()).len();
@@ -241,7 +240,7 @@ async fn what_is_read_once_is_what_is_followed_and_what_cannot_be_read_is_named(
 #[tokio::test(start_paused = true)]
 async fn c17_a_server_that_asks_to_be_left_alone_is_left_alone() {
     let site = furnished().await;
-    site.set(Weather::Refuses(429, Some(20)));
+    site.breaks_off(Weather::Refuses(429, Some(20))).await;
     let begin = Instant::now();
     sleep(seconds(300)).await;
     let asked: Vec<_> = site.server.asked("pods").into_iter().filter(|at| *at >= begin).collect();

@@ -10,7 +10,7 @@ use prometheus::Registry;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::api_server::testing::{Objects, Server, Weather, Write};
 use crate::chance::testing::Rng;
@@ -136,6 +136,13 @@ impl Site {
 
     pub(super) fn set(&self, weather: Weather) {
         self.server.set(weather);
+    }
+
+    /// The same, and what is watched is begun anew: else a watch runs on with the rights that it began with.
+    pub(super) async fn breaks_off(&self, weather: Weather) {
+        self.set(Weather::Away);
+        sleep(Duration::from_millis(10)).await;
+        self.set(weather);
     }
 }
 
