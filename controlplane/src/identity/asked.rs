@@ -18,6 +18,9 @@ pub enum Look {
     Useless,
     /// Nobody is there.
     Nobody,
+    /// Nobody answered a look that was made only because somebody showed a key that is not known. Strangers can have one made every few
+    /// seconds, and one of many that is late must not make the API server look away; whether it is, the next look of ours says.
+    Unsure,
 }
 
 /// All looks together.
@@ -44,7 +47,11 @@ impl Asked {
             }
             return;
         };
-        *contact = if matches!(look, Look::Nobody) { contact.missed(now) } else { contact.answered(now) };
+        *contact = match look {
+            Look::Told(_) | Look::Useless => contact.answered(now),
+            Look::Nobody => contact.missed(now),
+            Look::Unsure => *contact,
+        };
         if let Look::Told(news) = look
             && news != **known
         {

@@ -11,7 +11,7 @@ use kube::api::Api;
 use kube::{Client, Error};
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::asked::{Asked, Look};
 use super::keys::KeysError;
@@ -54,15 +54,22 @@ enum LookError {
 }
 
 impl LookError {
+    /// What it says of the API server, after a look of our own or one that somebody asked for.
+    fn look(&self, is_ours: bool) -> Look {
+        match self.nobody() {
+            true if is_ours => Look::Nobody,
+            true => Look::Unsure,
+            false => Look::Useless,
+        }
+    }
+
     /// Whoever refuses is there. A server that fails cannot make tokens either, and a gateway that says so has nobody behind it.
-    fn look(&self) -> Look {
+    fn nobody(&self) -> bool {
         match self {
-            Self::Path(_, Error::Api(status)) | Self::Account(_, Error::Api(status)) if status.code < 500 => {
-                Look::Useless
-            }
-            Self::Path(_, Error::Api(_) | Error::Service(_) | Error::HyperError(_)) => Look::Nobody,
-            Self::Account(_, Error::Api(_) | Error::Service(_) | Error::HyperError(_)) | Self::Late => Look::Nobody,
-            Self::Path(..) | Self::Account(..) | Self::Issuer(_) | Self::Keys(_) => Look::Useless,
+            Self::Path(_, Error::Api(status)) | Self::Account(_, Error::Api(status)) => status.code >= 500,
+            Self::Path(_, error) | Self::Account(_, error) => matches!(error, Error::Service(_) | Error::HyperError(_)),
+            Self::Late => true,
+            Self::Issuer(_) | Self::Keys(_) => false,
         }
     }
 }
@@ -79,14 +86,16 @@ struct Keeper {
 
 async fn run(keeper: Keeper) {
     let refresh = keeper.options.refresh;
-    let (mut pause, mut told) = (FIRST_PAUSE, String::new());
+    let (mut pause, mut told, mut due) = (FIRST_PAUSE, String::new(), Instant::now());
     loop {
+        // Before that it is only made because somebody asked for it.
+        let is_ours = Instant::now() >= due;
         let looked = timeout(ANSWER_TIME, look(&keeper.client, &keeper.options)).await;
-        let rest = match looked.unwrap_or(Err(LookError::Late)) {
+        let now = Instant::now();
+        match looked.unwrap_or(Err(LookError::Late)) {
             Ok(known) => {
-                (pause, told) = (FIRST_PAUSE, String::new());
+                (pause, told, due) = (FIRST_PAUSE, String::new(), now + refresh);
                 keeper.learn(Look::Told(known));
-                refresh
             }
             Err(error) => {
                 let sentence = error.to_string();
@@ -94,15 +103,17 @@ async fn run(keeper: Keeper) {
                     tracing::warn!(%error, "what data planes' tokens are verified by cannot be brought up to date");
                     told = sentence;
                 }
-                keeper.learn(error.look());
-                let next = (pause * 2).min(LONGEST_PAUSE).min(refresh);
-                std::mem::replace(&mut pause, next)
+                let rest = pause.min(refresh);
+                due = if is_ours { now + rest } else { due.min(now + rest) };
+                if is_ours {
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                keeper.learn(error.look(is_ours));
             }
-        };
-        let least = LEAST.min(rest);
-        sleep(least).await;
+        }
+        sleep_until(due.min(now + LEAST)).await;
         // An error means that nobody asked meanwhile.
-        let _ = timeout(rest - least, keeper.again.notified()).await;
+        let _ = timeout_at(due, keeper.again.notified()).await;
     }
 }
 

@@ -107,3 +107,33 @@ async fn however_long_an_api_server_is_away_it_is_looked_at_every_ten_seconds() 
     let longest = looks.windows(2).skip(2).map(|pair| pair[1] - pair[0]).max().unwrap();
     assert!(longest <= LOOK && looks.len() < 2_000, "{longest:?} at most between {} looks", looks.len());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_a_stranger_had_made_does_not_make_the_api_server_look_away() {
+    let (server, fleet) = fleet().await;
+    let (token, stranger) = (fleet.token(MINUTE / 2), fleet.strangers_token());
+    sleep(MINUTE / 3).await;
+    let looks = server.asked("pages").len();
+    server.set(Weather::Away);
+    fleet.join(&stranger).await.err().expect("nobody knows it");
+    server.set(Weather::Fair);
+    assert_eq!(server.asked("pages").len(), looks + 1, "it was looked for the key");
+    sleep(MINUTE * 2).await;
+    assert!(is_refused(&fleet, &token).await, "the API server is there");
+    assert_eq!(fleet.excused(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_do_not_keep_anybody_from_seeing_that_the_api_server_is_away() {
+    let (server, fleet) = fleet().await;
+    let (token, stranger) = (fleet.token(MINUTE), fleet.strangers_token());
+    sleep(MINUTE / 3).await;
+    server.set(Weather::Away);
+    for _ in 0..60 {
+        fleet.join(&stranger).await.err().expect("nobody knows it");
+        sleep(Duration::from_secs(1)).await;
+    }
+    sleep(MINUTE).await;
+    assert!(!is_refused(&fleet, &token).await, "it cannot be renewed");
+    assert_eq!(fleet.excused(), 1);
+}
