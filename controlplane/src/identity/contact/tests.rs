@@ -87,7 +87,7 @@ fn what_counts_for_nothing_any_more_does_not_count_again_when_it_goes_again() {
 }
 
 #[test]
-fn an_end_beyond_all_time_is_none() {
+fn a_token_that_ends_with_all_time_counts_for_a_day_more() {
     let bed = Bed::new();
     let left = Timestamp::MAX.duration_since(bed.start.clock).as_secs();
     assert_eq!(bed.counts(&[(60, false)], left), Some(left as u64 + DAY));
