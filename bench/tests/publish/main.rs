@@ -9,6 +9,7 @@ mod reports;
 mod stage;
 mod tls;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
