@@ -246,7 +246,11 @@ impl<L: List> Follower<L> {
     fn failed(&mut self, failure: &Failure) -> News<L::Entry> {
         self.counts.failed(self.list.kind());
         match failure.code() {
-            401 | 403 | 404 if self.list.is_optional() => News::Denied,
+            401 | 403 | 404 if self.list.is_optional() => {
+                // Whatever its connection came to before.
+                self.fails(false);
+                News::Denied
+            }
             _ => {
                 self.fails(true);
                 News::Failed(self.sentence(failure))
