@@ -95,7 +95,7 @@ impl DataPlane {
 
     /// The status of a chat completion, 0 where there is no answer.
     pub async fn ask(&self, model: &str) -> u16 {
-        ask(("127.0.0.1", self.port), model, "x").await
+        ask(self.port, model, "x").await
     }
 
     /// What it has logged of each request so far, in the order of their ends.
@@ -108,7 +108,7 @@ impl DataPlane {
     pub async fn endpoint(&self, model: &str) -> String {
         static ASKED: AtomicU32 = AtomicU32::new(0);
         let id = format!("endpoint-{}", ASKED.fetch_add(1, Relaxed));
-        let status = ask(("127.0.0.1", self.port), model, &id).await;
+        let status = ask(self.port, model, &id).await;
         assert_eq!(status, 200, "{model}");
         let mut endpoint = String::new();
         until("a line of the access log", async || {
@@ -122,7 +122,7 @@ impl DataPlane {
     }
 }
 
-async fn ask(to: (&str, u16), model: &str, id: &str) -> u16 {
+async fn ask(port: u16, model: &str, id: &str) -> u16 {
     let body = json!({"model": model, "max_tokens": 2, "messages": [{"role": "user", "content": "hi"}]}).to_string();
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n\
@@ -130,7 +130,7 @@ async fn ask(to: (&str, u16), model: &str, id: &str) -> u16 {
     );
     let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
     let exchange = async {
-        let mut stream = TcpStream::connect(to).await?;
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
@@ -152,19 +152,14 @@ const ENOUGH: u32 = 6;
 
 impl Client {
     pub fn of(plane: &DataPlane, model: &str) -> Self {
-        Self::at("127.0.0.1", plane.port, model)
-    }
-
-    /// Of a data plane that is a pod, say.
-    pub fn at(ip: &str, port: u16, model: &str) -> Self {
-        let (over, failed, ip) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default(), ip.to_owned());
+        let (over, failed, port) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default(), plane.port);
         let (ends, fails, model) = (over.clone(), failed.clone(), model.to_owned());
         let task = tokio::spawn(async move {
             let mut asked = 0;
             // However soon it is ended, it has asked a few times: what it stands for is that none failed.
             while asked < ENOUGH || !ends.load(Relaxed) {
                 asked += 1;
-                fails.fetch_add(u32::from(ask((&ip, port), &model, "x").await != 200), Relaxed);
+                fails.fetch_add(u32::from(ask(port, &model, "x").await != 200), Relaxed);
                 sleep_until(Instant::now() + Duration::from_millis(20)).await;
             }
             asked

@@ -21,8 +21,6 @@ use crate::network;
 use crate::played::Played;
 use crate::wait::until;
 
-mod away;
-
 /// Where data planes find the Service.
 const SERVICE: &str = "10.77.255.1:15010";
 
@@ -221,17 +219,13 @@ impl Site {
 
     async fn data_planes(&self, names: &[&str]) {
         for name in names {
-            self.data_plane(name, 0).await;
+            let pod =
+                DATA_PLANE.replace("NAME", name).replace("HERE", &self.played.namespace).replace("SERVICE", SERVICE);
+            self.played.apply(&pod).await;
         }
         for name in names {
             self.played.ready(name).await;
         }
-    }
-
-    /// One whose tables are told at this port of loopback, or nowhere.
-    async fn data_plane(&self, name: &str, debug: u16) {
-        let pod = DATA_PLANE.replace("NAME", name).replace("HERE", &self.played.namespace).replace("SERVICE", SERVICE);
-        self.played.apply(&pod.replace("--debug-port=0", &format!("--debug-port={debug}"))).await;
     }
 
     /// The next generation of a route, which is Programmed then on so many data planes, and how long that took.
